@@ -1,0 +1,36 @@
+//! What a workload is made of.
+
+use std::path::PathBuf;
+
+/// Who pays whom.
+#[derive(Clone, Debug, PartialEq)]
+pub enum WorkloadKind {
+    /// Sender and recipient are any two different accounts, all equally likely.
+    Uniform,
+    /// Sender and recipient are different accounts, drawn by rank from a Zipf distribution.
+    Zipf {
+        /// Exponent of the distribution; 0 is uniform, 1 is like much of the world.
+        skew: f64,
+    },
+    /// Any account pays one and the same recipient.
+    Hot,
+    /// Transfers from a CSV file with the header `block,index,from,to,value_wei`, in file order.
+    Trace(PathBuf),
+}
+
+/// Set-up of a [`crate::Workload`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorkloadConfig {
+    /// Who pays whom.
+    pub kind: WorkloadKind,
+    /// Number of accounts, at least 2. A trace brings its own accounts; for it this is ignored.
+    pub accounts: usize,
+    /// Transactions per block, at least 1. The last block of a trace may have fewer.
+    pub block_size: usize,
+    /// Everything random follows from it.
+    pub seed: u64,
+    /// Whether transactions are signed and the ledger verifies them.
+    pub signed: bool,
+    /// Most blocks; a trace may end earlier.
+    pub blocks: u64,
+}

@@ -1,0 +1,95 @@
+//! Fault handlers: a child that dies of its own fault leaves the cause in its slot first.
+
+use std::mem::ManuallyDrop;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+
+use memmap2::MmapMut;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+
+use crate::os::OsCause;
+use crate::slot::ChildSlot;
+
+/// The signals by which a process dies of its own fault.
+const FAULTS: [Signal; 5] = [
+    Signal::SIGSEGV,
+    Signal::SIGBUS,
+    Signal::SIGILL,
+    Signal::SIGFPE,
+    Signal::SIGABRT,
+];
+/// The handler's own stack, so that it also runs when the stack overflowed. Bytes.
+const STACK_BYTES: usize = 64 * 1024;
+
+/// Where the handler writes. Null until handlers are installed.
+static SLOT: AtomicPtr<ChildSlot> = AtomicPtr::new(ptr::null_mut());
+/// The generation that it names.
+static GENERATION: AtomicU32 = AtomicU32::new(0);
+
+/// Why fault handlers could not be installed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {step}: {cause}")]
+pub struct FaultError {
+    /// The step that failed, as a verb.
+    pub step: &'static str,
+    /// What the kernel said.
+    pub cause: OsCause,
+}
+
+/// From now on SIGSEGV, SIGBUS, SIGILL, SIGFPE and SIGABRT write signal, address and generation into `slot` before the
+/// process dies of them in the usual way, core dump included.
+///
+/// The handler runs on a stack of its own, which belongs to the calling thread: one thread per process, here.
+///
+/// # Safety
+///
+/// `slot` must stay mapped, at this address, until the process ends.
+pub unsafe fn install_fault_handlers(slot: *const ChildSlot, generation: u32) -> Result<(), FaultError> {
+    let failed = |step| move |cause: OsCause| FaultError { step, cause };
+    GENERATION.store(generation, Ordering::Relaxed);
+    SLOT.store(slot.cast_mut(), Ordering::Release);
+    let stack =
+        MmapMut::map_anon(STACK_BYTES).map_err(|error| failed("map a handler's stack")(error.into()))?;
+    // Never unmapped: the handler may need it until the very end.
+    let mut stack = ManuallyDrop::new(stack);
+    let place = libc::stack_t {
+        ss_sp: stack.as_mut_ptr().cast(),
+        ss_flags: 0,
+        ss_size: STACK_BYTES,
+    };
+    // SAFETY: the stack is a live mapping of ss_size bytes that nothing else uses and that is never unmapped.
+    if unsafe { libc::sigaltstack(&raw const place, ptr::null_mut()) } != 0 {
+        return Err(failed("set a handler's stack")(OsCause::last()));
+    }
+    let flags = SaFlags::SA_SIGINFO | SaFlags::SA_ONSTACK;
+    let action = SigAction::new(SigHandler::SigAction(note_and_die), flags, SigSet::empty());
+    for signal in FAULTS {
+        // SAFETY: the handler does async-signal-safe things only: atomic stores into the slot, which stays mapped by this
+        // function's contract, and the system calls sigaction, getpid, gettid and tgkill.
+        unsafe { sigaction(signal, &action) }
+            .map_err(|errno| failed("install a fault handler")(errno.into()))?;
+    }
+    Ok(())
+}
+
+extern "C" fn note_and_die(signal: libc::c_int, info: *mut libc::siginfo_t, _context: *mut libc::c_void) {
+    // SAFETY: the kernel passes a valid siginfo to an SA_SIGINFO handler; si_addr reads a field that exists, and is
+    // meaningful, for the kernel's own faults; si_code > 0 tells those from signals that a process sent.
+    let address = unsafe {
+        if (*info).si_code > 0 {
+            (*info).si_addr() as u64
+        } else {
+            0
+        }
+    };
+    // SAFETY: null, or a slot that stays mapped until the process ends, by the contract of install_fault_handlers.
+    if let Some(slot) = unsafe { SLOT.load(Ordering::Acquire).as_ref() } {
+        slot.record_fault(GENERATION.load(Ordering::Relaxed), signal, address);
+    }
+    // SAFETY: plain system calls. The signal stays masked until this handler returns and is delivered then, with its default
+    // action. A fault would repeat by itself; a signal sent from outside would not.
+    unsafe {
+        libc::signal(signal, libc::SIG_DFL);
+        libc::syscall(libc::SYS_tgkill, libc::getpid(), libc::gettid(), signal);
+    }
+}

@@ -1,0 +1,94 @@
+//! Which process is meant, for certain: a pid and the moment it started.
+
+use std::fs;
+use std::time::Duration;
+
+use nix::unistd::{SysconfVar, sysconf};
+
+/// A process, told apart from any later one with the same pid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ProcessIdentity {
+    /// Process id.
+    pub pid: i32,
+    /// When it started, in clock ticks since boot (field 22 of `/proc/PID/stat`).
+    pub start_time: u64,
+}
+
+impl ProcessIdentity {
+    /// The process that has this pid now; none if there is none or `/proc` does not show it.
+    pub fn of(pid: i32) -> Option<ProcessIdentity> {
+        Some(ProcessIdentity {
+            pid,
+            start_time: Stat::read(pid)?.start_time,
+        })
+    }
+
+    /// The calling process.
+    pub fn current() -> Option<ProcessIdentity> {
+        Self::of(nix::unistd::getpid().as_raw())
+    }
+
+    /// Whether this very process still runs. A zombie is dead. May be stale at once.
+    pub fn is_alive(&self) -> bool {
+        Stat::read(self.pid)
+            .is_some_and(|stat| stat.start_time == self.start_time && !matches!(stat.state, 'Z' | 'X' | 'x'))
+    }
+}
+
+/// State letter of a process as in `/proc/PID/stat`: R, S, D, T (stopped), t (traced), Z (zombie)...; none if unknown.
+pub fn state_of(pid: i32) -> Option<char> {
+    Some(Stat::read(pid)?.state)
+}
+
+/// CPU time a process has used, user and system, in steps of one clock tick (mostly 10 ms); none if unknown.
+pub fn cpu_time_of(pid: i32) -> Option<Duration> {
+    let ticks_per_second = sysconf(SysconfVar::CLK_TCK)
+        .ok()
+        .flatten()
+        .and_then(|ticks| u64::try_from(ticks).ok())?;
+    let ticks = Stat::read(pid)?.cpu_ticks;
+    Some(Duration::from_nanos(
+        ticks.checked_mul(1_000_000_000)?.checked_div(ticks_per_second)?,
+    ))
+}
+
+/// The fields of `/proc/PID/stat` that matter here.
+struct Stat {
+    state: char,
+    cpu_ticks: u64,
+    start_time: u64,
+}
+
+impl Stat {
+    fn read(pid: i32) -> Option<Stat> {
+        Self::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    }
+
+    /// The second field is the name in brackets and may hold anything, brackets and spaces too: count from its end.
+    fn parse(line: &str) -> Option<Stat> {
+        let (_, after_name) = line.rsplit_once(')')?;
+        let mut fields = after_name.split_ascii_whitespace();
+        let state = fields.next()?.chars().next()?;
+        // Now at field 4. utime and stime are fields 14 and 15, the start time is field 22.
+        let user: u64 = fields.nth(10)?.parse().ok()?;
+        let system: u64 = fields.next()?.parse().ok()?;
+        let start_time = fields.nth(6)?.parse().ok()?;
+        Some(Stat {
+            state,
+            cpu_ticks: user.checked_add(system)?,
+            start_time,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Stat;
+
+    #[test]
+    fn a_name_with_brackets_and_spaces_does_not_shift_the_fields() {
+        let line = "42 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 100 20 13 14 15 16 17 18 777 20";
+        let stat = Stat::parse(line).unwrap();
+        assert_eq!((stat.state, stat.cpu_ticks, stat.start_time), ('S', 120, 777));
+    }
+}

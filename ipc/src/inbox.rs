@@ -1,0 +1,350 @@
+//! Inboxes: one region per consumer, with its doorbell first and then one ring per producer.
+
+use std::mem::{align_of, size_of};
+use std::ptr::NonNull;
+
+use crate::doorbell::{Doorbell, MAX_PRODUCERS, NEWS_BITS, NEWS_WORDS};
+use crate::region::Region;
+use crate::ring::{
+    CAPACITY_MAX, CAPACITY_MIN, Cell, CellSpace, Consumer, Full, Producer, RingError, RingHeader, ring_bytes,
+};
+
+/// Fewest cells of a ring that a budget yields.
+pub const BUDGET_CAPACITY_MIN: usize = 16;
+/// Most cells of a ring that a budget yields: 1 MiB, beyond which more does not help.
+pub const BUDGET_CAPACITY_MAX: usize = 16_384;
+/// Cells after which a drain gives room back although it is not done.
+const RELEASE_EVERY: u64 = 256;
+
+const _: () = assert!(size_of::<Doorbell>().is_multiple_of(align_of::<RingHeader>()));
+const _: () = assert!(size_of::<RingHeader>().is_multiple_of(align_of::<CellSpace>()));
+
+/// Why an inbox could not be attached.
+#[derive(Debug, thiserror::Error)]
+pub enum InboxError {
+    /// Too few or too many producers.
+    #[error("an inbox cannot serve {producers} producers; use 1 to {MAX_PRODUCERS}")]
+    BadProducers {
+        /// The number asked for.
+        producers: usize,
+    },
+    /// No such producer in this layout.
+    #[error("producer {producer} does not exist in an inbox of {producers}; number them from 0")]
+    NoSuchProducer {
+        /// The producer asked for.
+        producer: usize,
+        /// Producers of the layout.
+        producers: usize,
+    },
+    /// The region does not hold the layout.
+    #[error("the inbox needs {needed} bytes, its region has {len}; make it with InboxLayout::bytes()")]
+    RegionTooSmall {
+        /// Bytes of the layout.
+        needed: usize,
+        /// Bytes of the region.
+        len: usize,
+    },
+    /// A ring could not be attached.
+    #[error(transparent)]
+    Ring(#[from] RingError),
+}
+
+/// Shape of an inbox. All processes that attach to one must use the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InboxLayout {
+    /// Rings, one per producer: 1 to [`MAX_PRODUCERS`].
+    pub producers: usize,
+    /// Cells per ring: a power of two.
+    pub capacity: usize,
+}
+
+impl InboxLayout {
+    /// A layout of these numbers, if they are possible.
+    pub fn new(producers: usize, capacity: usize) -> Result<InboxLayout, InboxError> {
+        let layout = InboxLayout { producers, capacity };
+        layout.check()?;
+        Ok(layout)
+    }
+
+    /// The layout for a full mesh of `producers` processes whose rings together take about `budget_bytes`.
+    ///
+    /// Each of the `producers * producers` rings gets an equal share, rounded down to a power of two cells, but at least
+    /// [`BUDGET_CAPACITY_MIN`] (which can exceed a tiny budget) and at most [`BUDGET_CAPACITY_MAX`]. The number of
+    /// producers is brought into its range.
+    pub fn for_budget(producers: usize, budget_bytes: usize) -> InboxLayout {
+        let producers = producers.clamp(1, MAX_PRODUCERS);
+        let share = budget_bytes / (producers * producers);
+        let cells = share.saturating_sub(ring_bytes(0)) / size_of::<CellSpace>();
+        let power = if cells == 0 { 1 } else { 1 << cells.ilog2() };
+        InboxLayout {
+            producers,
+            capacity: power.clamp(BUDGET_CAPACITY_MIN, BUDGET_CAPACITY_MAX),
+        }
+    }
+
+    /// Bytes of a region that holds the inbox.
+    pub fn bytes(&self) -> usize {
+        self.producers
+            .saturating_mul(self.ring_stride())
+            .saturating_add(size_of::<Doorbell>())
+    }
+
+    fn ring_stride(&self) -> usize {
+        self.capacity
+            .saturating_mul(size_of::<CellSpace>())
+            .saturating_add(size_of::<RingHeader>())
+    }
+
+    fn check(&self) -> Result<(), InboxError> {
+        if self.producers == 0 || self.producers > MAX_PRODUCERS {
+            return Err(InboxError::BadProducers {
+                producers: self.producers,
+            });
+        }
+        if !self.capacity.is_power_of_two() || !(CAPACITY_MIN..=CAPACITY_MAX).contains(&self.capacity) {
+            return Err(RingError::BadCapacity {
+                capacity: self.capacity,
+            }
+            .into());
+        }
+        Ok(())
+    }
+
+    fn check_region(&self, region: &Region) -> Result<(), InboxError> {
+        self.check()?;
+        match self.bytes() {
+            needed if needed > region.len() => Err(InboxError::RegionTooSmall {
+                needed,
+                len: region.len(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Where the ring of a producer lies.
+    ///
+    /// # Safety
+    ///
+    /// check_region() must have passed, and `producer` be below `producers`.
+    unsafe fn ring(&self, region: &Region, producer: usize) -> (NonNull<RingHeader>, NonNull<CellSpace>) {
+        let offset = size_of::<Doorbell>() + producer * self.ring_stride();
+        // SAFETY: producer < producers, so the whole ring ends within bytes(), which the region holds; both offsets are
+        // multiples of the alignments (const-asserted above; the capacity is even, so the stride is a multiple of 128).
+        unsafe {
+            let header = region.base().add(offset);
+            (header.cast(), header.add(size_of::<RingHeader>()).cast())
+        }
+    }
+}
+
+fn doorbell_of(region: &Region) -> &Doorbell {
+    // SAFETY: the region is at least one page, its base page-aligned, and every inbox begins with its doorbell, which
+    // is made of atomics only; attach() checked the size; the reference borrows the region and so the mapping.
+    unsafe { region.base().cast::<Doorbell>().as_ref() }
+}
+
+/// A set of producers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ProducerSet([u64; NEWS_WORDS]);
+
+impl ProducerSet {
+    /// Whether nobody is in it.
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(|&word| word == 0)
+    }
+
+    /// Whether `producer` is in it.
+    pub fn contains(&self, producer: usize) -> bool {
+        self.0
+            .get(producer / NEWS_BITS)
+            .is_some_and(|word| word >> (producer % NEWS_BITS) & 1 == 1)
+    }
+
+    /// Its members, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = usize> + use<> {
+        self.0
+            .into_iter()
+            .enumerate()
+            .flat_map(|(index, word)| bits_of(word).map(move |bit| index * NEWS_BITS + bit))
+    }
+
+    fn insert(&mut self, producer: usize) {
+        if let Some(word) = self.0.get_mut(producer / NEWS_BITS) {
+            *word |= 1 << (producer % NEWS_BITS);
+        }
+    }
+}
+
+/// Positions of the bits that are set, ascending.
+fn bits_of(mut word: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let bit = (word != 0).then(|| word.trailing_zeros() as usize)?;
+        word &= word - 1;
+        Some(bit)
+    })
+}
+
+/// What a drain did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Drained {
+    /// Cells delivered.
+    pub cells: usize,
+    /// Producers that had asked for room and now have some: ring their doorbells.
+    pub freed_for: ProducerSet,
+    /// A producer whose ring is damaged, if any; its ring was skipped. Kill and replace it. If there are several, the
+    /// next drain reports the next.
+    pub corrupt: Option<usize>,
+}
+
+/// The reading ends of all rings of one process, and its doorbell.
+#[derive(Debug)]
+pub struct Inbox {
+    rings: Vec<Consumer>,
+    region: Region,
+}
+
+impl Inbox {
+    /// Takes the reading ends. A successor adopts what its predecessor had released; see [`Consumer::attach`].
+    ///
+    /// The region must have been made for this layout, be used by ring ends only, and have no other living inbox.
+    pub fn attach(region: Region, layout: InboxLayout) -> Result<Inbox, InboxError> {
+        layout.check_region(&region)?;
+        let attach = |producer| {
+            // SAFETY: check_region() passed and producer < producers.
+            let (header, cells) = unsafe { layout.ring(&region, producer) };
+            // SAFETY: the ring lies inside the region, which the Inbox owns and keeps mapped longer than its consumers
+            // (it is the later field); the one-consumer rule is this function's contract.
+            unsafe { Consumer::attach(header, cells, layout.capacity) }
+        };
+        let rings = (0..layout.producers).map(attach).collect::<Result<Vec<_>, _>>()?;
+        Ok(Inbox { rings, region })
+    }
+
+    /// The doorbell of the process that reads here.
+    pub fn doorbell(&self) -> &Doorbell {
+        doorbell_of(&self.region)
+    }
+
+    /// Delivers the cells of all producers with news, in each producer's order, and gives their room back.
+    ///
+    /// Delivers what was published when it came to a ring, so it ends however fast the producers are. Never waits.
+    pub fn drain(&mut self, mut each: impl FnMut(usize, &Cell)) -> Drained {
+        let mut drained = Drained::default();
+        for index in 0..NEWS_WORDS {
+            for bit in bits_of(self.doorbell().take_news(index)) {
+                self.drain_ring(index * NEWS_BITS + bit, &mut each, &mut drained);
+            }
+        }
+        drained
+    }
+
+    /// As [`drain`](Self::drain), but looks into every ring: for a process that has just attached, or whose producers
+    /// may have died between publishing and ringing.
+    pub fn drain_all(&mut self, mut each: impl FnMut(usize, &Cell)) -> Drained {
+        let mut drained = Drained::default();
+        for index in 0..NEWS_WORDS {
+            self.doorbell().take_news(index);
+        }
+        for producer in 0..self.rings.len() {
+            self.drain_ring(producer, &mut each, &mut drained);
+        }
+        drained
+    }
+
+    /// A producer beyond the layout (its bit was scribbled) has no ring and is passed over.
+    fn drain_ring(&mut self, producer: usize, each: &mut impl FnMut(usize, &Cell), drained: &mut Drained) {
+        let Some(ring) = self.rings.get_mut(producer) else {
+            return;
+        };
+        let Ok(pending) = ring.pending() else {
+            match drained.corrupt {
+                None => drained.corrupt = Some(producer),
+                Some(_) => doorbell_of(&self.region).note_news(producer),
+            }
+            return;
+        };
+        for turn in 1..=pending {
+            let Ok(Some(cell)) = ring.pop() else { break };
+            each(producer, &cell);
+            drained.cells += 1;
+            if turn.is_multiple_of(RELEASE_EVERY) {
+                ring.release_quietly();
+            }
+        }
+        if ring.release() {
+            drained.freed_for.insert(producer);
+        }
+    }
+}
+
+/// The writing end of one ring in another process's inbox, and that process's doorbell.
+#[derive(Debug)]
+pub struct Outlet {
+    ring: Producer,
+    producer: usize,
+    region: Region,
+}
+
+impl Outlet {
+    /// Takes the writing end of `producer`. A successor adopts what its predecessor had published; see
+    /// [`Producer::attach`].
+    ///
+    /// The region must have been made for this layout, be used by ring ends only, and have no other living outlet of the
+    /// same producer.
+    pub fn attach(region: Region, layout: InboxLayout, producer: usize) -> Result<Outlet, InboxError> {
+        layout.check_region(&region)?;
+        if producer >= layout.producers {
+            return Err(InboxError::NoSuchProducer {
+                producer,
+                producers: layout.producers,
+            });
+        }
+        // SAFETY: check_region() passed and producer < producers.
+        let (header, cells) = unsafe { layout.ring(&region, producer) };
+        // SAFETY: the ring lies inside the region, which the Outlet owns and keeps mapped longer than its producer (it is
+        // the later field); the one-producer rule is this function's contract.
+        let ring = unsafe { Producer::attach(header, cells, layout.capacity) }?;
+        Ok(Outlet {
+            ring,
+            producer,
+            region,
+        })
+    }
+
+    /// Writes a cell; the consumer sees it after the next [`publish`](Self::publish). Never waits.
+    #[inline]
+    pub fn try_push(&mut self, cell: Cell) -> Result<(), Full> {
+        self.ring.try_push(cell)
+    }
+
+    /// Makes all pushed cells visible and rings the consumer, once for all of them. Does nothing if there are none.
+    #[inline]
+    pub fn publish(&mut self) {
+        if self.ring.publish() {
+            self.doorbell().ring_from(self.producer);
+        }
+    }
+
+    /// Asks to be rung when there is room; true if there is some already. Publishes first.
+    ///
+    /// The consumer learns of the request by [`Drained::freed_for`] and rings the doorbell of this process.
+    pub fn request_space(&mut self) -> bool {
+        self.publish();
+        self.ring.request_space()
+    }
+
+    /// Cells that can be pushed now; see [`Producer::free`].
+    pub fn free(&mut self) -> u64 {
+        self.ring.free()
+    }
+
+    /// Errors if the consumer damaged its index; see [`Producer::check`].
+    pub fn check(&self) -> Result<(), RingError> {
+        self.ring.check()
+    }
+
+    /// The doorbell of the process that reads this ring.
+    pub fn doorbell(&self) -> &Doorbell {
+        doorbell_of(&self.region)
+    }
+}

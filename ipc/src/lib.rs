@@ -1,0 +1,79 @@
+//! Shared memory between processes of one Linux host: regions, rings, doorbells, child slots and process helpers.
+//!
+//! What it is for: a parent and its children exchange messages over lock-free rings in shared memory, sleep without
+//! losing a wake-up, notice each other's death within microseconds, and survive a `kill -9` of anyone at any
+//! instruction. Nothing here knows what the messages mean. Three rules hold everywhere:
+//!
+//! - Memory that a peer can write is input: each word is loaded once, checked, and used from the copy.
+//! - Nothing that lives in shared memory is freed or unlocked by `Drop`: SIGKILL runs none.
+//! - Each shared line has one writing process; words that two may write say so.
+
+mod doorbell;
+mod futex;
+mod ring;
+mod sync;
+
+#[cfg(not(loom))]
+mod channel;
+#[cfg(not(loom))]
+mod control;
+#[cfg(not(loom))]
+mod fault;
+#[cfg(not(loom))]
+mod identity;
+#[cfg(not(loom))]
+mod inbox;
+#[cfg(not(loom))]
+mod lifeline;
+#[cfg(not(loom))]
+mod os;
+#[cfg(not(loom))]
+mod pin;
+#[cfg(not(loom))]
+mod process;
+#[cfg(not(loom))]
+mod region;
+#[cfg(not(loom))]
+mod segment;
+#[cfg(not(loom))]
+mod signal;
+#[cfg(not(loom))]
+mod slot;
+
+pub use doorbell::{Doorbell, MAX_PRODUCERS, NEWS_BITS, NEWS_WORDS, WakeCause};
+pub use ring::{
+    CAPACITY_MAX, CAPACITY_MIN, CELL_WORDS, Cell, CellSpace, Consumer, Full, Producer, RingError, RingHeader,
+    ring_bytes,
+};
+
+#[cfg(not(loom))]
+pub use channel::{Channel, ChannelError, MAX_FDS_PER_MESSAGE, MAX_MESSAGE_BYTES, Readiness, Received};
+#[cfg(not(loom))]
+pub use control::{Control, ControlError, LAYOUT_HASH, MAX_SLOTS, OWNER_WORDS};
+#[cfg(not(loom))]
+pub use fault::{FaultError, install_fault_handlers};
+#[cfg(not(loom))]
+pub use identity::{ProcessIdentity, cpu_time_of, state_of};
+#[cfg(not(loom))]
+pub use inbox::{Drained, Inbox, InboxError, InboxLayout, Outlet, ProducerSet};
+#[cfg(not(loom))]
+pub use lifeline::{Lifeline, LifelineError, LifelineState};
+#[cfg(not(loom))]
+pub use os::OsCause;
+#[cfg(not(loom))]
+pub use pin::{PinError, allowed_cores, pin_current_thread};
+#[cfg(not(loom))]
+pub use process::{
+    Fork, ForkError, LimitError, PROCESS_NAME_BYTES, ProcessError, SPAWN_SOCKET_FD, SpawnError,
+    close_all_fds_except, die_with_parent, fork_single_threaded, raise_fd_limit, set_process_name,
+    spawn_image,
+};
+#[cfg(not(loom))]
+pub use region::{PeerReader, Region, RegionError, RegionReader};
+#[cfg(not(loom))]
+pub use signal::{SignalError, SignalFd, SignalSetup};
+#[cfg(not(loom))]
+pub use slot::{Activity, COUNTERS, ChildSlot, EXITS_KEPT, Fault, MESSAGE_BYTES, SlotState};
+
+#[cfg(loom)]
+pub use sync::model::{without_doorbell_fences, without_ring_fences};

@@ -1,0 +1,410 @@
+//! Regions: sealed memfds, mapped whole at their greatest size and grown by being touched.
+//!
+//! Three views of one file, by what the viewer may assume:
+//!
+//! | view | mapping | assumes |
+//! |---|---|---|
+//! | [`Region`] | read-write | it is the one writer of what it hands out slices of |
+//! | [`RegionReader`] | read-only | writer and readers take turns |
+//! | [`PeerReader`] | read-only | nothing: the writer may be in the middle of anything |
+//!
+//! Every region is sealed against shrinking before anyone else can see it: without that seal a peer could truncate
+//! the file and the next load in any other process would be a SIGBUS.
+
+use std::mem::{align_of, size_of};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytemuck::Pod;
+use memmap2::{Advice, MmapOptions, MmapRaw};
+use nix::fcntl::{FallocateFlags, FcntlArg, OFlag, SealFlag, fallocate, fcntl, open};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::stat::{Mode, fstat};
+use nix::unistd::{SysconfVar, ftruncate, sysconf};
+
+use crate::os::OsCause;
+
+/// Why a region could not be made, mapped, sealed or read.
+#[derive(Debug, thiserror::Error)]
+pub enum RegionError {
+    /// The kernel refused a step.
+    #[error("cannot {step} region of {bytes} bytes: {cause}")]
+    Os {
+        /// The step that failed, as a verb.
+        step: &'static str,
+        /// Size of the region in bytes, 0 while it is not known.
+        bytes: usize,
+        /// What the kernel said.
+        cause: OsCause,
+    },
+    /// A region of no bytes, or of more than the kernel can address, was asked for.
+    #[error("a region of {bytes} bytes cannot exist; ask for 1 byte to 2^46 bytes")]
+    BadSize {
+        /// The size asked for.
+        bytes: usize,
+    },
+    /// The descriptor can still be truncated, so a load through its mapping could end in SIGBUS.
+    #[error("the descriptor lacks the shrink seal (seals {seals:#x}); pass one that a region handed out")]
+    NotSealed {
+        /// The seals found, as the kernel's bits.
+        seals: i32,
+    },
+    /// A reader was given a descriptor that could be mapped writable.
+    #[error("the descriptor is open for writing; pass the one that reader_fd() returns")]
+    NotReadOnly,
+    /// A range reaches past the end of the mapping.
+    #[error("{count} items of {item_bytes} bytes at offset {offset} leave the region of {len} bytes")]
+    OutOfBounds {
+        /// First byte of the range.
+        offset: usize,
+        /// Items asked for.
+        count: usize,
+        /// Size of one item in bytes.
+        item_bytes: usize,
+        /// Size of the mapping in bytes.
+        len: usize,
+    },
+    /// An offset does not suit the alignment of the item.
+    #[error("offset {offset} is not a multiple of {align}, the alignment of its items")]
+    Misaligned {
+        /// The offset asked for.
+        offset: usize,
+        /// The alignment needed in bytes.
+        align: usize,
+    },
+    /// Memory cannot be given back any more: the write seal forbids it.
+    #[error("cannot discard {bytes} bytes of a write-sealed region; discard before seal_writes()")]
+    SealedDiscard {
+        /// Bytes that were to be given back.
+        bytes: usize,
+    },
+}
+
+/// A read-write mapping of a sealed memfd, and its writable descriptor.
+///
+/// The holder of a `Region` is the one writer of the bytes that it reads and writes through [`slice`](Self::slice) and
+/// [`slice_mut`](Self::slice_mut). Processes that share a region by several `Region`s (rings) touch it through
+/// atomics only. Whoever receives a writable descriptor is trusted with that rule; readers get a read-only one.
+#[derive(Debug)]
+pub struct Region {
+    map: MmapRaw,
+    file: OwnedFd,
+}
+
+impl Region {
+    /// Makes a region of at least `bytes` bytes, rounded up to whole pages, all zero, and maps it read-write.
+    ///
+    /// Sparse: address space is taken at once, memory only as pages are touched. The file is sealed against shrinking
+    /// and growing and kept out of core dumps. `name` is shown in `/proc/PID/maps` and need not be unique.
+    pub fn create(name: &str, bytes: usize) -> Result<Region, RegionError> {
+        let page = page_size();
+        let rounded = bytes
+            .div_ceil(page)
+            .checked_mul(page)
+            .filter(|&rounded| rounded > 0 && rounded <= 1 << 46);
+        let rounded = rounded.ok_or(RegionError::BadSize { bytes })?;
+        let size = i64::try_from(rounded).map_err(|_| RegionError::BadSize { bytes })?;
+        let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+        let file = memfd_create(name, flags).map_err(refused("create", rounded))?;
+        ftruncate(&file, size).map_err(refused("set the size of", rounded))?;
+        let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW;
+        fcntl(&file, FcntlArg::F_ADD_SEALS(seals)).map_err(refused("seal", rounded))?;
+        Self::map_writer(file)
+    }
+
+    /// Maps a region that another process made, read-write. `fd` must be a descriptor from [`writer_fd`](Self::writer_fd).
+    ///
+    /// The size comes from the file. Errors with [`RegionError::NotSealed`] if the file could be truncated later.
+    pub fn map_writer(fd: OwnedFd) -> Result<Region, RegionError> {
+        let bytes = sealed_size(&fd)?;
+        let map = MmapOptions::new()
+            .len(bytes)
+            .map_raw(&fd)
+            .map_err(refused("map", bytes))?;
+        keep_out_of_dumps(&map)?;
+        Ok(Region { map, file: fd })
+    }
+
+    /// Lets only the writable mappings that exist now write from now on, and fixes the seals.
+    ///
+    /// Afterwards nobody, this process included, can map the file writable again, write to it, or punch holes in it.
+    pub fn seal_writes(&self) -> Result<(), RegionError> {
+        let seals = SealFlag::F_SEAL_FUTURE_WRITE | SealFlag::F_SEAL_SEAL;
+        fcntl(&self.file, FcntlArg::F_ADD_SEALS(seals)).map_err(refused("write-seal", self.len()))?;
+        Ok(())
+    }
+
+    /// Opens the file anew, read-only: a mapping of the result can never be made writable.
+    pub fn reader_fd(&self) -> Result<OwnedFd, RegionError> {
+        let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        open(path.as_str(), flags, Mode::empty()).map_err(refused("re-open read-only", self.len()))
+    }
+
+    /// Duplicates the writable descriptor, close-on-exec, for the one process that is to write here too.
+    pub fn writer_fd(&self) -> Result<OwnedFd, RegionError> {
+        self.file
+            .try_clone()
+            .map_err(refused("duplicate the descriptor of", self.len()))
+    }
+
+    /// Size of the mapping in bytes: a multiple of the page size, never 0.
+    pub fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    /// Always false: a region of no bytes cannot be made.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// `count` items from byte `offset` on. Untouched memory reads as zero.
+    pub fn slice<T: Pod>(&self, offset: usize, count: usize) -> Result<&[T], RegionError> {
+        let start = range_of::<T>(&self.map, offset, count)?;
+        // SAFETY: range_of checked that the items lie inside the mapping and are aligned; the mapping lives as long as
+        // `self`; T is Pod, so any bytes are a T; no `&mut` to them exists in this process, since slice_mut borrows
+        // `self` mutably, and the type's rule makes its holder the one writer among all processes.
+        Ok(unsafe { std::slice::from_raw_parts(start.as_ptr(), count) })
+    }
+
+    /// As [`slice`](Self::slice), to write.
+    pub fn slice_mut<T: Pod>(&mut self, offset: usize, count: usize) -> Result<&mut [T], RegionError> {
+        let start = range_of::<T>(&self.map, offset, count)?;
+        // SAFETY: as in slice(); `&mut self` excludes every other slice of this mapping, and readers in other
+        // processes promised (RegionReader::map) to be quiet, or load atomically and expect anything (PeerReader).
+        Ok(unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), count) })
+    }
+
+    /// Stores the word at byte `offset` (a multiple of 8) sequentially consistent, for [`PeerReader::load_u64`]. Not for
+    /// words that a slice shows to anyone.
+    pub fn store_u64(&self, offset: usize, value: u64) -> Result<(), RegionError> {
+        let word = range_of::<AtomicU64>(&self.map, offset, 1)?;
+        // SAFETY: range_of checked bounds and alignment; the mapping is writable and lives as long as `self`; AtomicU64
+        // allows any bits; readers of this word load it atomically (PeerReader).
+        unsafe { word.as_ref() }.store(value, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Gives the memory of the whole pages inside the range back; they read as zero afterwards.
+    ///
+    /// Bytes of partly covered pages keep their values. Errors with [`RegionError::SealedDiscard`] after
+    /// [`seal_writes`](Self::seal_writes): the kernel counts a hole as a write, by any call.
+    pub fn discard(&mut self, offset: usize, len: usize) -> Result<(), RegionError> {
+        range_of::<u8>(&self.map, offset, len)?;
+        let page = page_size();
+        let first = offset.div_ceil(page).saturating_mul(page);
+        let end = (offset + len) / page * page;
+        if first >= end {
+            return Ok(());
+        }
+        let too_big = |_| RegionError::BadSize { bytes: len };
+        let (start, bytes) = (
+            i64::try_from(first).map_err(too_big)?,
+            i64::try_from(end - first).map_err(too_big)?,
+        );
+        let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        fallocate(&self.file, flags, start, bytes).map_err(|errno| match OsCause::from(errno) {
+            cause if cause.errno() == libc::EPERM => RegionError::SealedDiscard { bytes: end - first },
+            cause => RegionError::Os {
+                step: "punch a hole into",
+                bytes: self.map.len(),
+                cause,
+            },
+        })
+    }
+
+    /// First byte of the mapping, aligned to a page.
+    pub(crate) fn base(&self) -> NonNull<u8> {
+        base_of(&self.map)
+    }
+}
+
+/// A read-only mapping whose writer and readers take turns.
+///
+/// The mapping can never be made writable, and holds no descriptor.
+#[derive(Debug)]
+pub struct RegionReader {
+    map: MmapRaw,
+}
+
+impl RegionReader {
+    /// Maps a descriptor from [`Region::reader_fd`] read-only, whole, and keeps it out of core dumps.
+    ///
+    /// Errors if the descriptor is writable or its file could be truncated.
+    ///
+    /// # Safety
+    ///
+    /// The caller promises that writer and readers take turns: while a slice of this reader lives, no process writes
+    /// to the bytes of that slice. (The usual proof: every reader says that it is done, or is known to be dead,
+    /// before the writer starts again.)
+    pub unsafe fn map(fd: OwnedFd) -> Result<RegionReader, RegionError> {
+        Ok(RegionReader {
+            map: map_read_only(&fd)?,
+        })
+    }
+
+    /// Size of the mapping in bytes: a multiple of the page size, never 0.
+    pub fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    /// Always false: a region of no bytes cannot be made.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// `count` items from byte `offset` on. Untouched memory reads as zero.
+    pub fn slice<T: Pod>(&self, offset: usize, count: usize) -> Result<&[T], RegionError> {
+        let start = range_of::<T>(&self.map, offset, count)?;
+        // SAFETY: range_of checked bounds and alignment; the mapping lives as long as `self`; T is Pod; nobody writes
+        // while the slice lives, by the promise the caller of map() gave.
+        Ok(unsafe { std::slice::from_raw_parts(start.as_ptr(), count) })
+    }
+}
+
+/// A read-only mapping of memory that a peer may write at any moment.
+///
+/// Hands out copies only, loaded atomically word by word: what is copied while the peer writes may be a mix of old and
+/// new words, never undefined. The mapping can never be made writable, and holds no descriptor.
+#[derive(Debug)]
+pub struct PeerReader {
+    map: MmapRaw,
+}
+
+impl PeerReader {
+    /// Maps a descriptor from [`Region::reader_fd`] read-only, whole, and keeps it out of core dumps.
+    ///
+    /// Errors if the descriptor is writable or its file could be truncated.
+    pub fn map(fd: OwnedFd) -> Result<PeerReader, RegionError> {
+        Ok(PeerReader {
+            map: map_read_only(&fd)?,
+        })
+    }
+
+    /// Size of the mapping in bytes: a multiple of the page size, never 0.
+    pub fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    /// Always false: a region of no bytes cannot be made.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The word at byte `offset` (a multiple of 8), by one acquire load. May be stale at once.
+    ///
+    /// What the peer wrote before it stored this word by [`Region::store_u64`] is visible afterwards.
+    pub fn load_u64(&self, offset: usize) -> Result<u64, RegionError> {
+        let words = self.words(offset, size_of::<u64>())?;
+        Ok(words.first().map_or(0, |word| word.load(Ordering::Acquire)))
+    }
+
+    /// Appends the `len` bytes from byte `offset` (a multiple of 8) on to `into`. Reserves at most once.
+    pub fn copy_out(&self, offset: usize, len: usize, into: &mut Vec<u8>) -> Result<(), RegionError> {
+        let words = self.words(offset, len)?;
+        let old = into.len();
+        into.reserve(words.len() * size_of::<u64>());
+        let mut target = into.spare_capacity_mut().as_mut_ptr().cast::<u64>();
+        for word in words {
+            // SAFETY: reserve() made room for all words behind the old length; the loop advances by one word per
+            // word, so both the write and the advance stay inside that room (or one past its end); write_unaligned
+            // needs no alignment, and the room belongs to `into`, which nobody else can reach.
+            unsafe {
+                target.write_unaligned(word.load(Ordering::Relaxed));
+                target = target.add(1);
+            }
+        }
+        // SAFETY: the loop initialised words.len() * 8 >= len bytes behind the old length, within the capacity.
+        unsafe { into.set_len(old + len) };
+        Ok(())
+    }
+
+    /// The words that cover `len` bytes from `offset` on. The last one may reach past them: never past the mapping,
+    /// whose size is a multiple of 8.
+    fn words(&self, offset: usize, len: usize) -> Result<&[AtomicU64], RegionError> {
+        range_of::<u8>(&self.map, offset, len)?;
+        let count = len.div_ceil(size_of::<u64>());
+        let start = range_of::<u64>(&self.map, offset, count)?;
+        // SAFETY: range_of checked bounds and alignment; AtomicU64 has the layout of u64 and allows any bits; only
+        // loads are done (a relaxed 8-byte load is allowed on read-only memory), and an atomic may change at any time.
+        Ok(unsafe { std::slice::from_raw_parts(start.as_ptr().cast::<AtomicU64>(), count) })
+    }
+}
+
+/// Turns an errno into a [`RegionError`] that names the step and the size.
+fn refused<E: Into<OsCause>>(step: &'static str, bytes: usize) -> impl FnOnce(E) -> RegionError {
+    move |cause| RegionError::Os {
+        step,
+        bytes,
+        cause: cause.into(),
+    }
+}
+
+/// Size of a page in bytes; 4096 if the system does not say.
+pub(crate) fn page_size() -> usize {
+    let answer = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
+    answer
+        .and_then(|bytes| usize::try_from(bytes).ok())
+        .unwrap_or(4096)
+}
+
+/// Size of a file that can never shrink, in bytes, rounded down to words.
+fn sealed_size(fd: &OwnedFd) -> Result<usize, RegionError> {
+    let seals = fcntl(fd, FcntlArg::F_GET_SEALS).map_err(refused("read the seals of", 0))?;
+    if seals & libc::F_SEAL_SHRINK == 0 {
+        return Err(RegionError::NotSealed { seals });
+    }
+    let size = fstat(fd).map_err(refused("read the size of", 0))?.st_size;
+    let bytes = usize::try_from(size).unwrap_or(0);
+    match bytes % page_size() {
+        0 if bytes > 0 => Ok(bytes),
+        _ => Err(RegionError::BadSize { bytes }),
+    }
+}
+
+fn map_read_only(fd: &OwnedFd) -> Result<MmapRaw, RegionError> {
+    let flags = fcntl(fd.as_fd(), FcntlArg::F_GETFL).map_err(refused("read the flags of", 0))?;
+    if flags & libc::O_ACCMODE != libc::O_RDONLY {
+        return Err(RegionError::NotReadOnly);
+    }
+    let bytes = sealed_size(fd)?;
+    let map = MmapOptions::new()
+        .len(bytes)
+        .map_raw_read_only(fd)
+        .map_err(refused("map", bytes))?;
+    keep_out_of_dumps(&map)?;
+    Ok(map)
+}
+
+fn keep_out_of_dumps(map: &MmapRaw) -> Result<(), RegionError> {
+    map.advise(Advice::DontDump)
+        .map_err(refused("keep core dumps free of", map.len()))
+}
+
+fn base_of(map: &MmapRaw) -> NonNull<u8> {
+    // A mapping never starts at address 0; were it so, the dangling pointer would fail every later alignment check.
+    NonNull::new(map.as_mut_ptr()).unwrap_or(NonNull::dangling())
+}
+
+/// Checks that `count` items of T at `offset` lie inside the mapping, aligned; returns where they start.
+fn range_of<T>(map: &MmapRaw, offset: usize, count: usize) -> Result<NonNull<T>, RegionError> {
+    let (len, item_bytes, align) = (map.len(), size_of::<T>(), align_of::<T>());
+    let end = count
+        .checked_mul(item_bytes)
+        .and_then(|bytes| bytes.checked_add(offset));
+    if end.is_none_or(|end| end > len) {
+        return Err(RegionError::OutOfBounds {
+            offset,
+            count,
+            item_bytes,
+            len,
+        });
+    }
+    // SAFETY: offset <= end <= len, so the sum stays inside the mapping or one past its end.
+    let start = unsafe { base_of(map).add(offset) }.cast::<T>();
+    if !start.is_aligned() {
+        return Err(RegionError::Misaligned { offset, align });
+    }
+    Ok(start)
+}

@@ -1,0 +1,565 @@
+//! Validation: what of a block is final, what is provisional, what must be executed again.
+//!
+//! Rules V1 to V3 of docs/architecture.md. Nothing that a hint, a plan or a message said enters here: an output counts
+//! only if every value it was computed from is the one that the accepted transactions before it leave.
+
+use crate::executor::block_output::OutputPlace;
+use crate::executor::key_states::{Backing, Held, KeyState, UNTOUCHED, value_in};
+use crate::executor::overlay::{OverlayWriter, Shown};
+use crate::partition::{ArenaError, ArenaWriter, Standing, TransactionAccess};
+use crate::state::{BaseState, StateError};
+use crate::types::{
+    AccessMode, Incarnation, KeyId, OUTPUT_PANICKED, Origin, OutputError, OutputView, ReadRecord,
+    TxnIndex, Write, WriteRecord,
+};
+
+/// A transaction of the block being executed.
+#[derive(Clone, Copy, Debug)]
+struct Record {
+    standing: Standing,
+    /// Executions planned so far, whether or not their outputs came in: an incarnation is never used twice, since
+    /// values of a lost one may have reached readers.
+    planned: Incarnation,
+    /// Which execution the current output is of.
+    incarnation: Incarnation,
+    /// The current output; meaningful unless the standing is open.
+    place: OutputPlace,
+    /// Whether an output came in with the last round and has not been judged.
+    fresh: bool,
+}
+
+/// A key as it would be if all provisional outputs were final.
+#[derive(Clone, Copy, Debug)]
+struct Speculation {
+    stamp: u64,
+    state: KeyState,
+    /// An open transaction before may change it: reads of it cannot be judged well.
+    dirty: bool,
+}
+
+/// What a validation came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Verdict {
+    /// Transactions newly accepted.
+    pub(super) accepted: usize,
+    /// Outputs rejected.
+    pub(super) rejected: usize,
+    /// The first transaction that is not accepted panicked on accepted values.
+    pub(super) poisoned: Option<TxnIndex>,
+}
+
+/// An output that cannot be used because its bytes make no sense: the shard's memory was damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Damaged {
+    pub(super) txn: TxnIndex,
+    pub(super) error: OutputError,
+}
+
+/// Where the execution of one block stands.
+#[derive(Debug, Default)]
+pub(super) struct Acceptance {
+    records: Vec<Record>,
+    frontier: usize,
+    keys: Vec<KeyState>,
+    /// Keys changed by accepted transactions, in the order of their first change.
+    changed: Vec<KeyId>,
+    is_changed: Vec<bool>,
+    buffers: Vec<Vec<u8>>,
+    speculation: Vec<Speculation>,
+    stamp: u64,
+    pending: Vec<(KeyId, KeyState)>,
+    learned: Vec<TransactionAccess>,
+    validation: bool,
+    /// Outputs collected.
+    executions: u64,
+}
+
+impl Acceptance {
+    /// Starts a block of `transactions`. With `validation` off every output is taken as it is: only for the negative
+    /// control of the tests.
+    pub(super) fn start_block(&mut self, transactions: usize, validation: bool) {
+        let record = Record {
+            standing: Standing::Open,
+            planned: Incarnation(0),
+            incarnation: Incarnation(0),
+            place: OutputPlace::default(),
+            fresh: false,
+        };
+        self.records.clear();
+        self.records.resize(transactions, record);
+        self.frontier = 0;
+        self.keys.clear();
+        self.changed.clear();
+        self.is_changed.clear();
+        self.buffers.clear();
+        self.validation = validation;
+        self.executions = 0;
+    }
+
+    /// Transactions accepted so far: the longest prefix.
+    pub(super) fn frontier(&self) -> usize {
+        self.frontier
+    }
+
+    /// Whether the whole block is accepted.
+    pub(super) fn is_complete(&self) -> bool {
+        self.frontier == self.records.len()
+    }
+
+    /// What the next round is to do with a transaction, and as which execution.
+    pub(super) fn standing(&self, txn: TxnIndex) -> (Standing, Incarnation) {
+        self.records.get(txn.index()).map_or((Standing::Accepted, Incarnation(0)), |record| {
+            (record.standing, Incarnation(record.planned.0 + 1))
+        })
+    }
+
+    /// Notes that every open transaction is about to be executed as [`standing`](Self::standing) said.
+    pub(super) fn start_round(&mut self) {
+        for record in &mut self.records[self.frontier..] {
+            if record.standing == Standing::Open {
+                record.planned.0 += 1;
+            }
+        }
+    }
+
+    /// Takes a buffer of outputs that one shard left; `expected` are its transactions in order. Returns how many
+    /// outputs there were.
+    pub(super) fn collect(
+        &mut self,
+        outputs: Vec<u8>,
+        count: u32,
+        expected: impl Iterator<Item = (TxnIndex, Incarnation)>,
+    ) -> Result<usize, Damaged> {
+        let buffer = u32::try_from(self.buffers.len()).unwrap_or(u32::MAX);
+        let mut start = 0_usize;
+        let mut collected = 0;
+        let mut result = Ok(());
+        for (txn, incarnation) in expected.take(count as usize) {
+            let view = match OutputView::parse(outputs.get(start..).unwrap_or(&[])) {
+                Ok(view) => view,
+                Err(error) => {
+                    result = Err(Damaged { txn, error });
+                    break;
+                }
+            };
+            let header = view.header();
+            if header.txn != txn || header.incarnation != incarnation {
+                let value = u64::from(header.txn.0);
+                result = Err(Damaged { txn, error: OutputError::BadField { field: "transaction", value, at: start } });
+                break;
+            }
+            let Some(record) = self.records.get_mut(txn.index()) else { break };
+            let place = OutputPlace { buffer, start: u32::try_from(start).unwrap_or(u32::MAX) };
+            (record.incarnation, record.place, record.fresh) = (incarnation, place, true);
+            start += header.total_bytes as usize;
+            collected += 1;
+            self.executions += 1;
+        }
+        self.buffers.push(outputs);
+        result.map(|()| collected)
+    }
+
+    /// Gives up an output that makes no sense: its transaction is executed again.
+    pub(super) fn drop_output(&mut self, txn: TxnIndex) {
+        if let Some(record) = self.records.get_mut(txn.index()) {
+            (record.standing, record.fresh) = (Standing::Open, false);
+        }
+    }
+
+    /// Judges all outputs that are not final. `alone` names the transaction that was first in line when the round
+    /// began: only it was sure to run on accepted values.
+    pub(super) fn validate(
+        &mut self,
+        arena: &mut ArenaWriter,
+        base: &BaseState,
+        alone: usize,
+    ) -> Result<Verdict, ValidateError> {
+        let before = self.frontier;
+        self.accept_prefix(arena, base)?;
+        let mut verdict = Verdict { accepted: self.frontier - before, ..Verdict::default() };
+        if !self.is_complete() {
+            verdict.poisoned = self.poisoned_at(alone);
+            verdict.rejected = self.judge_rest(arena, base)?;
+        }
+        Ok(verdict)
+    }
+
+    fn poisoned_at(&self, alone: usize) -> Option<TxnIndex> {
+        let record = self.records.get(self.frontier).filter(|record| record.fresh && self.frontier == alone)?;
+        let txn = TxnIndex(u32::try_from(self.frontier).ok()?);
+        let view = self.view(record).ok()?;
+        (view.header().flags & OUTPUT_PANICKED != 0).then_some(txn)
+    }
+
+    fn view(&self, record: &Record) -> Result<OutputView<'_>, OutputError> {
+        view_in(&self.buffers, record.place)
+    }
+
+    /// V1: accepts the longest prefix whose every value holds.
+    fn accept_prefix(&mut self, arena: &mut ArenaWriter, base: &BaseState) -> Result<(), ValidateError> {
+        while let Some(&record) = self.records.get(self.frontier) {
+            if record.standing == Standing::Open && !record.fresh {
+                return Ok(());
+            }
+            let txn = TxnIndex(u32::try_from(self.frontier).unwrap_or(u32::MAX));
+            self.keys.resize(arena.keys().max(self.keys.len()), UNTOUCHED);
+            let holds = {
+                let Acceptance { keys, buffers, pending, validation, .. } = &mut *self;
+                let (view, resolver) = (view_in(buffers, record.place), Resolver { arena, base, buffers });
+                let origin = Origin::written_by(txn, record.incarnation);
+                let checked = view.and_then(|view| {
+                    resolver.check(&view, origin, record.place, pending, |key| Some(key_state(keys, key)), *validation)
+                });
+                checked.map_err(|error| ValidateError::Damaged(Damaged { txn, error }))
+            }?;
+            match holds {
+                Check::Holds => {}
+                Check::Fails => return Ok(()),
+                Check::NewKeys => {
+                    self.intern_keys(arena, base, record.place)?;
+                    continue;
+                }
+            }
+            self.apply_pending();
+            let record = &mut self.records[self.frontier];
+            (record.standing, record.fresh) = (Standing::Accepted, false);
+            self.frontier += 1;
+        }
+        Ok(())
+    }
+
+    fn apply_pending(&mut self) {
+        for &(key, state) in &self.pending {
+            if self.keys.len() <= key.index() {
+                self.keys.resize(key.index() + 1, UNTOUCHED);
+            }
+            self.keys[key.index()] = state;
+            if self.is_changed.len() <= key.index() {
+                self.is_changed.resize(key.index() + 1, false);
+            }
+            if !std::mem::replace(&mut self.is_changed[key.index()], true) {
+                self.changed.push(key);
+            }
+        }
+    }
+
+    /// Gives ids to the keys that an output spells out.
+    fn intern_keys(
+        &mut self,
+        arena: &mut ArenaWriter,
+        base: &BaseState,
+        place: OutputPlace,
+    ) -> Result<(), ValidateError> {
+        let Ok(view) = view_in(&self.buffers, place) else { return Ok(()) };
+        let reads = view.reads().flatten().map(|read| (read.key_id, read.key));
+        let writes = view.writes().flatten().map(|write| (write.key_id, write.key));
+        for (_, key) in reads.chain(writes).filter(|&(id, _)| id == KeyId::UNKNOWN) {
+            arena.intern(base.hasher().hash(key), key)?;
+        }
+        self.keys.resize(arena.keys(), UNTOUCHED);
+        Ok(())
+    }
+
+    /// Judges the outputs behind the prefix as if the provisional ones were final. Returns how many were rejected.
+    fn judge_rest(&mut self, arena: &mut ArenaWriter, base: &BaseState) -> Result<usize, ValidateError> {
+        self.stamp += 1;
+        let mut rejected = 0;
+        for index in self.frontier..self.records.len() {
+            let record = self.records[index];
+            let txn = TxnIndex(u32::try_from(index).unwrap_or(u32::MAX));
+            if record.standing == Standing::Open && !record.fresh {
+                self.mark_expected_dirty(arena, txn)?;
+                continue;
+            }
+            self.intern_keys(arena, base, record.place)?;
+            if self.speculation_holds(arena, base, txn, &record)? {
+                self.records[index].standing = Standing::Provisional;
+                self.learn(arena, base, txn, false)?;
+            } else {
+                rejected += 1;
+                self.records[index].standing = Standing::Open;
+                self.mark_expected_dirty(arena, txn)?;
+                self.learn(arena, base, txn, true)?;
+                self.mark_expected_dirty(arena, txn)?;
+            }
+            self.records[index].fresh = false;
+        }
+        Ok(rejected)
+    }
+
+    fn speculation_holds(
+        &mut self,
+        arena: &ArenaWriter,
+        base: &BaseState,
+        txn: TxnIndex,
+        record: &Record,
+    ) -> Result<bool, ValidateError> {
+        let Acceptance { keys, buffers, pending, speculation, stamp, validation, .. } = &mut *self;
+        let view = view_in(buffers, record.place);
+        let resolver = Resolver { arena, base, buffers };
+        let origin = Origin::written_by(txn, record.incarnation);
+        let state_of = |key: KeyId| match speculation.get(key.index()).filter(|known| known.stamp == *stamp) {
+            Some(known) if known.dirty => None,
+            Some(known) => Some(known.state),
+            None => Some(key_state(keys, key)),
+        };
+        let check = view
+            .and_then(|view| resolver.check(&view, origin, record.place, pending, state_of, *validation))
+            .map_err(|error| ValidateError::Damaged(Damaged { txn, error }))?;
+        if check != Check::Holds {
+            return Ok(false);
+        }
+        for place in 0..self.pending.len() {
+            let (key, state) = self.pending[place];
+            self.speculate(key, state, false);
+        }
+        Ok(true)
+    }
+
+    fn speculate(&mut self, key: KeyId, state: KeyState, dirty: bool) {
+        if self.speculation.len() <= key.index() {
+            let unknown = Speculation { stamp: 0, state: UNTOUCHED, dirty: false };
+            self.speculation.resize((key.index() + 1).next_multiple_of(1024), unknown);
+        }
+        self.speculation[key.index()] = Speculation { stamp: self.stamp, state, dirty };
+    }
+
+    /// The keys that an open transaction is expected to change are unknown from here on; sums only shift.
+    fn mark_expected_dirty(&mut self, arena: &ArenaWriter, txn: TxnIndex) -> Result<(), ValidateError> {
+        for place in 0..arena.accesses_of(txn)?.len() {
+            let access = arena.accesses_of(txn)?[place];
+            let mode = AccessMode::from_byte(u8::try_from(access.mode).unwrap_or(u8::MAX));
+            if matches!(mode, AccessMode::Write | AccessMode::ReadWrite) {
+                self.speculate(access.key, UNTOUCHED, true);
+            }
+        }
+        Ok(())
+    }
+
+    /// Replaces a transaction's expected accesses by those of its output. After a rejection everything it drew from is
+    /// waited for.
+    fn learn(
+        &mut self,
+        arena: &mut ArenaWriter,
+        base: &BaseState,
+        txn: TxnIndex,
+        rejected: bool,
+    ) -> Result<(), ValidateError> {
+        let record = self.records[txn.index()];
+        if !record.fresh {
+            return Ok(());
+        }
+        let Acceptance { buffers, learned, .. } = &mut *self;
+        let Ok(view) = view_in(buffers, record.place) else { return Ok(()) };
+        learned.clear();
+        let resolver = Resolver { arena, base, buffers };
+        for read in view.reads().flatten() {
+            if let Ok(Some(key)) = resolver.key_of(read.key_id, read.key) {
+                learned.push(TransactionAccess { key, mode: AccessMode::Read as u32 });
+            }
+        }
+        for WriteRecord { key_id, key, write } in view.writes().flatten() {
+            let Ok(Some(key)) = resolver.key_of(key_id, key) else { continue };
+            let mode = learned_mode(&write, rejected);
+            match learned.iter_mut().find(|access| access.key == key) {
+                Some(read) => read.mode = AccessMode::ReadWrite as u32,
+                None => learned.push(TransactionAccess { key, mode: mode as u32 }),
+            }
+        }
+        arena.learn(txn, learned)?;
+        Ok(())
+    }
+
+    /// Collects the writes of all current outputs for the next round.
+    pub(super) fn show_all(
+        &self,
+        arena: &ArenaWriter,
+        base: &BaseState,
+        overlay: &mut OverlayWriter,
+    ) -> Result<(), ValidateError> {
+        overlay.clear();
+        let backing = Backing { base, arena, buffers: &self.buffers };
+        for &key in &self.changed {
+            let state = key_state(&self.keys, key);
+            match backing.value(key, &state, &mut [0; 32]) {
+                Some(value) => overlay.show(key, state.latest, Shown::Set(value)),
+                None => overlay.show(key, state.latest, Shown::Delete),
+            }
+        }
+        let resolver = Resolver { arena, base, buffers: &self.buffers };
+        for (index, record) in self.records.iter().enumerate().skip(self.frontier) {
+            if record.standing != Standing::Provisional {
+                continue;
+            }
+            let txn = TxnIndex(u32::try_from(index).unwrap_or(u32::MAX));
+            let origin = Origin::written_by(txn, record.incarnation);
+            let damaged = |error| ValidateError::Damaged(Damaged { txn, error });
+            for write in self.view(record).map_err(damaged)?.writes() {
+                let WriteRecord { key_id, key, write } = write.map_err(damaged)?;
+                let Some(key) = resolver.key_of(key_id, key).map_err(damaged)? else { continue };
+                match &write {
+                    Write::Set(value) => overlay.show(key, origin, Shown::Set(value)),
+                    Write::Delete => overlay.show(key, origin, Shown::Delete),
+                    Write::Add(delta) if delta.amount != 0 => overlay.show(key, origin, Shown::Add(delta)),
+                    Write::Add(_) => {}
+                }
+            }
+        }
+        overlay.publish(arena.keys())?;
+        Ok(())
+    }
+
+    /// Calls `each` with every changed key and its final value.
+    pub(super) fn final_values<E>(
+        &self,
+        arena: &ArenaWriter,
+        base: &BaseState,
+        mut each: impl FnMut(KeyId, Option<&[u8]>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let backing = Backing { base, arena, buffers: &self.buffers };
+        for &key in &self.changed {
+            let mut buffer = [0; 32];
+            each(key, backing.value(key, &key_state(&self.keys, key), &mut buffer))?;
+        }
+        Ok(())
+    }
+
+    /// Puts every changed key's final value into the base state. Room must have been reserved.
+    pub(super) fn apply_final(&self, arena: &ArenaWriter, base: &mut BaseState) -> Result<(), StateError> {
+        for &key in &self.changed {
+            let state = key_state(&self.keys, key);
+            let Ok((hash, name)) = arena.key(key) else { continue };
+            let mut buffer = [0; 32];
+            match state.held {
+                // A delta that netted to nothing left the base value as it was.
+                Held::Base => {}
+                Held::Absent | Held::Number { .. } | Held::Bytes { .. } => {
+                    let value = value_in(&self.buffers, &state, &mut buffer);
+                    base.put(hash, name, value)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Executions collected beyond one per transaction.
+    pub(super) fn reexecuted(&self) -> u64 {
+        self.executions.saturating_sub(self.records.len() as u64)
+    }
+
+    /// The places and buffers of all outputs; for a complete block.
+    pub(super) fn take_outputs(&mut self) -> (Vec<OutputPlace>, Vec<Vec<u8>>) {
+        (self.records.iter().map(|record| record.place).collect(), std::mem::take(&mut self.buffers))
+    }
+}
+
+/// Why validation itself cannot go on.
+#[derive(Debug)]
+pub(super) enum ValidateError {
+    /// A shard's output makes no sense.
+    Damaged(Damaged),
+    /// The arena or the overlay has no room for what was learned.
+    Arena(ArenaError),
+}
+
+impl From<ArenaError> for ValidateError {
+    fn from(error: ArenaError) -> ValidateError {
+        ValidateError::Arena(error)
+    }
+}
+
+/// What checking one output came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Check {
+    Holds,
+    Fails,
+    /// It names keys that have no id yet.
+    NewKeys,
+}
+
+/// Checks outputs against key states.
+struct Resolver<'a> {
+    arena: &'a ArenaWriter,
+    base: &'a BaseState,
+    buffers: &'a [Vec<u8>],
+}
+
+impl Resolver<'_> {
+    /// The key's id: as given, or looked up by its bytes. `None` if it has none yet.
+    fn key_of(&self, id: KeyId, key: &[u8]) -> Result<Option<KeyId>, OutputError> {
+        if id == KeyId::UNKNOWN {
+            return Ok(self.arena.find(self.base.hasher().hash(key), key));
+        }
+        if id.index() >= self.arena.keys() {
+            return Err(OutputError::BadField { field: "key id", value: id.0.into(), at: 0 });
+        }
+        Ok(Some(id))
+    }
+
+    /// Checks every read and delta of an output against `state_of` (`None`: unknown, reads of it fail, sums pass) and
+    /// leaves the states after its writes in `pending`.
+    fn check(
+        &self,
+        view: &OutputView<'_>,
+        origin: Origin,
+        place: OutputPlace,
+        pending: &mut Vec<(KeyId, KeyState)>,
+        state_of: impl Fn(KeyId) -> Option<KeyState>,
+        validation: bool,
+    ) -> Result<Check, OutputError> {
+        pending.clear();
+        if view.header().flags & OUTPUT_PANICKED != 0 {
+            return Ok(Check::Fails);
+        }
+        let backing = Backing { base: self.base, arena: self.arena, buffers: self.buffers };
+        for read in view.reads() {
+            let ReadRecord { key_id, key, origin, observed } = read?;
+            let Some(key) = self.key_of(key_id, key)? else { return Ok(Check::NewKeys) };
+            let holds = state_of(key).is_some_and(|state| backing.read_holds(key, &state, origin, observed));
+            if validation && !holds {
+                return Ok(Check::Fails);
+            }
+        }
+        for write in view.writes() {
+            let WriteRecord { key_id, key, write } = write?;
+            let Some(key) = self.key_of(key_id, key)? else { return Ok(Check::NewKeys) };
+            let after = match &write {
+                Write::Set(_) | Write::Delete => backing.written(&write, origin, place.buffer),
+                Write::Add(delta) => match state_of(key) {
+                    // What an open transaction leaves here is not known: the sum stays unknown.
+                    None => continue,
+                    Some(state) => match backing.sum(key, &state, delta, origin) {
+                        None if validation => return Ok(Check::Fails),
+                        None => Some(state),
+                        Some(after) if after == state => continue,
+                        after => after,
+                    },
+                },
+            };
+            match after {
+                Some(after) => pending.push((key, after)),
+                None => return Ok(Check::Fails),
+            }
+        }
+        Ok(Check::Holds)
+    }
+}
+
+fn view_in(buffers: &[Vec<u8>], place: OutputPlace) -> Result<OutputView<'_>, OutputError> {
+    let bytes = buffers.get(place.buffer as usize).and_then(|buffer| buffer.get(place.start as usize..));
+    OutputView::parse(bytes.unwrap_or(&[]))
+}
+
+fn key_state(keys: &[KeyState], key: KeyId) -> KeyState {
+    keys.get(key.index()).copied().unwrap_or(UNTOUCHED)
+}
+
+/// How a transaction that wrote this is planned next time.
+fn learned_mode(write: &Write<'_>, rejected: bool) -> AccessMode {
+    match write {
+        Write::Set(_) | Write::Delete => AccessMode::Write,
+        Write::Add(delta) if delta.at_least == delta.at_most => AccessMode::ReadWrite,
+        Write::Add(delta) if rejected && (delta.at_least > 0 || delta.amount == 0) => AccessMode::ReadWrite,
+        Write::Add(_) => AccessMode::Add,
+    }
+}

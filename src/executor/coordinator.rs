@@ -1,0 +1,447 @@
+//! The coordinator: executes a block in rounds over a fleet of shards, accepts, and commits.
+
+use crate::executor::acceptance::{Acceptance, ValidateError};
+use crate::executor::block_output::{BlockOutput, BlockStats, KeyDirectory};
+use crate::executor::board::{Announcement, BoardWriter};
+use crate::executor::commit::{Conserved, commit};
+use crate::executor::error::{Death, DeathCause, ExecuteError};
+use crate::executor::fleet::{Fleet, Member};
+use crate::executor::lane::Lane;
+use crate::executor::memory::CoordinatorMemory;
+use crate::executor::overlay::OverlayWriter;
+use crate::executor::progress::Progress;
+use crate::partition::CostModel;
+use crate::state::BaseState;
+use crate::types::{PreparedBlock, RoundId, ShardId, TxnIndex};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// While a round runs the coordinator never sleeps longer: deaths are found by looking.
+const PROBE_INTERVAL: Duration = Duration::from_micros(250);
+/// How long the caller of a failed block waits for the kernel to tell how a shard ended. Tearing down a gigabyte of
+/// mappings takes up to 50 ms.
+const EXPLAIN_LIMIT: Duration = Duration::from_millis(150);
+/// Deaths on accepted values, by the transaction itself, that make it poison.
+const POISON_LIMIT: u32 = 2;
+
+/// What to do when a shard dies while a block executes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum OnDeath {
+    /// Cut the round short, replace the shard, go on from what was accepted.
+    #[default]
+    Resume,
+    /// Fail the call with [`ExecuteError::ShardDied`]; the shard is replaced for the next block.
+    Fail,
+}
+
+/// How blocks are executed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ExecuteOptions {
+    pub(crate) on_death: OnDeath,
+    /// Rounds without progress after which all that is left goes to one shard.
+    pub(crate) rounds_without_progress: u32,
+    pub(crate) costs: CostModel,
+    /// Off only in the negative control of the equivalence test.
+    pub(crate) validation: bool,
+}
+
+impl Default for ExecuteOptions {
+    fn default() -> ExecuteOptions {
+        ExecuteOptions {
+            on_death: OnDeath::Resume,
+            rounds_without_progress: 3,
+            costs: CostModel::default(),
+            validation: true,
+        }
+    }
+}
+
+/// What the caller of one block asks for.
+pub(crate) struct Call<'a> {
+    pub(crate) block: &'a Arc<PreparedBlock>,
+    pub(crate) deadline: Instant,
+    /// Asked between steps.
+    pub(crate) cancelled: &'a dyn Fn() -> bool,
+    /// The block to plan ahead, if one waits.
+    pub(crate) next: &'a dyn Fn() -> Option<Arc<PreparedBlock>>,
+}
+
+/// How a round ended.
+enum RoundEnd {
+    Finished,
+    CutShort(Cut),
+}
+
+/// Why a round was cut short.
+enum Cut {
+    Death(Death),
+    Deadline,
+    Cancelled,
+}
+
+/// Executes blocks over a fleet.
+pub(crate) struct Coordinator<F> {
+    fleet: F,
+    board: BoardWriter,
+    overlay: OverlayWriter,
+    base: BaseState,
+    lanes: [Lane; 2],
+    active: usize,
+    acceptance: Acceptance,
+    conserved: Conserved,
+    options: ExecuteOptions,
+    last_round: RoundId,
+    /// Members of the present round.
+    members: Vec<Member>,
+    shards: Vec<ShardId>,
+    poisoned: Option<String>,
+    run: BlockRun,
+}
+
+/// What is counted while one block executes.
+#[derive(Default)]
+struct BlockRun {
+    stats: BlockStats,
+    without_progress: u32,
+    last_death: Option<Death>,
+    /// The first transaction in line that panicked or killed its shard by itself, and how often.
+    suspect: Option<(TxnIndex, u32, String)>,
+}
+
+impl<F: Fleet> Coordinator<F> {
+    pub(crate) fn new(fleet: F, memory: CoordinatorMemory, conserved: Conserved, options: ExecuteOptions) -> Self {
+        let CoordinatorMemory { board, overlay, base, arenas } = memory;
+        Coordinator {
+            fleet,
+            board,
+            overlay,
+            base,
+            lanes: arenas.map(|arena| Lane::new(arena, options.costs)),
+            active: 0,
+            acceptance: Acceptance::default(),
+            conserved,
+            options,
+            last_round: RoundId(0),
+            members: Vec::new(),
+            shards: Vec::new(),
+            poisoned: None,
+            run: BlockRun::default(),
+        }
+    }
+
+    pub(crate) fn base(&self) -> &BaseState {
+        &self.base
+    }
+
+    pub(crate) fn fleet_mut(&mut self) -> &mut F {
+        &mut self.fleet
+    }
+
+    /// Executes and commits one block.
+    pub(crate) fn execute(&mut self, call: &Call<'_>) -> Result<BlockOutput, ExecuteError> {
+        let height = call.block.header().height;
+        if let Some(cause) = &self.poisoned {
+            return Err(ExecuteError::StatePoisoned { height, cause: cause.clone() });
+        }
+        let result = self.execute_rounds(call).and_then(|()| self.commit(call.block));
+        if let Err(ExecuteError::StatePoisoned { cause, .. }) = &result {
+            self.poisoned = Some(cause.clone());
+        }
+        let spent = self.lanes[self.active].spent;
+        self.lanes[self.active].clear();
+        self.active = 1 - self.active;
+        let mut output = result?;
+        output.stats.plan = spent;
+        Ok(output)
+    }
+
+    fn execute_rounds(&mut self, call: &Call<'_>) -> Result<(), ExecuteError> {
+        self.run = BlockRun::default();
+        self.acceptance.start_block(call.block.len(), self.options.validation);
+        self.plan_first(call)?;
+        while !self.acceptance.is_complete() {
+            let first_in_line = self.acceptance.frontier();
+            let end = self.run_round(call)?;
+            let begun = Instant::now();
+            let accepted = self.collect_and_validate(first_in_line)?;
+            self.run.stats.validate += begun.elapsed();
+            self.judge_end(call, end, first_in_line, accepted)?;
+            if !self.acceptance.is_complete() {
+                self.plan_again(call)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Plans the first round, or what is left to plan of it.
+    fn plan_first(&mut self, call: &Call<'_>) -> Result<(), ExecuteError> {
+        self.gather(call.deadline)?;
+        let lane = &mut self.lanes[self.active];
+        if !lane.holds(call.block) {
+            lane.load(call.block)?;
+        }
+        while !lane.step(&self.shards)? {}
+        self.run.stats.shards_used = u32::try_from(self.shards.len()).unwrap_or(u32::MAX);
+        Ok(())
+    }
+
+    /// Fills `members` and `shards` with those that are ready, waiting for the first one if there is none.
+    fn gather(&mut self, deadline: Instant) -> Result<(), ExecuteError> {
+        self.fleet.recover(deadline)?;
+        self.fleet.ready(&mut self.members);
+        self.shards.clear();
+        self.shards.extend(self.members.iter().map(|member| member.shard));
+        if self.members.is_empty() {
+            return Err(ExecuteError::NoShards("none is ready".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn plan_again(&mut self, call: &Call<'_>) -> Result<(), ExecuteError> {
+        self.gather(call.deadline)?;
+        if self.run.without_progress >= self.options.rounds_without_progress {
+            // The global round: all that is left on one shard, another one each time.
+            let turn = (self.run.stats.rounds as usize) % self.members.len();
+            self.members = vec![self.members[turn]];
+            self.shards = vec![self.shards[turn]];
+        }
+        let lane = &mut self.lanes[self.active];
+        self.acceptance.show_all(&lane.arena, &self.base, &mut self.overlay).map_err(no_room)?;
+        let acceptance = &self.acceptance;
+        lane.plan_rest(&self.shards, |txn| acceptance.standing(txn))
+    }
+
+    /// Announces the planned round and waits for its end; afterwards every member is parked or gone.
+    fn run_round(&mut self, call: &Call<'_>) -> Result<RoundEnd, ExecuteError> {
+        self.last_round.0 += 1;
+        let round = self.last_round;
+        let totals = self.lanes[self.active].seal(round, self.run.stats.rounds > 0)?;
+        self.acceptance.start_round();
+        self.run.stats.rounds += 1;
+        self.run.stats.cross_shard_edges += u64::from(totals.edges);
+        let begun = Instant::now();
+        for member in &self.members {
+            let announcement = Announcement { round, arena: self.active };
+            self.board.announce(member.shard, announcement).map_err(ExecuteError::system)?;
+            self.fleet.ring(member.shard);
+        }
+        let end = self.await_end(call, round);
+        if matches!(end, RoundEnd::CutShort(_)) {
+            self.run.stats.rounds_cut_short += 1;
+            self.cut_short(round)?;
+        }
+        self.run.stats.execute += begun.elapsed();
+        Ok(end)
+    }
+
+    fn await_end(&mut self, call: &Call<'_>, round: RoundId) -> RoundEnd {
+        loop {
+            if self.all_parked(round) {
+                return RoundEnd::Finished;
+            }
+            if let Some(death) = self.fleet.probe(&self.members, round) {
+                return RoundEnd::CutShort(Cut::Death(death));
+            }
+            if Instant::now() >= call.deadline {
+                return RoundEnd::CutShort(Cut::Deadline);
+            }
+            if (call.cancelled)() {
+                return RoundEnd::CutShort(Cut::Cancelled);
+            }
+            if self.plan_ahead(call) {
+                continue;
+            }
+            let (fleet, members) = (&self.fleet, &self.members);
+            let parked = || members.iter().all(|&member| fleet.is_parked(member, round));
+            fleet.bell().wait(fleet.spins(), Some(PROBE_INTERVAL), parked);
+        }
+    }
+
+    fn all_parked(&self, round: RoundId) -> bool {
+        self.members.iter().all(|&member| self.fleet.is_parked(member, round))
+    }
+
+    /// Goes on with the plan of the next block by one step; false when there is nothing to do.
+    fn plan_ahead(&mut self, call: &Call<'_>) -> bool {
+        let Some(next) = (call.next)() else { return false };
+        let lane = &mut self.lanes[1 - self.active];
+        // An error shows again when the block's turn comes.
+        if !lane.holds(&next) && lane.load(&next).is_err() {
+            return false;
+        }
+        matches!(lane.step(&self.shards), Ok(false))
+    }
+
+    /// Ends a round before its end: afterwards every member is parked or gone.
+    fn cut_short(&mut self, round: RoundId) -> Result<(), ExecuteError> {
+        self.board.abort_upto(round).map_err(ExecuteError::system)?;
+        self.fleet.ring_all();
+        let limit = self.fleet.park_limit().and_then(|limit| Instant::now().checked_add(limit));
+        let mut killed = false;
+        loop {
+            let late: Vec<Member> = self
+                .members
+                .iter()
+                .copied()
+                .filter(|&member| !self.fleet.is_parked(member, round) && !self.fleet.is_gone(member))
+                .collect();
+            if late.is_empty() {
+                return Ok(());
+            }
+            if !killed && limit.is_some_and(|limit| Instant::now() >= limit) {
+                killed = true;
+                for member in late {
+                    let stalled = self.fleet.park_limit().unwrap_or_default();
+                    self.fleet.kill(member, DeathCause::Hang { stalled });
+                }
+            }
+            self.fleet.bell().wait(0, Some(PROBE_INTERVAL), || false);
+        }
+    }
+
+    /// Takes in what the members left and judges it; returns how many transactions were accepted.
+    fn collect_and_validate(&mut self, first_in_line: usize) -> Result<usize, ExecuteError> {
+        for place in 0..self.members.len() {
+            self.collect(self.members[place])?;
+        }
+        loop {
+            let arena = &mut self.lanes[self.active].arena;
+            match self.acceptance.validate(arena, &self.base, first_in_line) {
+                Ok(verdict) => {
+                    if let Some(txn) = verdict.poisoned {
+                        self.suspect(txn, "it panics")?;
+                    }
+                    return Ok(verdict.accepted);
+                }
+                Err(ValidateError::Arena(error)) => return Err(error.into()),
+                Err(ValidateError::Damaged(damaged)) => {
+                    tracing::error!(txn = %damaged.txn, error = %damaged.error, "output makes no sense and is dropped");
+                    self.acceptance.drop_output(damaged.txn);
+                }
+            }
+        }
+    }
+
+    /// Takes in the outputs of one member. Damaged ones count as the shard's crash.
+    fn collect(&mut self, member: Member) -> Result<(), ExecuteError> {
+        let (Some(slot), Some(outputs)) = (self.fleet.slot(member.shard), self.fleet.outputs(member.shard)) else {
+            return Ok(());
+        };
+        let count = Progress::of(slot, self.last_round);
+        if count == 0 {
+            return Ok(());
+        }
+        let mut bytes = Vec::new();
+        outputs.copy_outputs(0, &mut bytes).map_err(ExecuteError::system)?;
+        let expected = self.lanes[self.active].arena.sub_block(member.shard)?;
+        if let Err(damaged) = self.acceptance.collect(bytes, count, expected) {
+            let what = format!("output of transaction {}: {}", damaged.txn, damaged.error);
+            self.fleet.kill(member, DeathCause::Damage(what));
+        }
+        Ok(())
+    }
+
+    /// Counts rounds without progress and decides whether to go on after a cut.
+    fn judge_end(
+        &mut self,
+        call: &Call<'_>,
+        end: RoundEnd,
+        first_in_line: usize,
+        accepted: usize,
+    ) -> Result<(), ExecuteError> {
+        let global = self.run.without_progress >= self.options.rounds_without_progress;
+        self.run.without_progress = if accepted > 0 { 0 } else { self.run.without_progress + 1 };
+        let (done, transactions) = (self.acceptance.frontier(), call.block.len());
+        if self.acceptance.is_complete() {
+            return Ok(());
+        }
+        match end {
+            RoundEnd::CutShort(Cut::Deadline) => {
+                return Err(ExecuteError::DeadlineExceeded { accepted: done, transactions });
+            }
+            RoundEnd::CutShort(Cut::Cancelled) => {
+                return Err(ExecuteError::Cancelled { accepted: done, transactions });
+            }
+            RoundEnd::CutShort(Cut::Death(death)) => self.judge_death(call, death, first_in_line)?,
+            RoundEnd::Finished => {}
+        }
+        if global && accepted == 0 {
+            let last_death = self.run.last_death.take();
+            let rounds = self.run.without_progress;
+            return Err(ExecuteError::NoProgress { rounds, accepted: done, transactions, last_death });
+        }
+        Ok(())
+    }
+
+    fn judge_death(
+        &mut self,
+        call: &Call<'_>,
+        death: Death,
+        first_in_line: usize,
+    ) -> Result<(), ExecuteError> {
+        let left = call.deadline.saturating_duration_since(Instant::now());
+        if self.options.on_death == OnDeath::Fail {
+            return Err(ExecuteError::ShardDied(self.fleet.explain(death, EXPLAIN_LIMIT.min(left))));
+        }
+        tracing::warn!(%death, "round cut short");
+        // Only the transaction that was first in line when the round began was sure to run on accepted values.
+        let first = TxnIndex(u32::try_from(first_in_line).unwrap_or(u32::MAX));
+        if death.txn == Some(first) {
+            let death = self.fleet.explain(death, EXPLAIN_LIMIT.min(left));
+            let by_itself = match &death.cause {
+                // SIGKILL comes from outside: an operator, the OOM killer.
+                DeathCause::Signal(signal) => *signal != SIGKILL,
+                DeathCause::Exit(_) | DeathCause::Hang { .. } => true,
+                DeathCause::Stopped { .. } | DeathCause::Damage(_) | DeathCause::Unknown => false,
+            };
+            if by_itself {
+                self.suspect(first, &format!("it ends its shard by {}", death.cause))?;
+            }
+            self.run.last_death = Some(death);
+            return Ok(());
+        }
+        self.run.last_death = Some(death);
+        Ok(())
+    }
+
+    /// The first transaction in line failed by itself; twice is poison.
+    fn suspect(&mut self, txn: TxnIndex, what: &str) -> Result<(), ExecuteError> {
+        let count = match &self.run.suspect {
+            Some((suspect, count, _)) if *suspect == txn => count + 1,
+            Some(_) | None => 1,
+        };
+        self.run.suspect = Some((txn, count, what.to_owned()));
+        if count >= POISON_LIMIT {
+            return Err(ExecuteError::PoisonTransaction { txn, what: what.to_owned() });
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, block: &Arc<PreparedBlock>) -> Result<BlockOutput, ExecuteError> {
+        let begun = Instant::now();
+        let height = block.header().height;
+        let arena = &self.lanes[self.active].arena;
+        commit(&self.acceptance, arena, &mut self.base, height, &self.conserved)?;
+        let mut stats = self.run.stats;
+        stats.reexecuted = self.acceptance.reexecuted();
+        let (records, bytes) = arena.all_keys()?;
+        let learned = bytes.get(block.key_bytes().len()..).unwrap_or(&[]).to_vec();
+        let keys = KeyDirectory { block: Some(Arc::clone(block)), records: records.to_vec(), learned };
+        let (places, buffers) = self.acceptance.take_outputs();
+        stats.commit = begun.elapsed();
+        Ok(BlockOutput { height, places, buffers, keys, digest: self.base.digest(), stats })
+    }
+}
+
+fn no_room(error: ValidateError) -> ExecuteError {
+    match error {
+        ValidateError::Arena(error) => error.into(),
+        ValidateError::Damaged(damaged) => ExecuteError::System(format!(
+            "output of transaction {} cannot be read again: {}",
+            damaged.txn, damaged.error
+        )),
+    }
+}
+
+/// The signal that nobody can raise by mistake in a computation.
+const SIGKILL: i32 = 9;

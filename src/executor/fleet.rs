@@ -1,0 +1,65 @@
+//! What the coordinator needs of its shards, whatever they are made of.
+
+use crate::executor::error::{Death, DeathCause, ExecuteError};
+use crate::executor::output_arena::OutputArenaReader;
+use crate::types::{Generation, RoundId, ShardId};
+use phalanx_ipc::{ChildSlot, Doorbell};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// A shard that takes part in a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Member {
+    pub(crate) shard: ShardId,
+    pub(crate) generation: Generation,
+}
+
+/// A set of shards: threads of this process, or processes under a supervisor.
+pub(crate) trait Fleet {
+    /// Fills `members` with the shards that can take part in a round now, ascending.
+    fn ready(&self, members: &mut Vec<Member>);
+
+    /// The shard's slot.
+    fn slot(&self, shard: ShardId) -> Option<&ChildSlot>;
+
+    /// The shard's output arena.
+    fn outputs(&self, shard: ShardId) -> Option<&OutputArenaReader>;
+
+    /// The coordinator's doorbell.
+    fn bell(&self) -> &Doorbell;
+
+    /// How often the coordinator looks before it sleeps.
+    fn spins(&self) -> u32;
+
+    /// Wakes a shard to look at the board.
+    fn ring(&self, shard: ShardId);
+
+    /// Wakes every shard, whatever its doorbell says: somebody died.
+    fn ring_all(&self);
+
+    /// Looks for a member that is dead or hangs. Cheap; called at least every 250 us while a round runs.
+    fn probe(&mut self, members: &[Member], round: RoundId) -> Option<Death>;
+
+    /// Whether this life of the shard is over: it will never write again.
+    fn is_gone(&self, member: Member) -> bool;
+
+    /// Ends this life of a shard. Returns before it is over; see [`is_gone`](Self::is_gone).
+    fn kill(&mut self, member: Member, cause: DeathCause);
+
+    /// Puts dead shards back, waiting a little for full strength and until `deadline` for the first one.
+    ///
+    /// # Errors
+    /// `NoShards` when none can be had in time.
+    fn recover(&mut self, deadline: Instant) -> Result<(), ExecuteError>;
+
+    /// The death with its cause, if the kernel tells within `limit`.
+    fn explain(&mut self, death: Death, limit: Duration) -> Death;
+
+    /// How long a member may take to leave a round that was cut short, before it is killed; `None`: it cannot be killed.
+    fn park_limit(&self) -> Option<Duration>;
+
+    /// Whether a member has left `round`.
+    fn is_parked(&self, member: Member, round: RoundId) -> bool {
+        self.slot(member.shard).is_none_or(|slot| slot.parked.load(Ordering::Acquire) == round.0)
+    }
+}

@@ -1,0 +1,131 @@
+//! A lane: one of the two block arenas with its planner, so that the next block is planned while one executes.
+
+use crate::executor::error::ExecuteError;
+use crate::partition::{ArenaWriter, CostModel, PlanTotals, Planner, Standing};
+use crate::types::{Incarnation, PreparedBlock, RoundId, ShardId, TxnIndex};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Accesses that get their ids, or transactions that are placed, in one step: well under 100 us of work, since the
+/// coordinator looks for deaths between steps.
+const STEP: usize = 512;
+
+/// How far the first plan of a block is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Empty,
+    /// Declared accesses below this have their ids.
+    Identifying(usize),
+    Placing,
+    Planned,
+}
+
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) arena: ArenaWriter,
+    planner: Planner,
+    block: Option<Arc<PreparedBlock>>,
+    stage: Stage,
+    shards: Vec<ShardId>,
+    /// Time spent on the present block.
+    pub(super) spent: Duration,
+}
+
+impl Lane {
+    pub(super) fn new(arena: ArenaWriter, costs: CostModel) -> Lane {
+        Lane {
+            arena,
+            planner: Planner::new(costs),
+            block: None,
+            stage: Stage::Empty,
+            shards: Vec::new(),
+            spent: Duration::ZERO,
+        }
+    }
+
+    /// Whether this block is loaded here.
+    pub(super) fn holds(&self, block: &Arc<PreparedBlock>) -> bool {
+        self.block.as_ref().is_some_and(|held| Arc::ptr_eq(held, block))
+    }
+
+    /// Loads a block. The shards must have left the arena.
+    pub(super) fn load(&mut self, block: &Arc<PreparedBlock>) -> Result<(), ExecuteError> {
+        self.clear();
+        let begun = Instant::now();
+        self.arena.load(block)?;
+        self.block = Some(Arc::clone(block));
+        self.stage = Stage::Identifying(0);
+        self.spent = begun.elapsed();
+        Ok(())
+    }
+
+    /// Forgets the block.
+    pub(super) fn clear(&mut self) {
+        self.block = None;
+        self.stage = Stage::Empty;
+    }
+
+    /// Goes on with the first plan of the block, for `shards`, by one step. True when it is done.
+    pub(super) fn step(&mut self, shards: &[ShardId]) -> Result<bool, ExecuteError> {
+        let begun = Instant::now();
+        let done = self.step_untimed(shards);
+        self.spent += begun.elapsed();
+        done
+    }
+
+    fn step_untimed(&mut self, shards: &[ShardId]) -> Result<bool, ExecuteError> {
+        let Some(block) = &self.block else { return Ok(true) };
+        match self.stage {
+            Stage::Empty => Ok(true),
+            Stage::Identifying(from) if from < block.accesses().len() => {
+                let end = block.accesses().len().min(from + STEP);
+                self.arena.identify(block, from..end)?;
+                self.stage = Stage::Identifying(end);
+                Ok(false)
+            }
+            Stage::Identifying(_) => {
+                self.begin(shards)?;
+                Ok(false)
+            }
+            Stage::Placing | Stage::Planned if self.shards != shards => {
+                self.begin(shards)?;
+                Ok(false)
+            }
+            Stage::Planned => Ok(true),
+            Stage::Placing => {
+                let first = |_| (Standing::Open, Incarnation(1));
+                if self.planner.step(&mut self.arena, STEP, first)? {
+                    self.stage = Stage::Planned;
+                }
+                Ok(self.stage == Stage::Planned)
+            }
+        }
+    }
+
+    fn begin(&mut self, shards: &[ShardId]) -> Result<(), ExecuteError> {
+        self.shards.clear();
+        self.shards.extend_from_slice(shards);
+        self.planner.begin(&mut self.arena, shards)?;
+        self.stage = Stage::Placing;
+        Ok(())
+    }
+
+    /// Plans what is left of the block over `shards`.
+    pub(super) fn plan_rest(
+        &mut self,
+        shards: &[ShardId],
+        standing: impl Fn(TxnIndex) -> (Standing, Incarnation),
+    ) -> Result<(), ExecuteError> {
+        let begun = Instant::now();
+        self.begin(shards)?;
+        while !self.planner.step(&mut self.arena, STEP, &standing)? {}
+        self.stage = Stage::Planned;
+        self.spent += begun.elapsed();
+        Ok(())
+    }
+
+    /// Completes the plan as that of `round`.
+    pub(super) fn seal(&mut self, round: RoundId, has_overlay: bool) -> Result<PlanTotals, ExecuteError> {
+        Ok(self.planner.seal(&mut self.arena, round, has_overlay)?)
+    }
+}

@@ -1,0 +1,177 @@
+//! What a shard knows of values in the present round: its own writes, received values, values read from the base.
+
+use crate::executor::overlay::ValueFold;
+use crate::types::{Origin, RoundId, TxnIndex, number_of};
+
+/// Values up to this length lie in the entry itself.
+const INLINE_BYTES: usize = 28;
+
+/// How an entry holds its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    Absent,
+    Inline,
+    /// In the store's pool.
+    Pool { start: u32 },
+    /// Too long to copy, and unchanged: ask the base state.
+    InBase,
+}
+
+/// What is known of one key.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    /// The round that the entry belongs to; older ones count as unknown.
+    round: RoundId,
+    origin: Origin,
+    /// All writes known to the shard by transactions below this index are in the value.
+    as_of: TxnIndex,
+    /// One above the newest transaction of this round whose write is in the value; 0 if there is none.
+    written: TxnIndex,
+    length: u32,
+    held: Held,
+    inline: [u8; INLINE_BYTES],
+}
+
+const _: () = assert!(size_of::<Entry>() == 64);
+
+const UNKNOWN: Entry = Entry {
+    round: RoundId(0),
+    origin: Origin::BASE,
+    as_of: TxnIndex(0),
+    written: TxnIndex(0),
+    length: 0,
+    held: Held::Absent,
+    inline: [0; INLINE_BYTES],
+};
+
+/// Values by local key number.
+#[derive(Debug, Default)]
+pub(super) struct LocalStore {
+    round: RoundId,
+    entries: Vec<Entry>,
+    /// Long values of this round.
+    pool: Vec<u8>,
+}
+
+/// A known value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Known<'a> {
+    /// The value, or that the key is absent.
+    Here(Option<&'a [u8]>),
+    /// It stands in the base state.
+    InBase,
+}
+
+impl LocalStore {
+    /// Forgets everything; `keys` numbers are in use.
+    pub(super) fn start_round(&mut self, round: RoundId, keys: usize) {
+        self.round = round;
+        self.pool.clear();
+        self.make_room(keys);
+    }
+
+    /// Makes the numbers below `keys` usable.
+    pub(super) fn make_room(&mut self, keys: usize) {
+        if self.entries.len() < keys {
+            self.entries.resize(keys.next_multiple_of(1024), UNKNOWN);
+        }
+    }
+
+    /// Up to where the value of `key` is known, or `None` if nothing is.
+    pub(super) fn as_of(&self, key: u32) -> Option<TxnIndex> {
+        self.entry(key).map(|entry| entry.as_of)
+    }
+
+    /// The value and who wrote it.
+    pub(super) fn get(&self, key: u32) -> Option<(Known<'_>, Origin)> {
+        let entry = self.entry(key)?;
+        let length = entry.length as usize;
+        let known = match entry.held {
+            Held::Absent => Known::Here(None),
+            Held::Inline => Known::Here(entry.inline.get(..length)),
+            Held::Pool { start } => Known::Here(self.pool.get(start as usize..start as usize + length)),
+            Held::InBase => Known::InBase,
+        };
+        Some((known, entry.origin))
+    }
+
+    /// Whether the value of `key` holds a write of this round by `writer` or a later transaction.
+    pub(super) fn is_written_since(&self, key: u32, writer: TxnIndex) -> bool {
+        self.entry(key).is_some_and(|entry| entry.written > writer)
+    }
+
+    /// Notes what `writer`, a transaction of this round, left.
+    pub(super) fn put_written(&mut self, key: u32, value: Option<&[u8]>, origin: Origin, writer: TxnIndex) {
+        let after = TxnIndex(writer.0 + 1);
+        self.put(key, value, origin, after);
+        if let Some(entry) = self.entries.get_mut(key as usize) {
+            entry.written = after;
+        }
+    }
+
+    /// Notes the value of `key` after all known writes below `as_of`.
+    fn put(&mut self, key: u32, value: Option<&[u8]>, origin: Origin, as_of: TxnIndex) {
+        let Some(entry) = self.entries.get_mut(key as usize) else { return };
+        if entry.round != self.round {
+            *entry = Entry { round: self.round, ..UNKNOWN };
+        }
+        (entry.origin, entry.as_of) = (origin, as_of);
+        let Some(value) = value else {
+            entry.held = Held::Absent;
+            return;
+        };
+        entry.length = u32::try_from(value.len()).unwrap_or(u32::MAX);
+        if let Some(inline) = entry.inline.get_mut(..value.len()) {
+            inline.copy_from_slice(value);
+            entry.held = Held::Inline;
+        } else if let Ok(start) = u32::try_from(self.pool.len()) {
+            entry.held = Held::Pool { start };
+            self.pool.extend_from_slice(value);
+        } else {
+            // 4 GiB of long values in one round: a wrong guess, which validation finds.
+            entry.held = Held::Absent;
+        }
+    }
+
+    /// Notes a value read from the base state; a long one is not copied.
+    pub(super) fn put_base(&mut self, key: u32, value: Option<&[u8]>) {
+        if value.is_none_or(|value| value.len() <= INLINE_BYTES) {
+            return self.put(key, value, Origin::BASE, TxnIndex(0));
+        }
+        if let Some(entry) = self.entries.get_mut(key as usize) {
+            *entry = Entry { round: self.round, held: Held::InBase, ..UNKNOWN };
+        }
+    }
+
+    /// Notes that nothing that the shard can see changed the key below `as_of`.
+    pub(super) fn advance(&mut self, key: u32, as_of: TxnIndex) {
+        if let Some(entry) = self.entries.get_mut(key as usize) {
+            entry.as_of = as_of;
+        }
+    }
+
+    fn entry(&self, key: u32) -> Option<&Entry> {
+        self.entries.get(key as usize).filter(|entry| entry.round == self.round)
+    }
+}
+
+/// One entry of a store, as the overlay's writes are folded into it.
+pub(super) struct FoldInto<'a> {
+    pub(super) store: &'a mut LocalStore,
+    pub(super) key: u32,
+}
+
+impl ValueFold for FoldInto<'_> {
+    fn set(&mut self, value: Option<&[u8]>, origin: Origin) {
+        let as_of = self.store.as_of(self.key).unwrap_or_default();
+        self.store.put(self.key, value, origin, as_of);
+    }
+
+    fn number(&self) -> Option<u128> {
+        match self.store.get(self.key)? {
+            (Known::Here(value), _) => number_of(value),
+            // Longer than any number.
+            (Known::InBase, _) => None,
+        }
+    }
+}

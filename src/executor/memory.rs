@@ -1,0 +1,82 @@
+//! The coordinator's regions, and the sizes that everyone must agree on.
+
+use crate::executor::board::BoardWriter;
+use crate::executor::error::ExecuteError;
+use crate::executor::output_arena::OutputArenaLayout;
+use crate::executor::overlay::{OverlayLimits, OverlayWriter};
+use crate::partition::{ArenaLimits, ArenaWriter};
+use crate::state::{BaseState, StateConfig};
+
+/// Sizes of the shared memory. All of it is sparse: address space is reserved, memory is taken as it is touched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryConfig {
+    /// The most that one block may hold.
+    pub arena: ArenaLimits,
+    /// The most that the base state may hold.
+    pub state: StateConfig,
+    /// Room for the outputs of one shard in one round, in bytes; 16 MiB ..= 1 TiB. A shard that fills it ends its part
+    /// of the round, and the rest is planned again.
+    pub output_arena_bytes: usize,
+    /// Room for all rings between processes, in bytes; each ring gets its share, at least 16 cells.
+    pub ring_budget_bytes: usize,
+}
+
+impl Default for MemoryConfig {
+    fn default() -> MemoryConfig {
+        MemoryConfig {
+            arena: ArenaLimits::default(),
+            state: StateConfig::default(),
+            output_arena_bytes: 4 << 30,
+            ring_budget_bytes: 64 << 20,
+        }
+    }
+}
+
+impl MemoryConfig {
+    /// Least size of an output arena: four times the longest output.
+    pub(crate) const OUTPUT_ARENA_MIN: usize = 16 << 20;
+
+    pub(crate) fn output_layout(&self) -> OutputArenaLayout {
+        OutputArenaLayout::of(self.output_arena_bytes.max(Self::OUTPUT_ARENA_MIN))
+    }
+
+    pub(crate) fn overlay_limits(&self) -> OverlayLimits {
+        let ArenaLimits { keys, accesses, transaction_bytes, .. } = self.arena;
+        OverlayLimits { keys, versions: accesses, bytes: transaction_bytes.max(1 << 30) }
+    }
+}
+
+/// What the coordinator writes.
+#[derive(Debug)]
+pub(crate) struct CoordinatorMemory {
+    pub(crate) board: BoardWriter,
+    pub(crate) overlay: OverlayWriter,
+    pub(crate) base: BaseState,
+    pub(crate) arenas: [ArenaWriter; 2],
+}
+
+impl CoordinatorMemory {
+    /// Creates the regions around a base state and lets only this process write them from now on.
+    pub(crate) fn create(config: &MemoryConfig, base: BaseState) -> Result<CoordinatorMemory, ExecuteError> {
+        let memory = CoordinatorMemory {
+            board: BoardWriter::create().map_err(ExecuteError::system)?,
+            overlay: OverlayWriter::create(config.overlay_limits()).map_err(ExecuteError::system)?,
+            base,
+            arenas: [
+                ArenaWriter::create("phalanx-arena-0", config.arena)?,
+                ArenaWriter::create("phalanx-arena-1", config.arena)?,
+            ],
+        };
+        let [first, second] = &memory.arenas;
+        for region in [
+            memory.board.region(),
+            memory.overlay.region(),
+            memory.base.region(),
+            first.region(),
+            second.region(),
+        ] {
+            region.seal_writes().map_err(ExecuteError::system)?;
+        }
+        Ok(memory)
+    }
+}

@@ -1,0 +1,58 @@
+//! Execution: plan, rounds, validation, commit, written once; sequential, threads and processes behind one trait.
+
+mod acceptance;
+mod block_output;
+mod board;
+mod commit;
+mod coordinator;
+mod error;
+mod fleet;
+mod key_states;
+mod lane;
+mod local;
+mod memory;
+mod message;
+mod output_arena;
+mod overlay;
+mod progress;
+mod sequential;
+mod shard;
+mod shard_regions;
+mod source;
+mod threads;
+mod transport;
+mod view;
+
+pub use block_output::{BlockOutput, BlockStats, Difference, TransactionOutput};
+pub use coordinator::OnDeath;
+pub use error::{Death, DeathCause, ExecuteError};
+pub use memory::MemoryConfig;
+pub use sequential::Sequential;
+pub use threads::{Threads, ThreadsConfig};
+
+pub(crate) use commit::Conserved;
+pub(crate) use coordinator::{Call, Coordinator, ExecuteOptions};
+pub(crate) use fleet::{Fleet, Member};
+pub(crate) use memory::CoordinatorMemory;
+pub(crate) use output_arena::OutputArenaReader;
+pub(crate) use shard::{Shard, counter};
+pub(crate) use shard_regions::{ShardFds, ShardLimits};
+pub(crate) use transport::Transport;
+
+use crate::state::StateDigest;
+use crate::types::PreparedBlock;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Executes blocks one after the other on a state of its own. All executors give the same outputs for the same blocks.
+pub trait BlockExecutor {
+    /// Executes one block and commits it, or returns an error and leaves the state as it was. Returns before the
+    /// deadline, give or take the time that one transaction takes.
+    ///
+    /// # Errors
+    /// [`ExecuteError`].
+    fn execute(&mut self, block: &Arc<PreparedBlock>, deadline: Instant) -> Result<BlockOutput, ExecuteError>;
+
+    /// Digest of the state after the last committed block.
+    fn digest(&self) -> StateDigest;
+}

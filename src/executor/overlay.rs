@@ -1,0 +1,244 @@
+//! The overlay: the writes of all current outputs of earlier rounds of a block, versioned by txn index.
+//!
+//! The coordinator writes it anew between rounds; shards read it while a round runs. Region layout: a head page, one
+//! span per key, the versions key by key in txn order, then the bytes of long values.
+
+use crate::partition::ArenaError;
+use crate::types::{Delta, KeyId, NumberWidth, Origin, TxnIndex, number_of};
+use bytemuck::{Pod, Zeroable};
+use phalanx_ipc::{Region, RegionError, RegionReader};
+use std::os::fd::OwnedFd;
+
+/// Values up to this length lie in the version itself.
+const INLINE_BYTES: usize = 32;
+const PAGE: usize = 4096;
+
+const KIND_SET: u8 = 1;
+const KIND_DELETE: u8 = 2;
+const KIND_ADD: u8 = 3;
+const KIND_SUBTRACT: u8 = 4;
+
+/// Sizes of the sections in use.
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
+#[repr(C)]
+struct Head {
+    keys: u64,
+    versions: u64,
+    bytes: u64,
+}
+
+/// Where the versions of one key lie.
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
+#[repr(C)]
+struct Span {
+    start: u32,
+    count: u32,
+}
+
+/// One write.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+struct Version {
+    origin: Origin,
+    length: u32,
+    kind: u8,
+    width: u8,
+    reserved: u16,
+    /// The value, or the offset of a long one in its first 8 bytes, or the amount of an addition in its first 16.
+    inline: [u8; INLINE_BYTES],
+}
+
+const _: () = assert!(size_of::<Version>() == 48 && size_of::<Span>() == 8);
+
+/// A write to show.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Shown<'a> {
+    /// The value is this.
+    Set(&'a [u8]),
+    /// The key is absent.
+    Delete,
+    /// The number changes by this.
+    Add(&'a Delta),
+}
+
+/// The coordinator's end.
+#[derive(Debug)]
+pub(super) struct OverlayWriter {
+    region: Region,
+    limits: OverlayLimits,
+    /// Writes collected for the next overlay, in txn order.
+    collected: Vec<(KeyId, Version)>,
+    long_values: Vec<u8>,
+}
+
+/// Most that an overlay can show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OverlayLimits {
+    /// Distinct keys.
+    pub(crate) keys: usize,
+    /// Writes.
+    pub(crate) versions: usize,
+    /// Bytes of values over 32 bytes.
+    pub(crate) bytes: usize,
+}
+
+impl OverlayLimits {
+    fn versions_start(&self) -> usize {
+        PAGE + (self.keys * size_of::<Span>()).next_multiple_of(PAGE)
+    }
+
+    fn bytes_start(&self) -> usize {
+        self.versions_start() + (self.versions * size_of::<Version>()).next_multiple_of(PAGE)
+    }
+}
+
+impl OverlayWriter {
+    pub(super) fn create(limits: OverlayLimits) -> Result<OverlayWriter, RegionError> {
+        let region = Region::create("phalanx-overlay", limits.bytes_start() + limits.bytes)?;
+        Ok(OverlayWriter { region, limits, collected: Vec::new(), long_values: Vec::new() })
+    }
+
+    pub(super) fn region(&self) -> &Region {
+        &self.region
+    }
+
+    pub(super) fn reader_fd(&self) -> Result<OwnedFd, RegionError> {
+        self.region.reader_fd()
+    }
+
+    /// Starts a new overlay.
+    pub(super) fn clear(&mut self) {
+        self.collected.clear();
+        self.long_values.clear();
+    }
+
+    /// Adds one write. Call in txn order per key.
+    pub(super) fn show(&mut self, key: KeyId, origin: Origin, write: Shown<'_>) {
+        let mut version = Version { origin, ..Version::zeroed() };
+        match write {
+            Shown::Delete => version.kind = KIND_DELETE,
+            Shown::Add(delta) => {
+                version.kind = if delta.negative { KIND_SUBTRACT } else { KIND_ADD };
+                version.width = delta.width as u8;
+                version.inline[..16].copy_from_slice(&delta.amount.to_le_bytes());
+            }
+            Shown::Set(value) => {
+                version.kind = KIND_SET;
+                version.length = u32::try_from(value.len()).unwrap_or(u32::MAX);
+                if value.len() <= INLINE_BYTES {
+                    version.inline[..value.len()].copy_from_slice(value);
+                } else {
+                    let offset = self.long_values.len() as u64;
+                    self.long_values.extend_from_slice(value);
+                    version.inline[..8].copy_from_slice(&offset.to_le_bytes());
+                }
+            }
+        }
+        self.collected.push((key, version));
+    }
+
+    /// Publishes what was collected, for a block with `keys` known keys. Shards must be quiet.
+    ///
+    /// # Errors
+    /// [`ArenaError::BlockTooLarge`] when the block's writes exceed the overlay.
+    pub(super) fn publish(&mut self, keys: usize) -> Result<(), ArenaError> {
+        let fits = |what, needed, limit| {
+            if needed > limit { Err(ArenaError::BlockTooLarge { what, needed, limit }) } else { Ok(()) }
+        };
+        fits("distinct keys", keys, self.limits.keys)?;
+        fits("writes", self.collected.len(), self.limits.versions)?;
+        fits("bytes of long values", self.long_values.len(), self.limits.bytes)?;
+        self.collected.retain(|(key, _)| key.index() < keys);
+        // Stable, so that versions of one key stay in txn order.
+        self.collected.sort_by_key(|&(key, _)| key);
+        let spans = self.region.slice_mut::<Span>(PAGE, keys)?;
+        spans.fill(Span::default());
+        for (place, (key, _)) in (0_u32..).zip(&self.collected) {
+            let span = &mut spans[key.index()];
+            if span.count == 0 {
+                span.start = place;
+            }
+            span.count += 1;
+        }
+        let versions =
+            self.region.slice_mut::<Version>(self.limits.versions_start(), self.collected.len())?;
+        for (target, (_, version)) in versions.iter_mut().zip(&self.collected) {
+            *target = *version;
+        }
+        let bytes = self.region.slice_mut::<u8>(self.limits.bytes_start(), self.long_values.len())?;
+        bytes.copy_from_slice(&self.long_values);
+        let head = Head {
+            keys: keys as u64,
+            versions: self.collected.len() as u64,
+            bytes: self.long_values.len() as u64,
+        };
+        self.region.slice_mut::<Head>(0, 1)?[0] = head;
+        Ok(())
+    }
+}
+
+/// A shard's end; may be asked only between the announcement of a round and parking.
+#[derive(Debug)]
+pub(super) struct OverlayReader {
+    region: RegionReader,
+    limits: OverlayLimits,
+}
+
+/// A value on its way from the base state through the writes of earlier transactions.
+pub(super) trait ValueFold {
+    /// The value is this now.
+    fn set(&mut self, value: Option<&[u8]>, origin: Origin);
+    /// The value as a number.
+    fn number(&self) -> Option<u128>;
+}
+
+impl OverlayReader {
+    pub(super) fn new(region: RegionReader, limits: OverlayLimits) -> OverlayReader {
+        OverlayReader { region, limits }
+    }
+
+    /// Applies to `value` the writes of `key` by transactions in `from..below`, in order.
+    pub(super) fn fold(&self, key: KeyId, from: TxnIndex, below: TxnIndex, value: &mut impl ValueFold) {
+        let Ok(head) = self.region.slice::<Head>(0, 1) else { return };
+        let Ok(keys) = usize::try_from(head[0].keys) else { return };
+        let span = self.region.slice::<Span>(PAGE, keys).ok().and_then(|spans| spans.get(key.index()));
+        let Some(&Span { start, count }) = span else { return };
+        let offset = self.limits.versions_start() + start as usize * size_of::<Version>();
+        let versions = self.region.slice::<Version>(offset, count as usize).unwrap_or(&[]);
+        let first = versions.partition_point(|version| version.origin.txn() < Some(from));
+        for version in versions[first..].iter().take_while(|version| version.origin.txn() < Some(below)) {
+            self.apply(version, value);
+        }
+    }
+
+    fn apply(&self, version: &Version, value: &mut impl ValueFold) {
+        match version.kind {
+            KIND_SET => {
+                let length = version.length as usize;
+                let found = if length <= INLINE_BYTES {
+                    version.inline.get(..length)
+                } else {
+                    let offset = u64::from_le_bytes(version.inline.as_chunks::<8>().0[0]);
+                    let offset = usize::try_from(offset).unwrap_or(usize::MAX / 2);
+                    self.region.slice(self.limits.bytes_start() + offset, length).ok()
+                };
+                if let Some(found) = found {
+                    value.set(Some(found), version.origin);
+                }
+            }
+            KIND_DELETE => value.set(None, version.origin),
+            kind => {
+                let amount = number_of(Some(&version.inline[..16])).unwrap_or(0);
+                let before = value.number().unwrap_or(0);
+                let after = if kind == KIND_SUBTRACT {
+                    before.saturating_sub(amount)
+                } else {
+                    before.saturating_add(amount)
+                };
+                let width = NumberWidth::from_bytes(version.width).unwrap_or(NumberWidth::Sixteen);
+                let mut buffer = [0; 32];
+                value.set(Some(width.encode(after, &mut buffer)), version.origin);
+            }
+        }
+    }
+}

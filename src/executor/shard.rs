@@ -1,0 +1,427 @@
+//! The shard loop, written once for threads and processes: execute in block order, answer every edge, never wait for
+//! room, leave when the round is cut short.
+
+use crate::executor::board::{Announcement, BoardReader};
+use crate::executor::local::LocalStore;
+use crate::executor::message::{CELL_VALUE_BYTES, Message, Payload};
+use crate::executor::output_arena::OutputArenaWriter;
+use crate::executor::overlay::OverlayReader;
+use crate::executor::progress::Progress;
+use crate::executor::source::{ExtraKeys, ShardSource};
+use crate::executor::transport::Transport;
+use crate::executor::view::{ViewBuffers, execute_transaction};
+use crate::partition::{ArenaError, ArenaReader, Edge, PlannedTransaction, RoundPlan};
+use crate::state::StateReader;
+use crate::types::{Origin, RoundId, ShardId, TxnIndex};
+use crate::vm::Vm;
+use phalanx_ipc::{Activity, Cell, ChildSlot};
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// While a round runs, a waiting shard looks up this often even if nobody rings: a lost wake-up by damaged memory
+/// costs time, not the round.
+const WAIT_LIMIT: Duration = Duration::from_millis(10);
+
+/// Counters in a child slot, by place.
+pub(crate) mod counter {
+    /// Transactions executed.
+    pub(crate) const EXECUTED: usize = 0;
+    /// Messages sent.
+    pub(crate) const SENT: usize = 1;
+    /// Messages received and used.
+    pub(crate) const RECEIVED: usize = 2;
+    /// Messages of other rounds, or against the plan, dropped.
+    pub(crate) const STALE: usize = 3;
+    /// Times that the shard had to wait for a peer.
+    pub(crate) const WAITS: usize = 4;
+    /// Messages that found no room at once.
+    pub(crate) const DELAYED: usize = 5;
+}
+
+/// Everything that a shard reads and writes beside its channels.
+#[derive(Debug)]
+pub(crate) struct ShardMemory {
+    pub(crate) board: BoardReader,
+    pub(crate) arenas: [ArenaReader; 2],
+    pub(crate) overlay: OverlayReader,
+    pub(crate) base: StateReader,
+    pub(crate) outputs: OutputArenaWriter,
+}
+
+/// A value that came over an edge.
+#[derive(Clone, Copy, Debug)]
+struct Arrival {
+    round: RoundId,
+    from: ShardId,
+    origin: Origin,
+    payload: Payload,
+}
+
+const NOT_ARRIVED: Arrival =
+    Arrival { round: RoundId(0), from: ShardId(0), origin: Origin::BASE, payload: Payload::Unknown };
+
+/// Buffers of a shard, kept from round to round.
+#[derive(Debug, Default)]
+struct Scratch {
+    local: LocalStore,
+    extra: ExtraKeys,
+    arrivals: Vec<Arrival>,
+    /// Messages that found no room, by receiver.
+    outbox: Vec<VecDeque<Cell>>,
+    /// How many they are in all.
+    waiting: usize,
+    view: ViewBuffers,
+    long_value: Vec<u8>,
+    touched: Vec<ShardId>,
+}
+
+/// Why a shard left its round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RoundEnd {
+    /// All its transactions are executed and all edges answered.
+    Finished,
+    /// The coordinator cut the round short, or the output arena is full: the rest is planned again.
+    CutShort,
+}
+
+/// One shard.
+#[derive(Debug)]
+pub(crate) struct Shard<'s, V, T> {
+    id: ShardId,
+    vm: V,
+    memory: ShardMemory,
+    transport: T,
+    slot: &'s ChildSlot,
+    scratch: Scratch,
+}
+
+impl<'s, V: Vm, T: Transport> Shard<'s, V, T> {
+    pub(crate) fn new(id: ShardId, vm: V, memory: ShardMemory, transport: T, slot: &'s ChildSlot) -> Self {
+        Shard { id, vm, memory, transport, slot, scratch: Scratch::default() }
+    }
+
+    /// Takes part in no round announced before now. Call once before [`run`](Self::run) and before the shard is called
+    /// ready.
+    pub(crate) fn join(&mut self) -> RoundId {
+        let announced = self.memory.board.announced(self.id).round;
+        self.slot.parked.store(announced.0, Ordering::Release);
+        announced
+    }
+
+    /// Executes round after round until `stopped` answers true, sleeping in between.
+    pub(crate) fn run(&mut self, mut last: RoundId, mut stopped: impl FnMut() -> bool) {
+        while !stopped() {
+            let announcement = self.memory.board.announced(self.id);
+            if announcement.round == last {
+                let (board, id) = (&self.memory.board, self.id);
+                self.transport.wait(None, || board.announced(id).round != last || stopped());
+                // What arrives between rounds is stale by the time of the next one.
+                let (mut stale, slot) = (0, self.slot);
+                if board.announced(id).round == last {
+                    self.transport.receive(|_, _| stale += 1);
+                    add(slot, counter::STALE, stale);
+                }
+                continue;
+            }
+            last = announcement.round;
+            self.slot.set_activity(Activity::Running);
+            if let Err(error) = self.run_round(announcement) {
+                self.slot.set_message(&error.to_string());
+                tracing::error!(%error, round = %last, "round's plan cannot be read");
+            }
+            self.slot.set_activity(Activity::Parked);
+            self.slot.parked.store(last.0, Ordering::SeqCst);
+            self.transport.ring_coordinator();
+        }
+    }
+
+    fn run_round(&mut self, announcement: Announcement) -> Result<(), ArenaError> {
+        let Shard { id, vm, memory, transport, slot, scratch } = self;
+        let arena = &memory.arenas[announcement.arena & 1];
+        let plan = arena.round()?;
+        if plan.header.round != announcement.round {
+            return Ok(());
+        }
+        memory.outputs.clear();
+        Progress { round: announcement.round, count: 0 }.publish(slot);
+        vm.begin_block(&plan.block_header()?);
+        scratch.start_round(&plan, announcement.round);
+        let overlay = (plan.header.has_overlay != 0).then_some(&memory.overlay);
+        let mut round = Round {
+            id: *id,
+            vm,
+            plan: &plan,
+            board: &memory.board,
+            base: &memory.base,
+            overlay,
+            outputs: &mut memory.outputs,
+            transport,
+            slot,
+            scratch,
+        };
+        if round.execute_all() == RoundEnd::CutShort {
+            scratch.outbox.iter_mut().for_each(VecDeque::clear);
+            scratch.waiting = 0;
+        }
+        Ok(())
+    }
+}
+
+impl Scratch {
+    fn start_round(&mut self, plan: &RoundPlan<'_>, round: RoundId) {
+        self.local.start_round(round, plan.keys());
+        self.extra.clear();
+        self.arrivals.resize(plan.edges.len().max(self.arrivals.len()), NOT_ARRIVED);
+    }
+}
+
+/// One round of one shard.
+struct Round<'a, V, T> {
+    id: ShardId,
+    vm: &'a mut V,
+    plan: &'a RoundPlan<'a>,
+    board: &'a BoardReader,
+    base: &'a StateReader,
+    overlay: Option<&'a OverlayReader>,
+    outputs: &'a mut OutputArenaWriter,
+    transport: &'a mut T,
+    slot: &'a ChildSlot,
+    scratch: &'a mut Scratch,
+}
+
+impl<V: Vm, T: Transport> Round<'_, V, T> {
+    fn execute_all(&mut self) -> RoundEnd {
+        let Some(sub_block) = self.plan.sub_blocks.get(self.id.index()) else { return RoundEnd::Finished };
+        let (mut txn, round) = (sub_block.first, self.plan.header.round);
+        for count in 1..=sub_block.count {
+            // Planned chains are never shorter than their count; a damaged one ends the round.
+            let Some(&planned) = self.plan.planned.get(txn.index()) else { return RoundEnd::CutShort };
+            if !self.await_required(&planned) || !self.execute(txn, &planned) {
+                return RoundEnd::CutShort;
+            }
+            Progress { round, count }.publish(self.slot);
+            self.answer_dependents(txn, &planned);
+            txn = planned.next;
+        }
+        self.empty_outbox()
+    }
+
+    /// Waits for the required edges of one transaction; false when the round is cut short.
+    fn await_required(&mut self, planned: &PlannedTransaction) -> bool {
+        if planned.required_count == 0 {
+            return !self.board.is_aborted(self.plan.header.round);
+        }
+        if self.missing(planned) {
+            self.receive();
+        }
+        while self.missing(planned) {
+            if self.board.is_aborted(self.plan.header.round) {
+                return false;
+            }
+            self.wait();
+        }
+        !self.board.is_aborted(self.plan.header.round)
+    }
+
+    fn missing(&self, planned: &PlannedTransaction) -> bool {
+        let round = self.plan.header.round;
+        required(planned).any(|edge| self.scratch.arrivals.get(edge).is_some_and(|arrival| arrival.round != round))
+    }
+
+    fn wait(&mut self) {
+        self.slot.set_activity(Activity::Waiting);
+        add(self.slot, counter::WAITS, 1);
+        self.flush_outbox();
+        let (board, round) = (self.board, self.plan.header.round);
+        self.transport.wait(Some(WAIT_LIMIT), || board.is_aborted(round));
+        self.receive();
+        self.slot.set_activity(Activity::Running);
+    }
+
+    fn receive(&mut self) {
+        let (round, edges, id) = (self.plan.header.round, self.plan.edges, self.id);
+        let arrivals = &mut self.scratch.arrivals;
+        let (mut used, mut stale) = (0, 0);
+        self.transport.receive(|from, cell| {
+            let message = Message::decode(cell, round, edges);
+            let known = message.filter(|message| edges[message.edge as usize].to_shard == id.0);
+            match known.and_then(|message| Some((arrivals.get_mut(message.edge as usize)?, message))) {
+                Some((arrival, message)) => {
+                    *arrival = Arrival { round, from, origin: message.origin, payload: message.payload };
+                    used += 1;
+                }
+                None => stale += 1,
+            }
+        });
+        add(self.slot, counter::RECEIVED, used);
+        add(self.slot, counter::STALE, stale);
+    }
+
+    /// Executes one transaction; false when its output finds no room.
+    fn execute(&mut self, txn: TxnIndex, planned: &PlannedTransaction) -> bool {
+        self.take_arrivals(planned);
+        self.slot.current.store(u64::from(txn.0) + 1, Ordering::Relaxed);
+        let Some((transaction, expected)) = self.plan.transaction(txn) else { return false };
+        let Scratch { local, extra, view, .. } = &mut *self.scratch;
+        let mut source = ShardSource {
+            plan: self.plan,
+            base: self.base,
+            overlay: self.overlay,
+            local,
+            extra,
+            expected,
+            cursor: 0,
+            txn,
+        };
+        let (encoded, panic) =
+            execute_transaction(self.vm, transaction, &mut source, view, txn, planned.incarnation);
+        if let Some(note) = panic {
+            self.slot.set_message(&note.0);
+        }
+        let kept = self.outputs.push(encoded);
+        source.keep_writes(&view.output, &view.written, planned.incarnation);
+        self.slot.current.store(0, Ordering::Relaxed);
+        add(self.slot, counter::EXECUTED, 1);
+        kept
+    }
+
+    /// Puts the values of a transaction's required edges where its reads look.
+    fn take_arrivals(&mut self, planned: &PlannedTransaction) {
+        for place in required(planned) {
+            let (Some(&edge), Some(&arrival)) = (self.plan.edges.get(place), self.scratch.arrivals.get(place)) else {
+                continue;
+            };
+            let Scratch { local, long_value, .. } = &mut *self.scratch;
+            if local.is_written_since(edge.key.0, edge.writer) {
+                continue;
+            }
+            let value = match &arrival.payload {
+                Payload::Absent => None,
+                Payload::Value { bytes, length } => bytes.get(..usize::from(*length)),
+                Payload::Reference { offset, length } => {
+                    long_value.clear();
+                    if !self.transport.fetch(arrival.from, *offset, *length, long_value) {
+                        continue;
+                    }
+                    Some(long_value.as_slice())
+                }
+                Payload::Unknown => continue,
+            };
+            local.put_written(edge.key.0, value, arrival.origin, edge.writer);
+        }
+    }
+
+    /// Sends the value of every dependent edge, whatever the transaction did to its key.
+    fn answer_dependents(&mut self, txn: TxnIndex, planned: &PlannedTransaction) {
+        let mut next = planned.dependent;
+        self.scratch.touched.clear();
+        while let Some(&edge) = self.plan.edges.get(next as usize) {
+            let cell = self.answer(txn, next, &edge).encode();
+            let to = ShardId(edge.to_shard);
+            self.post(to, cell);
+            if !self.scratch.touched.contains(&to) {
+                self.scratch.touched.push(to);
+            }
+            // Edges of one writer are numbered downwards, so a damaged chain still ends.
+            next = if edge.next_dependent < next { edge.next_dependent } else { u32::MAX };
+        }
+        for place in 0..self.scratch.touched.len() {
+            self.transport.publish(self.scratch.touched[place]);
+        }
+        self.flush_outbox();
+    }
+
+    fn answer(&mut self, txn: TxnIndex, number: u32, edge: &Edge) -> Message {
+        let Scratch { local, extra, .. } = &mut *self.scratch;
+        let after = TxnIndex(txn.0 + 1);
+        let mut source = ShardSource {
+            plan: self.plan,
+            base: self.base,
+            overlay: self.overlay,
+            local,
+            extra,
+            expected: &[],
+            cursor: 0,
+            txn,
+        };
+        source.bring_up(edge.key.0, after);
+        let (value, origin) = source.known(edge.key.0);
+        let payload = match value {
+            None => Payload::Absent,
+            Some(value) if value.len() <= CELL_VALUE_BYTES => {
+                let mut bytes = [0; CELL_VALUE_BYTES];
+                bytes[..value.len()].copy_from_slice(value);
+                Payload::Value { bytes, length: u8::try_from(value.len()).unwrap_or(0) }
+            }
+            Some(value) => match (self.outputs.keep_value(value), u32::try_from(value.len())) {
+                (Some(offset), Ok(length)) => Payload::Reference { offset, length },
+                _ => Payload::Unknown,
+            },
+        };
+        let round = self.plan.header.round;
+        Message { round, edge: number, key: edge.key, writer: edge.writer, origin, payload }
+    }
+
+    /// Sends a cell, or keeps it in the outbox behind those that already wait there.
+    fn post(&mut self, to: ShardId, cell: Cell) {
+        add(self.slot, counter::SENT, 1);
+        let outbox = &mut self.scratch.outbox;
+        if outbox.get(to.index()).is_none_or(VecDeque::is_empty) && self.transport.send(to, &cell) {
+            return;
+        }
+        if outbox.len() <= to.index() {
+            outbox.resize(to.index() + 1, VecDeque::new());
+        }
+        outbox[to.index()].push_back(cell);
+        self.scratch.waiting += 1;
+        add(self.slot, counter::DELAYED, 1);
+    }
+
+    /// Sends from the outbox what fits now.
+    fn flush_outbox(&mut self) {
+        if self.scratch.waiting == 0 {
+            return;
+        }
+        for (to, waiting) in (0_u32..).zip(&mut self.scratch.outbox) {
+            if waiting.is_empty() {
+                continue;
+            }
+            while let Some(cell) = waiting.front() {
+                if !self.transport.send(ShardId(to), cell) {
+                    break;
+                }
+                waiting.pop_front();
+                self.scratch.waiting -= 1;
+            }
+            self.transport.publish(ShardId(to));
+        }
+    }
+
+    /// Stays until the last message is out, draining its own rings meanwhile.
+    fn empty_outbox(&mut self) -> RoundEnd {
+        loop {
+            self.flush_outbox();
+            if self.scratch.waiting == 0 {
+                return RoundEnd::Finished;
+            }
+            if self.board.is_aborted(self.plan.header.round) {
+                return RoundEnd::CutShort;
+            }
+            self.wait();
+        }
+    }
+}
+
+fn required(planned: &PlannedTransaction) -> impl Iterator<Item = usize> + use<> {
+    let start = planned.required_start as usize;
+    start..start.saturating_add(planned.required_count as usize)
+}
+
+/// Only the shard itself writes its counters: no read-modify-write is needed.
+fn add(slot: &ChildSlot, counter: usize, more: u64) {
+    if more > 0 {
+        let word = &slot.counters[counter];
+        word.store(word.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+    }
+}

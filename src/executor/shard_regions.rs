@@ -1,0 +1,82 @@
+//! The descriptors that a shard maps beside its channels.
+
+use crate::executor::board::BoardReader;
+use crate::executor::error::ExecuteError;
+use crate::executor::memory::{CoordinatorMemory, MemoryConfig};
+use crate::executor::output_arena::{OutputArenaLayout, OutputArenaWriter};
+use crate::executor::overlay::{OverlayLimits, OverlayReader};
+use crate::executor::shard::ShardMemory;
+use crate::partition::{ArenaLimits, ArenaReader};
+use crate::state::StateReader;
+use phalanx_ipc::{Region, RegionError, RegionReader};
+use std::os::fd::OwnedFd;
+
+/// Read-only descriptors of the coordinator's regions.
+#[derive(Debug)]
+pub(crate) struct ShardFds {
+    pub(crate) board: OwnedFd,
+    pub(crate) arenas: [OwnedFd; 2],
+    pub(crate) overlay: OwnedFd,
+    pub(crate) base: OwnedFd,
+}
+
+/// Sizes that both ends must agree on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ShardLimits {
+    pub(crate) arena: ArenaLimits,
+    pub(crate) overlay: OverlayLimits,
+    pub(crate) outputs: OutputArenaLayout,
+}
+
+impl ShardLimits {
+    pub(crate) fn of(config: &MemoryConfig) -> ShardLimits {
+        ShardLimits { arena: config.arena, overlay: config.overlay_limits(), outputs: config.output_layout() }
+    }
+}
+
+impl ShardFds {
+    /// Re-opens the coordinator's regions read-only.
+    pub(crate) fn of(memory: &CoordinatorMemory) -> Result<ShardFds, ExecuteError> {
+        let [first, second] = &memory.arenas;
+        Ok(ShardFds {
+            board: memory.board.reader_fd().map_err(ExecuteError::system)?,
+            arenas: [first.reader_fd()?, second.reader_fd()?],
+            overlay: memory.overlay.reader_fd().map_err(ExecuteError::system)?,
+            base: memory.base.reader_fd()?,
+        })
+    }
+
+    /// A second set, for another shard.
+    pub(crate) fn duplicate(&self) -> Result<ShardFds, ExecuteError> {
+        let copy = |fd: &OwnedFd| fd.try_clone().map_err(ExecuteError::system);
+        Ok(ShardFds {
+            board: copy(&self.board)?,
+            arenas: [copy(&self.arenas[0])?, copy(&self.arenas[1])?],
+            overlay: copy(&self.overlay)?,
+            base: copy(&self.base)?,
+        })
+    }
+
+    /// Maps everything that one shard reads, and its output arena.
+    pub(crate) fn map(self, outputs: Region, limits: &ShardLimits) -> Result<ShardMemory, RegionError> {
+        let [first, second] = self.arenas;
+        Ok(ShardMemory {
+            board: BoardReader::map(self.board)?,
+            arenas: [ArenaReader::new(quiet(first)?, limits.arena), ArenaReader::new(quiet(second)?, limits.arena)],
+            overlay: OverlayReader::new(quiet(self.overlay)?, limits.overlay),
+            base: StateReader::new(quiet(self.base)?),
+            outputs: OutputArenaWriter::new(outputs, limits.outputs),
+        })
+    }
+}
+
+/// Maps a region that the coordinator writes only while no shard is in a round.
+fn quiet(fd: OwnedFd) -> Result<RegionReader, RegionError> {
+    // SAFETY: the coordinator alone can write these regions (their seal allows no other writable mapping), and it does
+    // so only when every member of the last round that used them is parked or dead (`Coordinator::cut_short` and
+    // `await_end`); a shard takes slices of them only between an announcement and parking (`Shard::run_round`).
+    #[allow(unsafe_code, reason = "the one promise that readers of coordinator memory make")]
+    unsafe {
+        RegionReader::map(fd)
+    }
+}

@@ -1,0 +1,169 @@
+//! The window through which a virtual machine sees the state, written once for all executors.
+
+use crate::types::{
+    Delta, Incarnation, KeyId, LimitExceeded, MAX_KEY_BYTES, MAX_VALUE_BYTES, Origin, OutputWriter, PendingWrite,
+    TxnIndex, Write, number_of,
+};
+use crate::vm::{PanicNote, StateView, Vm, catch_panic};
+
+/// A key as a source numbers it, valid for one transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LocalKey(pub(super) u32);
+
+/// Where values come from: what stands before the transaction being executed.
+pub(super) trait ValueSource {
+    /// The source's number for a key.
+    fn locate(&mut self, key: &[u8]) -> LocalKey;
+    /// The id under which outputs may name the key, or [`KeyId::UNKNOWN`] to spell it out.
+    fn public_id(&self, key: LocalKey) -> KeyId;
+    /// The value before the transaction, and who wrote it.
+    fn value(&mut self, key: LocalKey) -> (Option<&[u8]>, Origin);
+}
+
+/// Buffers of a view, kept from transaction to transaction.
+#[derive(Debug, Default)]
+pub(super) struct ViewBuffers {
+    pub(super) output: OutputWriter,
+    /// The key of each pending write, in the same order.
+    pub(super) written: Vec<LocalKey>,
+}
+
+struct TransactionView<'a, S> {
+    source: &'a mut S,
+    buffers: &'a mut ViewBuffers,
+    sum: [u8; 32],
+}
+
+/// Executes one transaction and returns its encoded output, with a note if the virtual machine panicked.
+pub(super) fn execute_transaction<'b, V: Vm, S: ValueSource>(
+    vm: &mut V,
+    transaction: &[u8],
+    source: &mut S,
+    buffers: &'b mut ViewBuffers,
+    txn: TxnIndex,
+    incarnation: Incarnation,
+) -> (&'b [u8], Option<PanicNote>) {
+    buffers.output.clear();
+    buffers.written.clear();
+    let mut view = TransactionView { source, buffers: &mut *buffers, sum: [0; 32] };
+    match catch_panic(|| vm.execute(transaction, &mut view)) {
+        Ok(outcome) => (buffers.output.finish(txn, incarnation, outcome), None),
+        Err(note) => {
+            buffers.written.clear();
+            (buffers.output.finish_panicked(txn, incarnation), Some(note))
+        }
+    }
+}
+
+impl<S: ValueSource> TransactionView<'_, S> {
+    /// The key and the place of its pending write. The newest writes are looked at first.
+    fn find(&mut self, key: &[u8]) -> (LocalKey, Option<(usize, PendingWrite)>) {
+        let local = self.source.locate(key);
+        let place = self.buffers.written.iter().rposition(|&written| written == local);
+        (local, place.and_then(|place| Some((place, self.buffers.output.write(place)?))))
+    }
+
+    fn push(&mut self, local: LocalKey, key: &[u8], write: Write<'_>) -> Result<(), LimitExceeded> {
+        self.buffers.output.push_write(self.source.public_id(local), key, write)?;
+        self.buffers.written.push(local);
+        Ok(())
+    }
+
+    fn record_read(&mut self, local: LocalKey, key: &[u8]) {
+        let id = self.source.public_id(local);
+        let (value, origin) = self.source.value(local);
+        self.buffers.output.push_read(id, key, origin, value);
+    }
+
+    fn overwrite(&mut self, key: &[u8], write: Write<'_>) -> Result<(), LimitExceeded> {
+        if key.len() > MAX_KEY_BYTES {
+            return Err(LimitExceeded::Key { bytes: key.len() });
+        }
+        match self.find(key) {
+            (local, None) => self.push(local, key, write),
+            (local, Some((place, PendingWrite::Add(_)))) => {
+                // The delta's interval goes, so the value it rests on must be pinned by a read.
+                self.record_read(local, key);
+                self.buffers.output.replace_write(place, write)
+            }
+            (_, Some((place, PendingWrite::Set { .. } | PendingWrite::Delete))) => {
+                self.buffers.output.replace_write(place, write)
+            }
+        }
+    }
+}
+
+impl<S: ValueSource> StateView for TransactionView<'_, S> {
+    fn read(&mut self, key: &[u8]) -> Option<&[u8]> {
+        if key.len() > MAX_KEY_BYTES {
+            // Such a key can never exist.
+            return None;
+        }
+        match self.find(key) {
+            (_, Some((_, PendingWrite::Set { start, bytes }))) => Some(self.buffers.output.value(start, bytes)),
+            (_, Some((_, PendingWrite::Delete))) => None,
+            (local, Some((_, PendingWrite::Add(delta)))) => {
+                self.record_read(local, key);
+                let before = number_of(self.source.value(local).0).unwrap_or(0);
+                let after = delta.apply(before).unwrap_or(before);
+                Some(delta.width.encode(after, &mut self.sum))
+            }
+            (local, None) => {
+                let id = self.source.public_id(local);
+                let (value, origin) = self.source.value(local);
+                self.buffers.output.push_read(id, key, origin, value);
+                value
+            }
+        }
+    }
+
+    fn number(&mut self, key: &[u8]) -> Option<u128> {
+        if key.len() > MAX_KEY_BYTES {
+            return Some(0);
+        }
+        match self.find(key) {
+            (_, Some((_, PendingWrite::Set { start, bytes }))) => {
+                number_of(Some(self.buffers.output.value(start, bytes)))
+            }
+            (_, Some((_, PendingWrite::Delete))) => Some(0),
+            (local, Some((_, PendingWrite::Add(delta)))) => {
+                number_of(self.source.value(local).0).and_then(|before| delta.apply(before))
+            }
+            (local, None) => number_of(self.source.value(local).0),
+        }
+    }
+
+    fn add(&mut self, key: &[u8], delta: Delta) -> Result<(), LimitExceeded> {
+        if key.len() > MAX_KEY_BYTES {
+            return Err(LimitExceeded::Key { bytes: key.len() });
+        }
+        let before = self.number(key).ok_or(LimitExceeded::NotANumber)?;
+        let after = delta.apply(before).ok_or(LimitExceeded::Interval { value: before })?;
+        match self.find(key) {
+            (local, None) => self.push(local, key, Write::Add(delta)),
+            (_, Some((place, PendingWrite::Add(first)))) => {
+                let merged = first.then(&delta).ok_or(LimitExceeded::Interval { value: before })?;
+                self.buffers.output.replace_write(place, Write::Add(merged))
+            }
+            (_, Some((place, PendingWrite::Set { .. } | PendingWrite::Delete))) => {
+                let sum = delta.width.encode(after, &mut self.sum);
+                self.buffers.output.replace_write(place, Write::Set(sum))
+            }
+        }
+    }
+
+    fn set(&mut self, key: &[u8], value: &[u8]) -> Result<(), LimitExceeded> {
+        if value.len() > MAX_VALUE_BYTES {
+            return Err(LimitExceeded::Value { bytes: value.len() });
+        }
+        self.overwrite(key, Write::Set(value))
+    }
+
+    fn delete(&mut self, key: &[u8]) -> Result<(), LimitExceeded> {
+        self.overwrite(key, Write::Delete)
+    }
+
+    fn event(&mut self, kind: u32, data: &[u8]) -> Result<(), LimitExceeded> {
+        self.buffers.output.push_event(kind, data)
+    }
+}

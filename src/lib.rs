@@ -1,0 +1,21 @@
+//! Phalanx executes blocks of transactions over forked, pinned, single-threaded shard processes.
+//!
+//! Whatever is killed, whenever, the result is byte-for-byte what sequential execution in block order gives.
+#![deny(unsafe_code)]
+
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!("phalanx needs 64-bit addresses");
+
+pub mod executor;
+pub mod partition;
+pub mod state;
+pub mod supervisor;
+pub mod telemetry;
+pub mod topology;
+pub mod types;
+pub mod vm;
+
+pub use supervisor::{supervisor_entry, supervisor_entry_with};
+
+/// Most shards that one executor may have.
+pub const MAX_SHARDS: usize = 384;

@@ -1,0 +1,374 @@
+//! The planner: one pass in block order that puts every open transaction on the shard where it can finish earliest.
+//!
+//! List scheduling with communication costs (the earliest-finish-time rule of HEFT, Topcuoglu 2002, with the block
+//! order as the priority list). The same inputs always give the same plan.
+
+use crate::partition::arena::{
+    ArenaError, ArenaWriter, Edge, NO_EDGE, NO_TXN, PlanParts, PlannedTransaction, SubBlock, TransactionAccess,
+};
+use crate::types::{AccessMode, Incarnation, KeyId, PreparedTransaction, RoundId, ShardId, TxnIndex};
+
+/// Where a transaction stands between rounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// To be executed in the next round.
+    Open,
+    /// Has a current output that is not final yet; the overlay shows it.
+    Provisional,
+    /// Final.
+    Accepted,
+}
+
+/// What communication is assumed to cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CostModel {
+    /// From the end of a writer to the arrival of its value at another shard, in nanoseconds.
+    pub edge_ns: u64,
+}
+
+impl Default for CostModel {
+    fn default() -> CostModel {
+        CostModel { edge_ns: 2_000 }
+    }
+}
+
+/// What a plan came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PlanTotals {
+    /// Transactions planned.
+    pub transactions: u32,
+    /// Cross-shard edges.
+    pub edges: u32,
+    /// Expected time until the last shard has finished, in nanoseconds.
+    pub makespan_ns: u64,
+}
+
+/// Who last changes a key, as far as planned.
+#[derive(Clone, Copy, Debug)]
+struct LastWriter {
+    txn: TxnIndex,
+    /// Index into the shards in use.
+    seat: u32,
+    /// Newest of the edges that already carry this value elsewhere.
+    holder: u32,
+}
+
+const NOBODY: LastWriter = LastWriter { txn: NO_TXN, seat: 0, holder: NO_EDGE };
+
+/// An input of the transaction being placed that is written in this round.
+#[derive(Clone, Copy, Debug)]
+struct Input {
+    ready_ns: u64,
+    seat: u32,
+    holder: u32,
+}
+
+/// Most inputs considered for placing one transaction; the edges of all are planned.
+const INPUTS_MAX: usize = 8;
+
+/// Plans one round of one block; [`begin`](Self::begin), then [`step`](Self::step) until done. Buffers are kept.
+#[derive(Debug)]
+pub struct Planner {
+    costs: CostModel,
+    shards: Vec<ShardId>,
+    writers: Vec<LastWriter>,
+    finish_ns: Vec<u64>,
+    /// Per edge: the next older edge that carries the same value.
+    older_holder: Vec<u32>,
+    /// Per seat: the last transaction put there.
+    last_of_seat: Vec<TxnIndex>,
+    load: LoadTree,
+    inputs: Vec<Input>,
+    cursor: usize,
+    transactions: u32,
+}
+
+impl Planner {
+    /// A planner with these costs.
+    #[must_use]
+    pub fn new(costs: CostModel) -> Planner {
+        Planner {
+            costs,
+            shards: Vec::new(),
+            writers: Vec::new(),
+            finish_ns: Vec::new(),
+            older_holder: Vec::new(),
+            last_of_seat: Vec::new(),
+            load: LoadTree::default(),
+            inputs: Vec::new(),
+            cursor: 0,
+            transactions: 0,
+        }
+    }
+
+    /// Starts a plan over `shards` (at least one, each at most once).
+    ///
+    /// # Errors
+    /// [`ArenaError`] when the arena's parts cannot be reached.
+    pub fn begin(&mut self, arena: &mut ArenaWriter, shards: &[ShardId]) -> Result<(), ArenaError> {
+        self.shards.clear();
+        self.shards.extend_from_slice(shards);
+        self.writers.clear();
+        self.writers.resize(arena.keys(), NOBODY);
+        self.older_holder.clear();
+        self.last_of_seat.clear();
+        self.last_of_seat.resize(shards.len(), NO_TXN);
+        self.load.reset(shards.len());
+        self.cursor = 0;
+        self.transactions = 0;
+        let parts = arena.plan_parts()?;
+        self.finish_ns.clear();
+        self.finish_ns.resize(parts.planned.len(), 0);
+        parts.sub_blocks.fill(SubBlock { first: NO_TXN, count: 0 });
+        Ok(())
+    }
+
+    /// Plans up to `limit` further transactions; true when all are planned. `standing` says what is to be done with a
+    /// transaction and which execution it would be.
+    ///
+    /// # Errors
+    /// [`ArenaError`] when the arena's parts cannot be reached.
+    pub fn step(
+        &mut self,
+        arena: &mut ArenaWriter,
+        limit: usize,
+        standing: impl Fn(TxnIndex) -> (Standing, Incarnation),
+    ) -> Result<bool, ArenaError> {
+        self.writers.resize(arena.keys(), NOBODY);
+        let mut parts = arena.plan_parts()?;
+        let transactions = parts.transactions;
+        let end = transactions.len().min(self.cursor + limit);
+        for (index, entry) in transactions.iter().enumerate().take(end).skip(self.cursor) {
+            // The arena's limits keep indices far below 2^32.
+            let txn = TxnIndex(u32::try_from(index).unwrap_or(u32::MAX));
+            let first = entry.access_start as usize;
+            let accesses = parts.accesses.get(first..first + entry.access_count as usize).unwrap_or(&[]);
+            match standing(txn) {
+                (Standing::Accepted, _) => {}
+                (Standing::Provisional, _) => self.pass_over(accesses),
+                (Standing::Open, incarnation) => self.place(&mut parts, txn, incarnation, entry, accesses),
+            }
+        }
+        self.cursor = end;
+        Ok(end == transactions.len())
+    }
+
+    /// Completes the plan as that of `round`.
+    ///
+    /// # Errors
+    /// [`ArenaError`] when the arena's parts cannot be reached.
+    pub fn seal(
+        &mut self,
+        arena: &mut ArenaWriter,
+        round: RoundId,
+        has_overlay: bool,
+    ) -> Result<PlanTotals, ArenaError> {
+        let edges = u32::try_from(self.older_holder.len()).unwrap_or(u32::MAX);
+        arena.seal_round(round, edges, has_overlay)?;
+        Ok(PlanTotals { transactions: self.transactions, edges, makespan_ns: self.load.greatest() })
+    }
+
+    /// Keys that some transaction of the plan is expected to change.
+    pub fn changed_keys(&self) -> impl Iterator<Item = KeyId> + '_ {
+        (0_u32..).zip(&self.writers).filter(|(_, writer)| writer.txn != NO_TXN).map(|(id, _)| KeyId(id))
+    }
+
+    /// Whether some transaction of the plan is expected to change this key.
+    #[must_use]
+    pub fn changes(&self, key: KeyId) -> bool {
+        self.writers.get(key.index()).is_some_and(|writer| writer.txn != NO_TXN)
+    }
+
+    /// A provisional output stands between earlier writers and later readers: they find it in the overlay.
+    fn pass_over(&mut self, accesses: &[TransactionAccess]) {
+        for access in accesses {
+            match mode_of(access) {
+                AccessMode::Write | AccessMode::ReadWrite => {
+                    if let Some(writer) = self.writers.get_mut(access.key.index()) {
+                        *writer = NOBODY;
+                    }
+                }
+                // Sums are made by the reader from the last full value and the overlay's additions.
+                AccessMode::Add | AccessMode::Read => {}
+            }
+        }
+    }
+
+    fn place(
+        &mut self,
+        parts: &mut PlanParts<'_>,
+        txn: TxnIndex,
+        incarnation: Incarnation,
+        entry: &PreparedTransaction,
+        accesses: &[TransactionAccess],
+    ) {
+        self.collect_inputs(accesses);
+        let (seat, start_ns) = self.earliest_seat(parts.edges);
+        let finish_ns = start_ns + u64::from(entry.cost_ns.max(1));
+        self.finish_ns[txn.index()] = finish_ns;
+        self.load.set(seat, finish_ns);
+        self.transactions += 1;
+        self.chain(parts, txn, seat);
+        let required_start = u32::try_from(self.older_holder.len()).unwrap_or(u32::MAX);
+        parts.planned[txn.index()] = PlannedTransaction {
+            next: NO_TXN,
+            incarnation,
+            required_start,
+            required_count: 0,
+            dependent: NO_EDGE,
+        };
+        for access in accesses {
+            self.connect(parts, txn, seat, access);
+        }
+        let end = u32::try_from(self.older_holder.len()).unwrap_or(u32::MAX);
+        parts.planned[txn.index()].required_count = end - required_start;
+    }
+
+    fn collect_inputs(&mut self, accesses: &[TransactionAccess]) {
+        self.inputs.clear();
+        for access in accesses.iter().filter(|access| mode_of(access).wants_value()) {
+            let Some(writer) = self.writers.get(access.key.index()) else { continue };
+            if writer.txn != NO_TXN && self.inputs.len() < INPUTS_MAX {
+                let ready_ns = self.finish_ns[writer.txn.index()];
+                self.inputs.push(Input { ready_ns, seat: writer.seat, holder: writer.holder });
+            }
+        }
+    }
+
+    /// The seat where the transaction can start first, and when: the least loaded one, or one that has an input.
+    fn earliest_seat(&self, edges: &[Edge]) -> (usize, u64) {
+        let idle = self.load.least();
+        let mut best = (idle, self.start_at(idle, edges));
+        for input in &self.inputs {
+            let seat = input.seat as usize;
+            let start_ns = self.start_at(seat, edges);
+            if start_ns < best.1 || (start_ns == best.1 && seat < best.0 && best.0 != idle) {
+                best = (seat, start_ns);
+            }
+        }
+        best
+    }
+
+    fn start_at(&self, seat: usize, edges: &[Edge]) -> u64 {
+        self.inputs.iter().fold(self.load.get(seat), |start, input| {
+            let arrives = if input.seat as usize == seat || self.holds(seat, input.holder, edges) {
+                input.ready_ns
+            } else {
+                input.ready_ns + self.costs.edge_ns
+            };
+            start.max(arrives)
+        })
+    }
+
+    /// Whether one of the edges from `holder` on brings the value to `seat`.
+    fn holds(&self, seat: usize, mut holder: u32, edges: &[Edge]) -> bool {
+        let shard = self.shards.get(seat).map_or(u32::MAX, |shard| shard.0);
+        while let Some(edge) = edges.get(holder as usize) {
+            if edge.to_shard == shard {
+                return true;
+            }
+            holder = self.older_holder[holder as usize];
+        }
+        false
+    }
+
+    /// Appends the transaction to its shard's sub-block.
+    fn chain(&mut self, parts: &mut PlanParts<'_>, txn: TxnIndex, seat: usize) {
+        let sub_block = &mut parts.sub_blocks[self.shards[seat].index()];
+        sub_block.count += 1;
+        match std::mem::replace(&mut self.last_of_seat[seat], txn) {
+            NO_TXN => sub_block.first = txn,
+            last => parts.planned[last.index()].next = txn,
+        }
+    }
+
+    /// Records what one access of a placed transaction means: an edge from the writer, a new last writer.
+    fn connect(
+        &mut self,
+        parts: &mut PlanParts<'_>,
+        txn: TxnIndex,
+        seat: usize,
+        access: &TransactionAccess,
+    ) {
+        let mode = mode_of(access);
+        let Some(&writer) = self.writers.get(access.key.index()) else { return };
+        let elsewhere = writer.txn != NO_TXN && writer.txn != txn && writer.seat as usize != seat;
+        if mode.wants_value()
+            && elsewhere
+            && self.older_holder.len() < parts.edges.len()
+            && !self.holds(seat, writer.holder, parts.edges)
+        {
+            let id = u32::try_from(self.older_holder.len()).unwrap_or(NO_EDGE);
+            let dependent = &mut parts.planned[writer.txn.index()].dependent;
+            parts.edges[id as usize] = Edge {
+                key: access.key,
+                writer: writer.txn,
+                next_dependent: std::mem::replace(dependent, id),
+                to_shard: self.shards[seat].0,
+            };
+            self.older_holder.push(writer.holder);
+            self.writers[access.key.index()].holder = id;
+        }
+        if mode.changes_value() {
+            let seat = u32::try_from(seat).unwrap_or(u32::MAX);
+            self.writers[access.key.index()] = LastWriter { txn, seat, holder: NO_EDGE };
+        }
+    }
+}
+
+fn mode_of(access: &TransactionAccess) -> AccessMode {
+    AccessMode::from_byte(u8::try_from(access.mode).unwrap_or(u8::MAX))
+}
+
+/// Load of every seat with the least loaded one at hand: a winner tree (Knuth, TAOCP 3, 5.4.1).
+#[derive(Debug, Default)]
+struct LoadTree {
+    load_ns: Vec<u64>,
+    /// Node 1 is the root; leaves start at `load_ns.len()` rounded up to a power of two.
+    winner: Vec<usize>,
+    leaves: usize,
+}
+
+impl LoadTree {
+    fn reset(&mut self, seats: usize) {
+        self.leaves = seats.next_power_of_two().max(1);
+        self.load_ns.clear();
+        self.load_ns.resize(seats, 0);
+        self.winner.clear();
+        self.winner.resize(2 * self.leaves, usize::MAX);
+        for seat in 0..seats {
+            self.winner[self.leaves + seat] = seat;
+        }
+        for node in (1..self.leaves).rev() {
+            self.winner[node] = self.lighter(self.winner[2 * node], self.winner[2 * node + 1]);
+        }
+    }
+
+    fn get(&self, seat: usize) -> u64 {
+        self.load_ns.get(seat).copied().unwrap_or(u64::MAX)
+    }
+
+    fn set(&mut self, seat: usize, load_ns: u64) {
+        self.load_ns[seat] = load_ns;
+        let mut node = (self.leaves + seat) / 2;
+        while node > 0 {
+            self.winner[node] = self.lighter(self.winner[2 * node], self.winner[2 * node + 1]);
+            node /= 2;
+        }
+    }
+
+    fn least(&self) -> usize {
+        self.winner.get(1).copied().unwrap_or(0)
+    }
+
+    fn greatest(&self) -> u64 {
+        self.load_ns.iter().copied().max().unwrap_or(0)
+    }
+
+    fn lighter(&self, left: usize, right: usize) -> usize {
+        if self.get(right) < self.get(left) { right } else { left }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,117 @@
+//! The entry of an image that was started to be the supervisor.
+
+use crate::executor::{ExecuteError, ShardFds};
+use crate::supervisor::process_name::name_process;
+use crate::supervisor::protocol::{LaunchOrder, MARKER, MARKER_VALUE};
+use crate::supervisor::shard_process::{FamilyFds, OneShardFds};
+use crate::supervisor::supervisor_loop::{StopCause, Supervisor};
+use crate::vm::Vm;
+use crate::vm::ledger::{LedgerConfig, LedgerVm};
+use phalanx_ipc::{Channel, ChannelError, Control, SPAWN_SOCKET_FD, SignalFd, SignalSetup};
+use std::error::Error;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// How long a supervisor waits for its launch order.
+const ORDER_LIMIT: Duration = Duration::from_secs(10);
+
+/// Whether this process was started to be a supervisor.
+#[must_use]
+pub fn is_supervisor_image() -> bool {
+    std::env::var_os(MARKER).is_some()
+}
+
+/// Call this first thing in `main`, before any thread starts: if the process was started as a supervisor for the ledger
+/// it never returns, otherwise it returns at once.
+pub fn supervisor_entry() {
+    supervisor_entry_with(|config: &[u8]| {
+        let config: LedgerConfig = bcs::from_bytes(config)?;
+        Ok(LedgerVm::new(config))
+    });
+}
+
+/// As [`supervisor_entry`] for a virtual machine of your own: `make` builds it from the bytes that the coordinator's
+/// [`ProcessesConfig`](crate::supervisor::ProcessesConfig) holds for it.
+pub fn supervisor_entry_with<V: Vm>(make: impl FnOnce(&[u8]) -> Result<V, Box<dyn Error>>) {
+    if !is_supervisor_image() {
+        return;
+    }
+    let code = match serve(make) {
+        Ok(StopCause::Asked | StopCause::HungUp) => 0,
+        Ok(StopCause::Broken) => 1,
+        Err(error) => {
+            tracing::error!(%error, "supervisor cannot start");
+            eprintln!("phx-supervisor: cannot start: {error}");
+            1
+        }
+    };
+    std::process::exit(code);
+}
+
+fn serve<V: Vm>(make: impl FnOnce(&[u8]) -> Result<V, Box<dyn Error>>) -> Result<StopCause, Box<dyn Error>> {
+    if std::env::var(MARKER).as_deref() != Ok(MARKER_VALUE) {
+        return Err("the image is of another version than its coordinator; install both together".into());
+    }
+    SignalSetup::child()?;
+    let signals = SignalFd::for_children()?;
+    // SAFETY: spawn_image left the socket at this descriptor, open over exec, and nothing else here owns it.
+    #[allow(unsafe_code, reason = "the descriptor is inherited by number")]
+    let socket = unsafe { OwnedFd::from_raw_fd(SPAWN_SOCKET_FD) };
+    let channel = Channel::from_fd(socket);
+    let mut inherited = Vec::new();
+    let order = receive_order(&channel, &mut inherited)?;
+    crate::telemetry::log_to_stderr(&order.log);
+    name_process("phx-supervisor");
+    let control_name = order.control.clone();
+    let control = Control::open_named(&control_name)?;
+    let fds = sort_fds(inherited, order.cores.len())?;
+    let vm = make(&order.vm)?;
+    tracing::debug!(shards = order.cores.len(), "supervisor starts");
+    let cause = Supervisor::new(order, fds, control, channel, vm).run(&signals);
+    if cause == StopCause::HungUp {
+        // The coordinator is gone and cannot remove its segment.
+        Control::unlink(&control_name)?;
+    }
+    tracing::debug!(?cause, "supervisor ends");
+    Ok(cause)
+}
+
+fn receive_order(channel: &Channel, inherited: &mut Vec<OwnedFd>) -> Result<LaunchOrder, Box<dyn Error>> {
+    let deadline = Instant::now() + ORDER_LIMIT;
+    let (mut bytes, mut fds) = (Vec::new(), Vec::new());
+    let mut order: Option<LaunchOrder> = None;
+    loop {
+        match channel.recv(&mut bytes, &mut fds) {
+            Ok(_) => {
+                inherited.append(&mut fds);
+                if order.is_none() {
+                    order = Some(bcs::from_bytes(&bytes)?);
+                }
+            }
+            Err(ChannelError::WouldBlock) => {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Err("no launch order came".into());
+                }
+                channel.poll(Some(left))?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        match &order {
+            Some(whole) if inherited.len() >= whole.fds as usize => break,
+            Some(_) | None => {}
+        }
+    }
+    order.ok_or_else(|| "no launch order came".into())
+}
+
+fn sort_fds(inherited: Vec<OwnedFd>, shards: usize) -> Result<FamilyFds, Box<dyn Error>> {
+    let mut fds = inherited.into_iter();
+    let mut next = || fds.next().ok_or_else(|| ExecuteError::system("too few descriptors came"));
+    let shared = ShardFds { board: next()?, arenas: [next()?, next()?], overlay: next()?, base: next()? };
+    let mut own = Vec::with_capacity(shards);
+    for _ in 0..shards {
+        own.push(OneShardFds { inbox: next()?, outputs: next()?, outputs_reader: next()? });
+    }
+    Ok(FamilyFds { shared, shards: own })
+}

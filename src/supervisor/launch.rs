@@ -1,0 +1,152 @@
+//! Making the regions of a process family.
+
+use crate::executor::{CoordinatorMemory, ExecuteError, OutputArenaReader, ShardFds, ShardLimits};
+use crate::supervisor::processes::ProcessesConfig;
+use crate::supervisor::protocol::{LaunchOrder, WireMemory};
+use crate::topology::{Host, Spins};
+use phalanx_ipc::{Control, InboxLayout, Outlet, Region, raise_fd_limit};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use thiserror::Error;
+
+/// What is executed to become the supervisor.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum SupervisorImage {
+    /// The running program itself, whose `main` calls [`crate::supervisor::supervisor_entry`] first.
+    #[default]
+    Own,
+    /// Another program: `phalanx-supervisor` for the ledger, or one of your own.
+    Path(PathBuf),
+}
+
+impl SupervisorImage {
+    pub(super) fn path(&self) -> PathBuf {
+        match self {
+            // The kernel's link: it still names the running program when the file was replaced by an update.
+            SupervisorImage::Own => PathBuf::from("/proc/self/exe"),
+            SupervisorImage::Path(path) => path.clone(),
+        }
+    }
+}
+
+/// Why a process family could not be started.
+#[derive(Debug, Error)]
+pub enum LaunchError {
+    /// This process is itself a supervisor image that went past its entry.
+    #[error(
+        "this process was started as a supervisor but its main did not call phalanx::supervisor_entry() first; add the call, or name another image"
+    )]
+    EntryMissing,
+    /// More shards than can be, or none.
+    #[error("{shards} shards were asked for; 1 to {} are possible", crate::MAX_SHARDS)]
+    ShardCount {
+        /// Number asked for.
+        shards: usize,
+    },
+    /// Memory, descriptors or another resource could not be had.
+    #[error("cannot start the shards: {0}")]
+    Resource(String),
+    /// The shards did not become ready.
+    #[error("{ready} of {shards} shards were ready after {waited_ms} ms: {detail}")]
+    NotReady {
+        /// Shards ready.
+        ready: usize,
+        /// Shards asked for.
+        shards: usize,
+        /// Time waited.
+        waited_ms: u128,
+        /// What is known of the cause.
+        detail: String,
+    },
+    /// Executing failed before the first block.
+    #[error(transparent)]
+    Execute(#[from] ExecuteError),
+}
+
+impl LaunchError {
+    pub(super) fn resource(error: impl std::fmt::Display) -> LaunchError {
+        LaunchError::Resource(error.to_string())
+    }
+}
+
+/// What the coordinator keeps of one shard.
+#[derive(Debug)]
+pub(super) struct ShardEnds {
+    /// For its doorbell.
+    pub(super) door: Outlet,
+    pub(super) outputs: OutputArenaReader,
+    inbox_fd: OwnedFd,
+    outputs_fd: OwnedFd,
+    outputs_reader_fd: OwnedFd,
+}
+
+/// Everything that a supervisor is given, kept to start another one.
+#[derive(Debug)]
+pub(super) struct FamilyRegions {
+    pub(super) order: LaunchOrder,
+    shared: ShardFds,
+    pub(super) ends: Vec<ShardEnds>,
+}
+
+/// Descriptors that a supervisor holds at a time per shard, and a shard while it starts: three handed over, and as many
+/// again duplicated while it maps.
+const FDS_PER_SHARD: u64 = 8;
+const FDS_BESIDE: u64 = 128;
+
+impl FamilyRegions {
+    pub(super) fn create(
+        config: &ProcessesConfig,
+        control: &Control,
+        memory: &CoordinatorMemory,
+    ) -> Result<FamilyRegions, LaunchError> {
+        let shards = config.shards;
+        raise_fd_limit(FDS_BESIDE + FDS_PER_SHARD * shards as u64).map_err(LaunchError::resource)?;
+        let host = Host::detect().map_err(ExecuteError::from)?;
+        let limits = ShardLimits::of(&config.memory);
+        let layout = InboxLayout::for_budget(shards, config.memory.ring_budget_bytes);
+        let ends =
+            (0..shards).map(|place| shard_ends(place, layout, &limits)).collect::<Result<Vec<_>, _>>()?;
+        let shared = ShardFds::of(memory)?;
+        let cores = (0..shards).map(|shard| u32::try_from(host.core_of(shard)).unwrap_or(0)).collect();
+        let order = LaunchOrder {
+            control: control.os_id().unwrap_or_default().to_owned(),
+            cores,
+            ring_cells: layout.capacity as u64,
+            memory: WireMemory::from(&config.memory),
+            spins: Spins::adapted(&host, shards).turns(),
+            vm: config.vm.clone(),
+            pacing: config.pacing,
+            log: config.log.clone(),
+            fds: u32::try_from(5 + 3 * shards).unwrap_or(u32::MAX),
+        };
+        Ok(FamilyRegions { order, shared, ends })
+    }
+
+    /// All descriptors, in the order of [`LaunchOrder::fds`].
+    pub(super) fn fds(&self) -> Vec<BorrowedFd<'_>> {
+        let ShardFds { board, arenas: [first, second], overlay, base } = &self.shared;
+        let shared = [board, first, second, overlay, base].map(AsFd::as_fd);
+        let own = self.ends.iter().flat_map(|ends| {
+            [ends.inbox_fd.as_fd(), ends.outputs_fd.as_fd(), ends.outputs_reader_fd.as_fd()]
+        });
+        shared.into_iter().chain(own).collect()
+    }
+}
+
+fn shard_ends(place: usize, layout: InboxLayout, limits: &ShardLimits) -> Result<ShardEnds, LaunchError> {
+    let inbox = Region::create("phalanx-inbox", layout.bytes()).map_err(LaunchError::resource)?;
+    let inbox_fd = inbox.writer_fd().map_err(LaunchError::resource)?;
+    // A shard sends nothing to itself: the ring that it would use gives the coordinator its doorbell.
+    let door = Outlet::attach(inbox, layout, place).map_err(LaunchError::resource)?;
+    // The mapping goes at once: the coordinator reads outputs through a read-only one.
+    let outputs = Region::create("phalanx-outputs", limits.outputs.bytes()).map_err(LaunchError::resource)?;
+    let outputs_reader_fd = outputs.reader_fd().map_err(LaunchError::resource)?;
+    let reader = outputs.reader_fd().map_err(LaunchError::resource)?;
+    Ok(ShardEnds {
+        door,
+        outputs: OutputArenaReader::map(reader, limits.outputs).map_err(LaunchError::resource)?,
+        inbox_fd,
+        outputs_fd: outputs.writer_fd().map_err(LaunchError::resource)?,
+        outputs_reader_fd,
+    })
+}

@@ -1,0 +1,23 @@
+//! Processes: a supervisor that keeps shards alive, the shards themselves, and the executor on top of them.
+//!
+//! `supervisor_entry` and everything behind it run in the supervisor and its shards; the rest runs in the coordinator.
+
+mod child;
+mod entry;
+mod launch;
+mod process_fleet;
+mod process_name;
+mod processes;
+mod protocol;
+mod ring_transport;
+mod shard_process;
+mod stall;
+mod supervisor_link;
+mod supervisor_loop;
+
+pub use child::Pacing;
+pub use entry::{is_supervisor_image, supervisor_entry, supervisor_entry_with};
+pub use launch::{LaunchError, SupervisorImage};
+pub use processes::{Processes, ProcessesConfig, ShardHealth};
+
+pub(crate) use process_name::process_name;

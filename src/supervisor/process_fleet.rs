@@ -1,0 +1,293 @@
+//! Shard processes as the coordinator sees them.
+
+use crate::executor::{
+    Death, DeathCause, ExecuteError, Fleet, Member, OutputArenaReader,
+};
+use crate::supervisor::launch::{FamilyRegions, SupervisorImage};
+use crate::supervisor::protocol::Command;
+use crate::supervisor::stall::StallWatch;
+use crate::supervisor::supervisor_link::SupervisorLink;
+use crate::types::{Generation, RoundId, ShardId, TxnIndex};
+use phalanx_ipc::{ChildSlot, Control, Doorbell, LifelineState, ProcessIdentity, SlotState};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// How long a round waits for full strength when some shards are ready. A replacement takes a fraction of it.
+const FULL_STRENGTH_LIMIT: Duration = Duration::from_millis(10);
+/// How long a member may take to leave a round that was cut short, at least.
+const PARK_LIMIT: Duration = Duration::from_millis(500);
+/// Probes between two looks at the supervisor.
+const LOOK_EVERY: u32 = 64;
+
+pub(super) struct ProcessFleet {
+    pub(super) control: Arc<Control>,
+    regions: FamilyRegions,
+    image: SupervisorImage,
+    link: SupervisorLink,
+    spins: u32,
+    stall: StallWatch,
+    /// Causes that the coordinator knows better than the kernel does.
+    known_causes: HashMap<Member, DeathCause>,
+    probes: u32,
+    supervisor_restarts: u64,
+}
+
+impl ProcessFleet {
+    pub(super) fn new(
+        control: Arc<Control>,
+        regions: FamilyRegions,
+        image: SupervisorImage,
+        link: SupervisorLink,
+        stall_limit: Duration,
+    ) -> ProcessFleet {
+        ProcessFleet {
+            control,
+            spins: regions.order.spins,
+            regions,
+            image,
+            link,
+            stall: StallWatch::new(stall_limit),
+            known_causes: HashMap::new(),
+            probes: 0,
+            supervisor_restarts: 0,
+        }
+    }
+
+    /// Times that the supervisor had to be started again.
+    pub(super) fn supervisor_restarts(&self) -> u64 {
+        self.supervisor_restarts
+    }
+
+    /// The supervisor's process.
+    pub(super) fn supervisor(&self) -> Option<ProcessIdentity> {
+        self.link.identity()
+    }
+
+    /// Stops everything; no process is left afterwards.
+    pub(super) fn stop(&mut self) {
+        self.link.stop();
+    }
+
+    fn shards(&self) -> impl Iterator<Item = ShardId> + use<> {
+        (0..self.control.shards()).map(ShardId)
+    }
+
+    fn is_ready(&self, shard: ShardId) -> Option<Member> {
+        let slot = self.control.slot(shard.0)?;
+        let generation = slot.generation.load(Ordering::Acquire);
+        let ready = generation != 0
+            && slot.ready_generation.load(Ordering::Acquire) == generation
+            && slot.lifeline(generation).probe() == LifelineState::Held;
+        ready.then_some(Member { shard, generation: Generation(generation) })
+    }
+
+    /// The death of a member as far as it is known now.
+    fn death_of(&self, member: Member) -> Death {
+        let mut death = Death {
+            shard: member.shard,
+            pid: 0,
+            generation: member.generation,
+            txn: None,
+            cause: DeathCause::Unknown,
+        };
+        let Some(slot) = self.control.slot(member.shard.0) else { return death };
+        let present = slot.generation.load(Ordering::Acquire);
+        let current = if present == member.generation.0 {
+            death.pid = slot.pid.load(Ordering::Relaxed);
+            slot.current.load(Ordering::Relaxed)
+        } else {
+            slot.died_at.load(Ordering::Relaxed)
+        };
+        death.txn = current.checked_sub(1).and_then(|txn| u32::try_from(txn).ok()).map(TxnIndex);
+        death.cause = self.cause_of(member);
+        death
+    }
+
+    fn cause_of(&self, member: Member) -> DeathCause {
+        if let Some(known) = self.known_causes.get(&member) {
+            return known.clone();
+        }
+        let raw = self.control.slot(member.shard.0).and_then(|slot| slot.exit_of(member.generation.0));
+        match raw {
+            None => DeathCause::Unknown,
+            Some(raw) => match raw & 0x7f {
+                0 => DeathCause::Exit(raw >> 8),
+                signal => DeathCause::Signal(signal),
+            },
+        }
+    }
+
+    /// Kills a supervisor that is gone or does not answer, waits for its shards to be gone, and starts another.
+    fn restart_supervisor(&mut self) -> Result<(), ExecuteError> {
+        tracing::warn!("supervisor is gone or does not answer; starting another");
+        self.link.kill();
+        let deadline = Instant::now() + PARK_LIMIT;
+        while self.shards().any(|shard| self.is_ready(shard).is_some()) && Instant::now() < deadline {
+            self.control.bell().wait(0, Some(Duration::from_micros(250)), || false);
+        }
+        self.supervisor_restarts += 1;
+        self.link = SupervisorLink::start(&self.image, &self.regions)
+            .map_err(|error| ExecuteError::NoShards(error.to_string()))?;
+        Ok(())
+    }
+
+    /// Whether waiting longer may bring more shards: some are neither ready nor resting.
+    fn is_filling(&self) -> bool {
+        self.shards().any(|shard| {
+            self.is_ready(shard).is_none()
+                && self.control.slot(shard.0).is_some_and(|slot| slot.state() != SlotState::Resting)
+        })
+    }
+}
+
+impl Fleet for ProcessFleet {
+    fn ready(&self, members: &mut Vec<Member>) {
+        members.clear();
+        members.extend(self.shards().filter_map(|shard| self.is_ready(shard)));
+    }
+
+    fn slot(&self, shard: ShardId) -> Option<&ChildSlot> {
+        self.control.slot(shard.0)
+    }
+
+    fn outputs(&self, shard: ShardId) -> Option<&OutputArenaReader> {
+        self.regions.ends.get(shard.index()).map(|ends| &ends.outputs)
+    }
+
+    fn bell(&self) -> &Doorbell {
+        self.control.bell()
+    }
+
+    fn spins(&self) -> u32 {
+        self.spins
+    }
+
+    fn ring(&self, shard: ShardId) {
+        if let Some(ends) = self.regions.ends.get(shard.index()) {
+            ends.door.doorbell().ring();
+        }
+    }
+
+    fn ring_all(&self) {
+        for ends in &self.regions.ends {
+            ends.door.doorbell().ring_for_the_dead();
+        }
+    }
+
+    fn probe(&mut self, members: &[Member], round: RoundId) -> Option<Death> {
+        if let Some(&dead) = members.iter().find(|&&member| self.is_gone(member)) {
+            let Member { shard, generation } = dead;
+            self.link.command(Command::Replace { shard: shard.0, generation: generation.0 });
+            return Some(self.death_of(dead));
+        }
+        self.probes = self.probes.wrapping_add(1);
+        if !self.probes.is_multiple_of(LOOK_EVERY) {
+            return None;
+        }
+        if !self.link.is_well() {
+            // Its shards die with it: the round ends by their deaths, and recovery starts another.
+            self.link.kill();
+            return None;
+        }
+        let (hung, cause) = self.stall.look(&self.control, members, round)?;
+        self.kill(hung, cause);
+        None
+    }
+
+    fn is_gone(&self, member: Member) -> bool {
+        self.control.slot(member.shard.0).is_none_or(|slot| {
+            slot.generation.load(Ordering::Acquire) != member.generation.0
+                || slot.lifeline(member.generation.0).probe() != LifelineState::Held
+        })
+    }
+
+    fn kill(&mut self, member: Member, cause: DeathCause) {
+        tracing::warn!(shard = %member.shard, generation = %member.generation, %cause, "shard is killed");
+        self.known_causes.insert(member, cause);
+        let Member { shard, generation } = member;
+        self.link.command(Command::Kill { shard: shard.0, generation: generation.0 });
+    }
+
+    fn recover(&mut self, deadline: Instant) -> Result<(), ExecuteError> {
+        self.known_causes.retain(|member, _| {
+            // Causes of lives long gone are of no interest.
+            self.control.slot(member.shard.0).is_some_and(|slot| {
+                slot.generation.load(Ordering::Relaxed) <= member.generation.0.saturating_add(4)
+            })
+        });
+        let begun = Instant::now();
+        loop {
+            if !self.link.is_well() {
+                self.restart_supervisor()?;
+            }
+            if !self.is_filling() {
+                break;
+            }
+            for shard in self.shards() {
+                // A death that fell between two rounds: the supervisor may not have heard of it yet.
+                if let Some(slot) = self.control.slot(shard.0)
+                    && slot.state() == SlotState::Starting
+                {
+                    let generation = slot.generation.load(Ordering::Acquire);
+                    if slot.lifeline(generation).probe() == LifelineState::Gone {
+                        self.link.command(Command::Replace { shard: shard.0, generation });
+                    }
+                }
+            }
+            let now = Instant::now();
+            let some_ready = self.shards().any(|shard| self.is_ready(shard).is_some());
+            if now >= deadline || (some_ready && now.duration_since(begun) >= FULL_STRENGTH_LIMIT) {
+                break;
+            }
+            let filled = || !self.is_filling();
+            self.control.bell().wait(0, Some(Duration::from_micros(250)), filled);
+        }
+        if self.shards().any(|shard| self.is_ready(shard).is_some()) {
+            return Ok(());
+        }
+        self.wait_for_one(deadline)
+    }
+
+    fn explain(&mut self, death: Death, limit: Duration) -> Death {
+        let member = Member { shard: death.shard, generation: death.generation };
+        let deadline = Instant::now() + limit;
+        let mut cause = self.cause_of(member);
+        while cause == DeathCause::Unknown && Instant::now() < deadline {
+            // Sends what is still unsent, and notices if nobody is left to reap.
+            if !self.link.is_well() {
+                break;
+            }
+            self.control.bell().wait(0, Some(Duration::from_millis(1)), || false);
+            cause = self.cause_of(member);
+        }
+        Death { cause, ..death }
+    }
+
+    fn park_limit(&self) -> Option<Duration> {
+        Some(self.stall.limit().max(PARK_LIMIT))
+    }
+}
+
+impl ProcessFleet {
+    /// All shards rest or are away: waits until the first is back.
+    fn wait_for_one(&mut self, deadline: Instant) -> Result<(), ExecuteError> {
+        while Instant::now() < deadline {
+            if self.shards().any(|shard| self.is_ready(shard).is_some()) {
+                return Ok(());
+            }
+            if !self.link.is_well() {
+                self.restart_supervisor()?;
+            }
+            self.control.bell().wait(0, Some(Duration::from_millis(1)), || false);
+        }
+        let messages: Vec<String> = self
+            .shards()
+            .filter_map(|shard| Some((shard, self.control.slot(shard.0)?.message())))
+            .filter(|(_, message)| !message.is_empty())
+            .map(|(shard, message)| format!("shard {shard}: {message}"))
+            .collect();
+        Err(ExecuteError::NoShards(format!("none became ready before the deadline; {}", messages.join("; "))))
+    }
+}

@@ -1,0 +1,120 @@
+//! What a shard process does from fork to death.
+
+use crate::executor::{MemoryConfig, OutputArenaReader, Shard, ShardFds, ShardLimits};
+use crate::supervisor::process_name::name_process;
+use crate::supervisor::protocol::LaunchOrder;
+use crate::supervisor::ring_transport::RingTransport;
+use crate::types::ShardId;
+use crate::vm::Vm;
+use nix::unistd::Pid;
+use phalanx_ipc::{
+    ChildSlot, Control, Inbox, InboxLayout, Outlet, Region, SignalSetup, close_all_fds_except, die_with_parent,
+    install_fault_handlers, pin_current_thread,
+};
+use std::error::Error;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering;
+
+/// Exit code of a shard that could not start.
+pub(super) const EXIT_START: i32 = 70;
+/// Exit code of a shard that panicked outside a transaction.
+pub(super) const EXIT_PANIC: i32 = 71;
+
+/// Descriptors as the launch order lists them.
+#[derive(Debug)]
+pub(super) struct FamilyFds {
+    pub(super) shared: ShardFds,
+    pub(super) shards: Vec<OneShardFds>,
+}
+
+/// Descriptors of one shard's own regions.
+#[derive(Debug)]
+pub(super) struct OneShardFds {
+    pub(super) inbox: OwnedFd,
+    pub(super) outputs: OwnedFd,
+    pub(super) outputs_reader: OwnedFd,
+}
+
+/// What a fresh shard is told.
+pub(super) struct Birth<'a, V> {
+    pub(super) id: ShardId,
+    pub(super) generation: u32,
+    pub(super) supervisor: Pid,
+    pub(super) order: &'a LaunchOrder,
+    pub(super) fds: &'a FamilyFds,
+    pub(super) control: &'a Control,
+    pub(super) vm: &'a V,
+}
+
+impl<V: Vm> Birth<'_, V> {
+    /// Runs the shard; returns the exit code if it cannot start or panics.
+    pub(super) fn live(&self) -> i32 {
+        name_process(&format!("phx-shard-{}", self.id));
+        let Some(slot) = self.control.slot(self.id.0) else { return EXIT_START };
+        let lived = crate::vm::catch_panic(|| self.start_and_run(slot));
+        match lived {
+            Ok(Ok(())) => 0,
+            Ok(Err(error)) => {
+                slot.set_message(&error.to_string());
+                tracing::error!(%error, "shard cannot start");
+                EXIT_START
+            }
+            Err(note) => {
+                slot.set_message(&note.0);
+                tracing::error!(message = note.0, "shard panicked");
+                EXIT_PANIC
+            }
+        }
+    }
+
+    fn start_and_run(&self, slot: &ChildSlot) -> Result<(), Box<dyn Error>> {
+        SignalSetup::child()?;
+        die_with_parent(self.supervisor)?;
+        slot.lifeline(self.generation).hold()?;
+        // SAFETY: the slot lies in the control segment, which stays mapped until the process ends.
+        #[allow(unsafe_code, reason = "a signal handler keeps a pointer to the slot")]
+        unsafe {
+            install_fault_handlers(slot, self.generation)?;
+        }
+        let core = self.order.cores.get(self.id.index()).copied().unwrap_or(0);
+        if let Err(error) = pin_current_thread(core as usize) {
+            tracing::warn!(%error, "shard is not pinned");
+        }
+        let config = MemoryConfig::from(self.order.memory);
+        let limits = ShardLimits::of(&config);
+        let own = self.fds.shards.get(self.id.index()).ok_or("no descriptors for this shard")?;
+        let outputs = Region::map_writer(own.outputs.try_clone()?)?;
+        let memory = self.fds.shared.duplicate()?.map(outputs, &limits)?;
+        let transport = self.attach(&limits)?;
+        // Everything is mapped: from here on the shard needs no descriptor, and holds none.
+        close_all_fds_except(&[])?;
+        let mut shard = Shard::new(self.id, self.vm.clone(), memory, transport, slot);
+        let last = shard.join();
+        slot.ready_generation.store(self.generation, Ordering::SeqCst);
+        self.control.bell().ring();
+        tracing::debug!(generation = self.generation, "shard is ready");
+        shard.run(last, || false);
+        Ok(())
+    }
+
+    fn attach(&self, limits: &ShardLimits) -> Result<RingTransport<'_>, Box<dyn Error>> {
+        let layout = InboxLayout::new(self.order.cores.len(), usize::try_from(self.order.ring_cells)?)?;
+        let (mut outlets, mut readers, mut inbox) = (Vec::new(), Vec::new(), None);
+        for (place, fds) in self.fds.shards.iter().enumerate() {
+            let region = Region::map_writer(fds.inbox.try_clone()?)?;
+            if place == self.id.index() {
+                let mut own = Inbox::attach(region, layout)?;
+                // Whatever the last life left unread is stale.
+                own.drain_all(|_, _| {});
+                inbox = Some(own);
+                outlets.push(None);
+                readers.push(None);
+            } else {
+                outlets.push(Some(Outlet::attach(region, layout, self.id.index())?));
+                readers.push(Some(OutputArenaReader::map(fds.outputs_reader.try_clone()?, limits.outputs)?));
+            }
+        }
+        let inbox = inbox.ok_or("no inbox for this shard")?;
+        Ok(RingTransport { spins: self.order.spins, inbox, outlets, readers, control: self.control })
+    }
+}

@@ -1,0 +1,93 @@
+//! Hang detection: no progress, and stopped or burning CPU time. A shard that waits for a peer, or that the host
+//! starves of its core, is left alone.
+
+use crate::executor::{DeathCause, Member};
+use crate::types::RoundId;
+use phalanx_ipc::{Activity, ChildSlot, Control, cpu_time_of, state_of};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// What was seen of a member when it last moved.
+#[derive(Clone, Copy, Debug)]
+struct Sighting {
+    member: Member,
+    round: RoundId,
+    progress: (u64, u64),
+    activity: Activity,
+    since: Instant,
+    cpu: Option<Duration>,
+}
+
+#[derive(Debug)]
+pub(super) struct StallWatch {
+    limit: Duration,
+    seen: Vec<Sighting>,
+}
+
+impl StallWatch {
+    pub(super) fn new(limit: Duration) -> StallWatch {
+        StallWatch { limit, seen: Vec::new() }
+    }
+
+    pub(super) fn limit(&self) -> Duration {
+        self.limit
+    }
+
+    /// The first member found hanging in `round`, and how.
+    pub(super) fn look(
+        &mut self,
+        control: &Control,
+        members: &[Member],
+        round: RoundId,
+    ) -> Option<(Member, DeathCause)> {
+        let now = Instant::now();
+        self.seen.retain(|sighting| members.contains(&sighting.member) && sighting.round == round);
+        let limit = self.limit;
+        for &member in members {
+            let Some(slot) = control.slot(member.shard.0) else { continue };
+            if slot.parked.load(Ordering::Acquire) == round.0 {
+                continue;
+            }
+            let pid = slot.pid.load(Ordering::Relaxed);
+            let seen = match self.seen.iter_mut().find(|sighting| sighting.member == member) {
+                Some(seen) => seen,
+                None => {
+                    self.seen.push(sighting(member, round, slot, pid, now));
+                    continue;
+                }
+            };
+            if seen.progress != progress_of(slot) || seen.activity != slot.activity() {
+                *seen = sighting(member, round, slot, pid, now);
+                continue;
+            }
+            let stalled = now.duration_since(seen.since);
+            if stalled < limit {
+                continue;
+            }
+            if state_of(pid).is_some_and(|state| matches!(state, 'T' | 't')) {
+                return Some((member, DeathCause::Stopped { stalled }));
+            }
+            let used = cpu_time_of(pid).zip(seen.cpu).map_or(Duration::ZERO, |(now, then)| now.saturating_sub(then));
+            if seen.activity == Activity::Running && used >= limit {
+                return Some((member, DeathCause::Hang { stalled }));
+            }
+        }
+        None
+    }
+}
+
+fn sighting(member: Member, round: RoundId, slot: &ChildSlot, pid: i32, now: Instant) -> Sighting {
+    Sighting {
+        member,
+        round,
+        progress: progress_of(slot),
+        activity: slot.activity(),
+        since: now,
+        cpu: cpu_time_of(pid),
+    }
+}
+
+/// Both words by which a shard shows that it moves.
+fn progress_of(slot: &ChildSlot) -> (u64, u64) {
+    (slot.progress.load(Ordering::Relaxed), slot.current.load(Ordering::Relaxed))
+}

@@ -1,0 +1,173 @@
+//! The coordinator's hold on its supervisor: start it, talk to it, notice its end, end it.
+
+use crate::supervisor::launch::{FamilyRegions, LaunchError, SupervisorImage};
+use crate::supervisor::protocol::{Command, MARKER, MARKER_VALUE, Reply, send};
+use phalanx_ipc::{Channel, ChannelError, MAX_FDS_PER_MESSAGE, ProcessIdentity, spawn_image, state_of};
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+/// A supervisor answers a ping within this time, or is taken for stopped.
+const PONG_LIMIT: Duration = Duration::from_millis(200);
+/// One that the kernel does not show as stopped is given this long: the host may be starved.
+const STARVED_LIMIT: Duration = Duration::from_secs(2);
+/// Time between pings while a round runs.
+const PING_INTERVAL: Duration = Duration::from_millis(50);
+/// How long an orderly stop may take.
+const STOP_LIMIT: Duration = Duration::from_millis(800);
+
+/// A ping not answered yet.
+#[derive(Clone, Copy, Debug)]
+struct Ping {
+    number: u64,
+    sent: Instant,
+}
+
+/// A running supervisor.
+#[derive(Debug)]
+pub(super) struct SupervisorLink {
+    process: Child,
+    channel: Channel,
+    open_ping: Option<Ping>,
+    pings: u64,
+    last_heard: Instant,
+    /// Commands that found no room in the socket.
+    unsent: Vec<Command>,
+}
+
+impl SupervisorLink {
+    /// Starts a supervisor and hands it everything.
+    pub(super) fn start(
+        image: &SupervisorImage,
+        regions: &FamilyRegions,
+    ) -> Result<SupervisorLink, LaunchError> {
+        let (channel, theirs) = Channel::pair().map_err(LaunchError::resource)?;
+        let process = spawn_image(&image.path(), (MARKER, MARKER_VALUE), theirs.into_fd())
+            .map_err(LaunchError::resource)?;
+        let link = SupervisorLink {
+            process,
+            channel,
+            open_ping: None,
+            pings: 0,
+            last_heard: Instant::now(),
+            unsent: Vec::new(),
+        };
+        link.hand_over(regions)?;
+        Ok(link)
+    }
+
+    fn hand_over(&self, regions: &FamilyRegions) -> Result<(), LaunchError> {
+        let fds = regions.fds();
+        let mut batches = fds.chunks(MAX_FDS_PER_MESSAGE);
+        self.send_patiently(&regions.order, batches.next().unwrap_or(&[]))?;
+        for batch in batches {
+            self.send_patiently(&0_u8, batch)?;
+        }
+        Ok(())
+    }
+
+    /// Sends during the start, when the supervisor may not be reading yet.
+    fn send_patiently<T: serde::Serialize>(
+        &self,
+        message: &T,
+        fds: &[std::os::fd::BorrowedFd<'_>],
+    ) -> Result<(), LaunchError> {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        loop {
+            match send(&self.channel, message, fds) {
+                Err(ChannelError::WouldBlock) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                other => return other.map_err(LaunchError::resource),
+            }
+        }
+    }
+
+    /// Gives an order. Never waits; what finds no room is sent with the next call.
+    pub(super) fn command(&mut self, command: Command) {
+        self.unsent.push(command);
+        self.send_unsent();
+    }
+
+    fn send_unsent(&mut self) {
+        let channel = &self.channel;
+        let sent = self.unsent.iter().take_while(|command| send(channel, command, &[]).is_ok()).count();
+        self.unsent.drain(..sent);
+    }
+
+    /// Whether the supervisor is there and answers; asks now and then. Never waits.
+    pub(super) fn is_well(&mut self) -> bool {
+        self.send_unsent();
+        if !self.hear() {
+            return false;
+        }
+        let now = Instant::now();
+        match self.open_ping {
+            None if now.duration_since(self.last_heard) >= PING_INTERVAL => {
+                self.pings += 1;
+                self.open_ping = Some(Ping { number: self.pings, sent: now });
+                self.command(Command::Ping(self.pings));
+                true
+            }
+            None => true,
+            Some(ping) => match now.duration_since(ping.sent) {
+                waited if waited < PONG_LIMIT => true,
+                waited if waited < STARVED_LIMIT => !self.is_stopped(),
+                _ => false,
+            },
+        }
+    }
+
+    /// Takes in replies; false if the supervisor hung up.
+    fn hear(&mut self) -> bool {
+        let (mut bytes, mut fds) = (Vec::new(), Vec::new());
+        loop {
+            match self.channel.recv(&mut bytes, &mut fds) {
+                Ok(_) => {
+                    self.last_heard = Instant::now();
+                    if let Ok(Reply::Pong(number)) = bcs::from_bytes(&bytes)
+                        && self.open_ping.is_some_and(|ping| ping.number == number)
+                    {
+                        self.open_ping = None;
+                    }
+                }
+                Err(ChannelError::WouldBlock) => return true,
+                Err(_) => return false,
+            }
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        i32::try_from(self.process.id()).ok().and_then(state_of).is_none_or(|state| matches!(state, 'T' | 't' | 'Z' | 'X'))
+    }
+
+    /// The supervisor's process.
+    pub(super) fn identity(&self) -> Option<ProcessIdentity> {
+        ProcessIdentity::of(i32::try_from(self.process.id()).ok()?)
+    }
+
+    /// Kills the supervisor and reaps it; the kernel kills its shards with it.
+    pub(super) fn kill(&mut self) {
+        // It may have ended already: then there is only the reaping.
+        let _ = self.process.kill();
+        if let Err(error) = self.process.wait() {
+            tracing::error!(%error, "supervisor cannot be reaped");
+        }
+    }
+
+    /// Stops the supervisor and its shards in order, or kills it when that takes too long.
+    pub(super) fn stop(&mut self) {
+        self.command(Command::Stop);
+        let deadline = Instant::now() + STOP_LIMIT;
+        while Instant::now() < deadline {
+            match self.process.try_wait() {
+                Ok(Some(_)) => return,
+                Ok(None) => {
+                    // The socket hangs up when the supervisor exits; it is reaped on the next turn.
+                    let _ = self.channel.poll(Some(Duration::from_millis(20)));
+                }
+                Err(_) => break,
+            }
+        }
+        self.kill();
+    }
+}

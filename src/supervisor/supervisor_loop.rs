@@ -1,0 +1,280 @@
+//! The supervisor: one thread that forks shards, reaps them, replaces them, and goes when its coordinator goes.
+//!
+//! It sleeps in `poll` until a child dies, the coordinator says something or hangs up, or a pause is over.
+
+use crate::executor::counter;
+use crate::supervisor::child::{ChildState, Idle, after_death, after_failed_fork};
+use crate::supervisor::protocol::{Command, LaunchOrder, Reply, send};
+use crate::supervisor::shard_process::{Birth, FamilyFds};
+use crate::types::ShardId;
+use crate::vm::Vm;
+use nix::errno::Errno;
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use phalanx_ipc::{Channel, ChannelError, ChildSlot, Control, Fork, ProcessIdentity, SignalFd, fork_single_threaded};
+use std::collections::HashMap;
+use std::os::fd::AsFd;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+/// Why the supervisor stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StopCause {
+    /// The coordinator asked.
+    Asked,
+    /// The coordinator is gone.
+    HungUp,
+    /// The kernel refused to wait.
+    Broken,
+}
+
+/// One shard.
+#[derive(Debug)]
+struct Child {
+    state: ChildState,
+    generation: u32,
+    idle: Idle,
+    /// Transactions that the slot had counted when the present life began.
+    executed_before: u64,
+}
+
+/// The supervisor's whole state.
+pub(super) struct Supervisor<V> {
+    pub(super) order: LaunchOrder,
+    pub(super) fds: FamilyFds,
+    pub(super) control: Control,
+    pub(super) channel: Channel,
+    pub(super) vm: V,
+    children: Vec<Child>,
+    /// Every process not reaped yet, present and past lives alike.
+    unreaped: HashMap<i32, (ShardId, u32)>,
+}
+
+impl<V: Vm> Supervisor<V> {
+    pub(super) fn new(order: LaunchOrder, fds: FamilyFds, control: Control, channel: Channel, vm: V) -> Self {
+        let children = (0..order.cores.len()).map(|place| {
+            let slot = u32::try_from(place).ok().and_then(|place| control.slot(place));
+            let generation = slot.map_or(0, |slot| slot.generation.load(Ordering::Acquire));
+            let state = ChildState::Waiting { until: Instant::now() };
+            Child { state, generation, idle: Idle(0), executed_before: 0 }
+        });
+        let children = children.collect();
+        Supervisor { order, fds, control, channel, vm, children, unreaped: HashMap::new() }
+    }
+
+    /// Keeps the shards alive until there is a reason to stop; then no shard is left.
+    pub(super) fn run(&mut self, signals: &SignalFd) -> StopCause {
+        let cause = loop {
+            self.start_due();
+            match self.wait(signals) {
+                Ok(()) => {}
+                Err(cause) => break cause,
+            }
+            self.reap();
+            if let Some(cause) = self.obey() {
+                break cause;
+            }
+        };
+        self.end_all();
+        cause
+    }
+
+    fn wait(&self, signals: &SignalFd) -> Result<(), StopCause> {
+        let due = self.children.iter().filter_map(|child| child.state.due()).min();
+        let timeout = due.map_or(PollTimeout::NONE, |due| {
+            let left = due.saturating_duration_since(Instant::now()).as_micros().div_ceil(1_000);
+            u16::try_from(left).map_or(PollTimeout::MAX, PollTimeout::from)
+        });
+        let watch = PollFlags::POLLIN;
+        let mut fds = [PollFd::new(self.channel.as_fd(), watch), PollFd::new(signals.as_fd(), watch)];
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => {
+                tracing::error!(%error, "supervisor cannot poll");
+                return Err(StopCause::Broken);
+            }
+        }
+        if let Err(error) = signals.drain() {
+            tracing::error!(%error, "supervisor cannot read its signals");
+            return Err(StopCause::Broken);
+        }
+        Ok(())
+    }
+
+    /// Makes every process that is due.
+    fn start_due(&mut self) {
+        let now = Instant::now();
+        for place in 0..self.children.len() {
+            if self.children[place].state.due().is_some_and(|due| due <= now) {
+                self.start(place);
+            }
+        }
+    }
+
+    fn start(&mut self, place: usize) {
+        let Some(id) = u32::try_from(place).ok().map(ShardId) else { return };
+        let Some(slot) = self.control.slot(id.0) else { return };
+        let generation = self.children[place].generation.wrapping_add(1);
+        if let Err(error) = slot.lifeline(generation).reset() {
+            tracing::error!(shard = %id, %error, "lifeline cannot be reset");
+            self.children[place].state = after_failed_fork(&self.order.pacing, Instant::now());
+            return;
+        }
+        slot.clear_child_lines();
+        slot.generation.store(generation, Ordering::SeqCst);
+        let executed_before = slot.counters[counter::EXECUTED].load(Ordering::Relaxed);
+        let supervisor = Pid::this();
+        match fork_single_threaded() {
+            Ok(Fork::Child) => {
+                let Supervisor { order, fds, control, vm, .. } = self;
+                let code = Birth { id, generation, supervisor, order, fds, control, vm }.live();
+                exit_now(code)
+            }
+            Ok(Fork::Parent { child }) => {
+                let pid = child.as_raw();
+                self.unreaped.insert(pid, (id, generation));
+                slot.pid.store(pid, Ordering::Relaxed);
+                let start_time = ProcessIdentity::of(pid).map_or(0, |identity| identity.start_time);
+                slot.start_time.store(start_time, Ordering::Relaxed);
+                slot.spawns.fetch_add(1, Ordering::Relaxed);
+                let child = &mut self.children[place];
+                (child.generation, child.executed_before) = (generation, executed_before);
+                self.set_state(place, ChildState::Running { pid, generation });
+            }
+            Err(error) => {
+                tracing::error!(shard = %id, %error, "shard cannot be forked; trying again");
+                // The generation was announced and never lived: the next try takes the one after.
+                self.children[place].generation = generation;
+                self.set_state(place, after_failed_fork(&self.order.pacing, Instant::now()));
+            }
+        }
+    }
+
+    /// The one door through which a shard's state changes.
+    fn set_state(&mut self, place: usize, next: ChildState) {
+        let child = &mut self.children[place];
+        let (from, to) = (child.state.name(), next.name());
+        child.state = next;
+        let generation = child.generation;
+        tracing::debug!(shard = place, generation, from, to, "shard state changed");
+        if let Some(slot) = self.slot(place) {
+            slot.set_state(next.slot_state());
+        }
+        self.control.bell().ring();
+    }
+
+    fn slot(&self, place: usize) -> Option<&ChildSlot> {
+        self.control.slot(u32::try_from(place).ok()?)
+    }
+
+    /// Reaps all dead children, notes how they ended, and replaces those whose death nobody reported.
+    fn reap(&mut self) {
+        while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            let (pid, raw) = match status {
+                WaitStatus::Exited(pid, code) => (pid, (code & 0xff) << 8),
+                WaitStatus::Signaled(pid, signal, dumped) => (pid, signal as i32 | i32::from(dumped) << 7),
+                WaitStatus::StillAlive => return,
+                WaitStatus::Stopped(..)
+                | WaitStatus::Continued(..)
+                | WaitStatus::PtraceEvent(..)
+                | WaitStatus::PtraceSyscall(..) => continue,
+            };
+            let Some((id, generation)) = self.unreaped.remove(&pid.as_raw()) else { continue };
+            if let Some(slot) = self.control.slot(id.0) {
+                slot.record_exit(generation, raw);
+                slot.crashes.fetch_add(1, Ordering::Relaxed);
+            }
+            tracing::info!(shard = %id, generation, pid = pid.as_raw(), cause = cause_of(raw), "shard ended");
+            self.died(id, generation);
+        }
+    }
+
+    /// Answers the death of one life of a shard, once, whoever reports it.
+    fn died(&mut self, id: ShardId, generation: u32) {
+        let Some(child) = self.children.get(id.index()) else { return };
+        if !matches!(child.state, ChildState::Running { generation: present, .. } if present == generation) {
+            return;
+        }
+        let executed = self.slot(id.index()).map_or(0, |slot| slot.counters[counter::EXECUTED].load(Ordering::Relaxed));
+        let worked = executed != child.executed_before;
+        let (idle, next) = after_death(&self.order.pacing, child.idle, worked, Instant::now());
+        if matches!(next, ChildState::Resting { .. }) {
+            tracing::error!(shard = %id, deaths = idle.0, "shard dies before it gets anything done; it is taken out for a while");
+        }
+        self.children[id.index()].idle = idle;
+        self.set_state(id.index(), next);
+    }
+
+    /// Carries out what the coordinator said; a cause if that is to stop.
+    fn obey(&mut self) -> Option<StopCause> {
+        let (mut bytes, mut fds) = (Vec::new(), Vec::new());
+        loop {
+            match self.channel.recv(&mut bytes, &mut fds) {
+                Ok(_) => {}
+                Err(ChannelError::WouldBlock) => return None,
+                Err(ChannelError::HungUp | ChannelError::PeerGone) => return Some(StopCause::HungUp),
+                Err(error) => {
+                    tracing::error!(%error, "supervisor cannot hear its coordinator");
+                    return Some(StopCause::Broken);
+                }
+            }
+            match bcs::from_bytes::<Command>(&bytes) {
+                Ok(Command::Ping(number)) => {
+                    if let Err(error) = send(&self.channel, &Reply::Pong(number), &[]) {
+                        tracing::debug!(%error, "ping is not answered");
+                    }
+                }
+                Ok(Command::Replace { shard, generation }) => {
+                    self.died(ShardId(shard), generation);
+                    self.start_due();
+                }
+                Ok(Command::Kill { shard, generation }) => self.kill(ShardId(shard), generation),
+                Ok(Command::Stop) => return Some(StopCause::Asked),
+                Err(error) => tracing::error!(%error, "command is not understood"),
+            }
+        }
+    }
+
+    fn kill(&self, id: ShardId, generation: u32) {
+        let Some(child) = self.children.get(id.index()) else { return };
+        if let ChildState::Running { pid, generation: present } = child.state
+            && present == generation
+            && self.unreaped.contains_key(&pid)
+        {
+            // The pid cannot have been given to anyone else: it is not reaped.
+            if let Err(error) = kill(Pid::from_raw(pid), Signal::SIGKILL) {
+                tracing::error!(shard = %id, pid, %error, "shard cannot be killed");
+            }
+        }
+    }
+
+    /// Kills and reaps every child.
+    fn end_all(&mut self) {
+        for &pid in self.unreaped.keys() {
+            // A child that is dead already is reaped all the same.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+        while waitpid(None, None).is_ok() {}
+        self.unreaped.clear();
+    }
+}
+
+/// How a process ended, for the log.
+fn cause_of(raw: i32) -> String {
+    match raw & 0x7f {
+        0 => format!("exit code {}", raw >> 8),
+        signal => format!("signal {signal}"),
+    }
+}
+
+/// Ends the process without running anything that was registered or left behind by its parent.
+fn exit_now(code: i32) -> ! {
+    // SAFETY: _exit takes a number, runs no handler and does not return.
+    #[allow(unsafe_code, reason = "a forked child must not run its parent's exit handlers")]
+    unsafe {
+        libc::_exit(code)
+    }
+}

@@ -1,0 +1,76 @@
+//! Declared access sets. A declaration is a hint: it steers the plan and costs time when it is wrong, nothing else.
+
+use crate::types::{KeyHasher, MAX_KEY_BYTES, PreparedAccess};
+
+/// How a transaction is expected to touch a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum AccessMode {
+    /// Reads the value; does not write it.
+    Read = 0,
+    /// Writes the value without reading it.
+    Write = 1,
+    /// Reads and writes the value, or depends on it through a narrow interval (a sequence number).
+    ReadWrite = 2,
+    /// Adds to the value commutatively; any order with other adds gives the same result.
+    Add = 3,
+}
+
+impl AccessMode {
+    /// The mode of a stored byte; an unknown byte is the most careful mode.
+    #[must_use]
+    pub const fn from_byte(byte: u8) -> AccessMode {
+        match byte {
+            0 => AccessMode::Read,
+            1 => AccessMode::Write,
+            3 => AccessMode::Add,
+            _ => AccessMode::ReadWrite,
+        }
+    }
+
+    /// Whether the transaction wants the value that its predecessors leave.
+    #[must_use]
+    pub const fn wants_value(self) -> bool {
+        matches!(self, AccessMode::Read | AccessMode::ReadWrite)
+    }
+
+    /// Whether successors may see a change made by this access.
+    #[must_use]
+    pub const fn changes_value(self) -> bool {
+        matches!(self, AccessMode::Write | AccessMode::ReadWrite | AccessMode::Add)
+    }
+}
+
+/// Receives one transaction's declared access set and cost estimate.
+#[derive(Debug)]
+pub struct HintWriter<'a> {
+    pub(super) hasher: KeyHasher,
+    pub(super) accesses: &'a mut Vec<PreparedAccess>,
+    pub(super) keys: &'a mut Vec<u8>,
+    pub(super) cost_ns: u32,
+}
+
+impl HintWriter<'_> {
+    /// Declares one access. Declare in the order in which execution touches the keys: look-ups are then fastest. A key
+    /// over [`MAX_KEY_BYTES`] is left out (it cannot exist).
+    pub fn access(&mut self, key: &[u8], mode: AccessMode) {
+        let Ok(key_bytes) = u16::try_from(key.len()) else { return };
+        let Ok(key_offset) = u32::try_from(self.keys.len()) else { return };
+        if usize::from(key_bytes) > MAX_KEY_BYTES {
+            return;
+        }
+        self.keys.extend_from_slice(key);
+        self.accesses.push(PreparedAccess {
+            hash: self.hasher.hash(key),
+            key_offset,
+            key_bytes,
+            mode: mode as u8,
+            reserved: 0,
+        });
+    }
+
+    /// Declares the expected execution time in nanoseconds. Without it a default is assumed.
+    pub fn cost_ns(&mut self, cost_ns: u32) {
+        self.cost_ns = cost_ns;
+    }
+}

@@ -1,0 +1,224 @@
+//! Blocks as they come in, and blocks prepared for planning: flat arrays with every declared key hashed once.
+
+use crate::types::{HintWriter, KeyHasher, TxnIndex};
+use crate::vm::Vm;
+use bytemuck::{Pod, Zeroable};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// What all transactions of a block see alike.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockHeader {
+    /// Height of the block in its ledger.
+    pub height: u64,
+    /// Block time in seconds since the Unix epoch; expirations are checked against it.
+    pub timestamp_s: u64,
+    /// Account that receives the fees.
+    pub beneficiary: [u8; 32],
+    /// Further context that only the virtual machine understands.
+    pub extra: Vec<u8>,
+}
+
+/// A block: header and encoded transactions in their final order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Block {
+    /// What all transactions see alike.
+    pub header: BlockHeader,
+    /// The encoded transactions. Any bytes are allowed; what does not decode gets a status of its own.
+    pub transactions: Vec<Vec<u8>>,
+}
+
+/// One declared access of one transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct PreparedAccess {
+    /// Hash of the key under the process's [`KeyHasher`].
+    pub hash: u64,
+    /// Where the key's bytes start in the block's key bytes.
+    pub key_offset: u32,
+    /// Length of the key.
+    pub key_bytes: u16,
+    /// An [`crate::types::AccessMode`] as its byte.
+    pub mode: u8,
+    /// Always 0.
+    pub reserved: u8,
+}
+
+/// Where one transaction's parts lie in the flat arrays of a [`PreparedBlock`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct PreparedTransaction {
+    /// Start of the encoded transaction in the block's transaction bytes.
+    pub offset: u32,
+    /// Length of the encoded transaction.
+    pub bytes: u32,
+    /// First declared access.
+    pub access_start: u32,
+    /// Number of declared accesses; 0 means that the hint is missing.
+    pub access_count: u32,
+    /// Expected execution time in nanoseconds.
+    pub cost_ns: u32,
+}
+
+/// Cost assumed for a transaction that declares none, in nanoseconds.
+const DEFAULT_COST_NS: u32 = 1_000;
+
+/// A block made ready for planning. The hints in it are never trusted: wrong ones cost time only.
+#[derive(Clone, Debug)]
+pub struct PreparedBlock {
+    header: BlockHeader,
+    hasher: KeyHasher,
+    transactions: Vec<PreparedTransaction>,
+    transaction_bytes: Vec<u8>,
+    accesses: Vec<PreparedAccess>,
+    key_bytes: Vec<u8>,
+}
+
+/// A block that cannot be prepared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum PrepareError {
+    /// The block's encoded transactions or declared keys exceed what 32-bit offsets can address.
+    #[error("block has {bytes} bytes of {what}, the limit is {limit}; split the block")]
+    TooLarge {
+        /// Which part is too large.
+        what: &'static str,
+        /// Its size so far.
+        bytes: u64,
+        /// The most that is allowed.
+        limit: u64,
+    },
+}
+
+impl PreparedBlock {
+    /// An empty block to [`push`](Self::push) transactions to.
+    #[must_use]
+    pub fn new(header: BlockHeader) -> PreparedBlock {
+        PreparedBlock {
+            header,
+            hasher: KeyHasher::of_process(),
+            transactions: Vec::new(),
+            transaction_bytes: Vec::new(),
+            accesses: Vec::new(),
+            key_bytes: Vec::new(),
+        }
+    }
+
+    /// Prepares a whole block with the hints that `vm` declares. Runs `vm.declare` in the calling process.
+    ///
+    /// # Errors
+    /// [`PrepareError::TooLarge`].
+    pub fn prepare<V: Vm>(vm: &V, block: &Block) -> Result<PreparedBlock, PrepareError> {
+        let mut prepared = PreparedBlock::new(block.header.clone());
+        prepared.transactions.reserve(block.transactions.len());
+        for transaction in &block.transactions {
+            prepared.push(transaction, |hint| vm.declare(&block.header, transaction, hint))?;
+        }
+        Ok(prepared)
+    }
+
+    /// Appends one transaction; `declare` receives the writer of its hint and may leave it empty.
+    ///
+    /// # Errors
+    /// [`PrepareError::TooLarge`]; the transaction is then not part of the block.
+    pub fn push(
+        &mut self,
+        transaction: &[u8],
+        declare: impl FnOnce(&mut HintWriter<'_>),
+    ) -> Result<(), PrepareError> {
+        let offset = addressable("transactions", self.transaction_bytes.len(), transaction.len())?;
+        let access_start = addressable("declared accesses", self.accesses.len(), 0)?;
+        let keys_before = self.key_bytes.len();
+        let mut hint = HintWriter {
+            hasher: self.hasher,
+            accesses: &mut self.accesses,
+            keys: &mut self.key_bytes,
+            cost_ns: DEFAULT_COST_NS,
+        };
+        declare(&mut hint);
+        let cost_ns = hint.cost_ns;
+        let access_end = match addressable("declared keys", self.key_bytes.len(), 0)
+            .and_then(|_| addressable("declared accesses", self.accesses.len(), 0))
+        {
+            Ok(end) => end,
+            Err(error) => {
+                self.accesses.truncate(access_start as usize);
+                self.key_bytes.truncate(keys_before);
+                return Err(error);
+            }
+        };
+        self.transaction_bytes.extend_from_slice(transaction);
+        let bytes = addressable("one transaction", transaction.len(), 0)?;
+        self.transactions.push(PreparedTransaction {
+            offset,
+            bytes,
+            access_start,
+            access_count: access_end - access_start,
+            cost_ns,
+        });
+        Ok(())
+    }
+
+    /// The block's header.
+    #[must_use]
+    pub fn header(&self) -> &BlockHeader {
+        &self.header
+    }
+
+    /// Number of transactions.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.transactions.len()
+    }
+
+    /// Whether the block has no transactions.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.transactions.is_empty()
+    }
+
+    /// The encoded transaction at `index`, or `None` past the end.
+    #[must_use]
+    pub fn transaction(&self, index: TxnIndex) -> Option<&[u8]> {
+        let entry = self.transactions.get(index.index())?;
+        self.transaction_bytes.get(entry.offset as usize..entry.offset as usize + entry.bytes as usize)
+    }
+
+    /// Entries of all transactions, in order.
+    #[must_use]
+    pub fn transactions(&self) -> &[PreparedTransaction] {
+        &self.transactions
+    }
+
+    /// All encoded transactions, one after the other.
+    #[must_use]
+    pub fn transaction_bytes(&self) -> &[u8] {
+        &self.transaction_bytes
+    }
+
+    /// All declared accesses, transaction by transaction.
+    #[must_use]
+    pub fn accesses(&self) -> &[PreparedAccess] {
+        &self.accesses
+    }
+
+    /// Bytes of all declared keys.
+    #[must_use]
+    pub fn key_bytes(&self) -> &[u8] {
+        &self.key_bytes
+    }
+
+    /// The hasher under which the keys were hashed.
+    #[must_use]
+    pub fn hasher(&self) -> KeyHasher {
+        self.hasher
+    }
+}
+
+/// `start` as a 32-bit offset, provided that `start + more` is addressable as well.
+fn addressable(what: &'static str, start: usize, more: usize) -> Result<u32, PrepareError> {
+    let end = start as u64 + more as u64;
+    if end >= u64::from(u32::MAX) {
+        return Err(PrepareError::TooLarge { what, bytes: end, limit: u64::from(u32::MAX) - 1 });
+    }
+    u32::try_from(start).map_err(|_| PrepareError::TooLarge { what, bytes: end, limit: u64::from(u32::MAX) - 1 })
+}

@@ -1,0 +1,19 @@
+//! Plain data that every other room speaks of: ids, blocks, accesses, deltas, outputs. No behaviour beyond encoding.
+
+mod access;
+mod block;
+mod delta;
+mod ids;
+mod key;
+mod output;
+mod output_writer;
+
+pub use access::{AccessMode, HintWriter};
+pub use block::{Block, BlockHeader, PrepareError, PreparedAccess, PreparedBlock, PreparedTransaction};
+pub use delta::{Delta, NumberWidth, number_of};
+pub use ids::{Generation, Incarnation, KeyId, Origin, RoundId, ShardId, TxnIndex};
+pub use key::{KeyHasher, LimitExceeded, MAX_KEY_BYTES, MAX_OUTPUT_BYTES, MAX_VALUE_BYTES};
+pub use output::{
+    Event, Observed, OutputError, OutputHeader, OutputView, ReadRecord, StatusCode, Write, WriteRecord,
+};
+pub use output_writer::{OUTPUT_PANICKED, OutputWriter, PendingWrite};

@@ -1,0 +1,316 @@
+//! The encoded output of one transaction: what a shard leaves in its arena and what callers read.
+//!
+//! Little-endian, every part padded to 8 bytes. The public part (header, writes, events) comes first so that it can be
+//! kept without the reads. `docs/layout.md` has the byte tables.
+
+use crate::types::{Delta, Incarnation, KeyId, NumberWidth, Origin, TxnIndex};
+use bytemuck::{Pod, Zeroable, pod_read_unaligned};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// A transaction's status: 0 is success, the other codes belong to the virtual machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct StatusCode(pub u16);
+
+impl StatusCode {
+    /// The transaction did what it was asked to do.
+    pub const SUCCESS: StatusCode = StatusCode(0);
+}
+
+/// First bytes of an output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct OutputHeader {
+    /// Length of the whole output, a multiple of 8.
+    pub total_bytes: u32,
+    /// Length of header, writes and events, a multiple of 8.
+    pub public_bytes: u32,
+    /// Which transaction.
+    pub txn: TxnIndex,
+    /// Which execution of it.
+    pub incarnation: Incarnation,
+    /// Status code.
+    pub status: u16,
+    /// Bit 0: the virtual machine panicked; nothing else in the output counts.
+    pub flags: u16,
+    /// Number of write records.
+    pub writes: u32,
+    /// Number of event records.
+    pub events: u32,
+    /// Number of read records.
+    pub reads: u32,
+    /// Gas used.
+    pub gas_used: u64,
+}
+
+/// First bytes of a write record; the key (if its id is unknown) and the body follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct WriteHead {
+    pub(crate) key: KeyId,
+    pub(crate) kind: u8,
+    pub(crate) width: u8,
+    pub(crate) key_bytes: u16,
+    pub(crate) value_bytes: u32,
+    pub(crate) reserved: u32,
+}
+
+/// First bytes of a read record; the key (if its id is unknown) and the value follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct ReadHead {
+    pub(crate) key: KeyId,
+    pub(crate) key_bytes: u16,
+    pub(crate) observed: u8,
+    pub(crate) value_bytes: u8,
+    pub(crate) origin: Origin,
+}
+
+/// First bytes of an event record; the data follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct EventHead {
+    pub(crate) kind: u32,
+    pub(crate) bytes: u32,
+}
+
+const _: () = assert!(size_of::<OutputHeader>() == 40);
+const _: () = assert!(size_of::<WriteHead>() == 16 && size_of::<ReadHead>() == 16 && size_of::<EventHead>() == 8);
+
+pub(crate) const WRITE_SET: u8 = 1;
+pub(crate) const WRITE_DELETE: u8 = 2;
+pub(crate) const WRITE_ADD: u8 = 3;
+pub(crate) const WRITE_ADD_WIDE: u8 = 4;
+/// Added to the kind of a delta that subtracts.
+pub(crate) const WRITE_NEGATIVE: u8 = 0x80;
+
+pub(crate) const OBSERVED_ABSENT: u8 = 0;
+pub(crate) const OBSERVED_VALUE: u8 = 1;
+pub(crate) const OBSERVED_LONG: u8 = 2;
+
+/// Longest value that a read record repeats; of a longer one only the origin is known.
+pub(crate) const OBSERVED_BYTES_MAX: usize = 64;
+
+/// A write of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Write<'a> {
+    /// The key has this value now.
+    Set(&'a [u8]),
+    /// The key is absent now.
+    Delete,
+    /// The number under the key changes by an amount.
+    Add(Delta),
+}
+
+/// A write with its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WriteRecord<'a> {
+    /// The key's id within the block, or [`KeyId::UNKNOWN`].
+    pub key_id: KeyId,
+    /// The key's bytes; empty if the id is known.
+    pub key: &'a [u8],
+    /// The write.
+    pub write: Write<'a>,
+}
+
+/// What a read saw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Observed<'a> {
+    /// The key was absent.
+    Absent,
+    /// The value, up to 64 bytes.
+    Value(&'a [u8]),
+    /// A longer value, known by its origin alone.
+    Long,
+}
+
+/// A recorded read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadRecord<'a> {
+    /// The key's id within the block, or [`KeyId::UNKNOWN`].
+    pub key_id: KeyId,
+    /// The key's bytes; empty if the id is known.
+    pub key: &'a [u8],
+    /// Who wrote the value that was seen.
+    pub origin: Origin,
+    /// What was seen.
+    pub observed: Observed<'a>,
+}
+
+/// An emitted event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event<'a> {
+    /// Kind, as the virtual machine numbers it.
+    pub kind: u32,
+    /// Data, as the virtual machine encodes it.
+    pub data: &'a [u8],
+}
+
+/// Bytes that are no output. From a shard it means that its memory was damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum OutputError {
+    /// A part reaches past the end of its bytes.
+    #[error("output of {bytes} bytes is cut off at byte {at}")]
+    CutOff {
+        /// Where the part starts.
+        at: usize,
+        /// Length of all bytes.
+        bytes: usize,
+    },
+    /// A field has a value that no writer produces.
+    #[error("output has {value} as its {field} at byte {at}")]
+    BadField {
+        /// Which field.
+        field: &'static str,
+        /// Its value.
+        value: u64,
+        /// Where the record starts.
+        at: usize,
+    },
+}
+
+/// A well-delimited output. The records are checked as they are read.
+#[derive(Clone, Copy, Debug)]
+pub struct OutputView<'a> {
+    header: OutputHeader,
+    bytes: &'a [u8],
+}
+
+impl<'a> OutputView<'a> {
+    /// Reads the header of the output at the start of `bytes`, which may hold the public part alone.
+    ///
+    /// # Errors
+    /// [`OutputError`] when the lengths do not fit `bytes` or each other.
+    pub fn parse(bytes: &'a [u8]) -> Result<OutputView<'a>, OutputError> {
+        let mut cursor = Cursor { bytes, at: 0 };
+        let header: OutputHeader = cursor.pod()?;
+        let (total, public) = (header.total_bytes as usize, header.public_bytes as usize);
+        if public < size_of::<OutputHeader>() || public > total || public % 8 != 0 || total % 8 != 0 {
+            return Err(OutputError::BadField { field: "length", value: public as u64, at: 0 });
+        }
+        let end = if bytes.len() >= total { total } else { public };
+        let bytes = bytes.get(..end).ok_or(OutputError::CutOff { at: end, bytes: bytes.len() })?;
+        Ok(OutputView { header, bytes })
+    }
+
+    /// The header.
+    #[must_use]
+    pub fn header(&self) -> &OutputHeader {
+        &self.header
+    }
+
+    /// The transaction's status.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        StatusCode(self.header.status)
+    }
+
+    /// Gas used.
+    #[must_use]
+    pub fn gas_used(&self) -> u64 {
+        self.header.gas_used
+    }
+
+    /// The writes, in the order in which the transaction first touched the keys.
+    pub fn writes(&self) -> impl Iterator<Item = Result<WriteRecord<'a>, OutputError>> + use<'a> {
+        let mut cursor = self.cursor(size_of::<OutputHeader>());
+        (0..self.header.writes).map(move |_| cursor.write())
+    }
+
+    /// The events, in order of emission.
+    pub fn events(&self) -> impl Iterator<Item = Result<Event<'a>, OutputError>> + use<'a> {
+        let mut cursor = self.cursor(size_of::<OutputHeader>());
+        let skipped = (0..self.header.writes).try_for_each(|_| cursor.write().map(drop));
+        let mut broken = skipped.err();
+        (0..self.header.events).map(move |_| broken.take().map_or_else(|| cursor.event(), Err))
+    }
+
+    /// The recorded reads; none if only the public part was kept.
+    pub fn reads(&self) -> impl Iterator<Item = Result<ReadRecord<'a>, OutputError>> + use<'a> {
+        let kept = self.bytes.len() > self.header.public_bytes as usize;
+        let mut cursor = Cursor { bytes: self.bytes, at: self.header.public_bytes as usize };
+        (0..if kept { self.header.reads } else { 0 }).map(move |_| cursor.read())
+    }
+
+    fn cursor(&self, at: usize) -> Cursor<'a> {
+        let public = self.bytes.get(..self.header.public_bytes as usize).unwrap_or(self.bytes);
+        Cursor { bytes: public, at }
+    }
+}
+
+struct Cursor<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    fn take(&mut self, length: usize) -> Result<&'a [u8], OutputError> {
+        let cut_off = OutputError::CutOff { at: self.at, bytes: self.bytes.len() };
+        let padded = length.checked_next_multiple_of(8).ok_or(cut_off)?;
+        let end = self.at.checked_add(padded).filter(|&end| end <= self.bytes.len()).ok_or(cut_off)?;
+        let taken = &self.bytes[self.at..self.at + length];
+        self.at = end;
+        Ok(taken)
+    }
+
+    fn pod<T: Pod>(&mut self) -> Result<T, OutputError> {
+        Ok(pod_read_unaligned(self.take(size_of::<T>())?))
+    }
+
+    fn key(&mut self, id: KeyId, length: u16) -> Result<&'a [u8], OutputError> {
+        if id == KeyId::UNKNOWN { self.take(usize::from(length)) } else { Ok(&[]) }
+    }
+
+    fn write(&mut self) -> Result<WriteRecord<'a>, OutputError> {
+        let at = self.at;
+        let head: WriteHead = self.pod()?;
+        let key = self.key(head.key, head.key_bytes)?;
+        let write = match head.kind & !WRITE_NEGATIVE {
+            WRITE_SET => Write::Set(self.take(head.value_bytes as usize)?),
+            WRITE_DELETE => Write::Delete,
+            WRITE_ADD => {
+                let [amount, least, most]: [u64; 3] = self.pod()?;
+                Write::Add(delta_of(&head, [amount.into(), least.into(), most.into()], at)?)
+            }
+            WRITE_ADD_WIDE => {
+                let words: [u64; 6] = self.pod()?;
+                let wide = |i: usize| u128::from(words[i]) | (u128::from(words[i + 1]) << 64);
+                Write::Add(delta_of(&head, [wide(0), wide(2), wide(4)], at)?)
+            }
+            kind => return Err(OutputError::BadField { field: "write kind", value: kind.into(), at }),
+        };
+        Ok(WriteRecord { key_id: head.key, key, write })
+    }
+
+    fn read(&mut self) -> Result<ReadRecord<'a>, OutputError> {
+        let at = self.at;
+        let head: ReadHead = self.pod()?;
+        let key = self.key(head.key, head.key_bytes)?;
+        let value = self.take(usize::from(head.value_bytes))?;
+        let observed = match head.observed {
+            OBSERVED_ABSENT => Observed::Absent,
+            OBSERVED_VALUE => Observed::Value(value),
+            OBSERVED_LONG => Observed::Long,
+            kind => return Err(OutputError::BadField { field: "observation", value: kind.into(), at }),
+        };
+        Ok(ReadRecord { key_id: head.key, key, origin: head.origin, observed })
+    }
+
+    fn event(&mut self) -> Result<Event<'a>, OutputError> {
+        let head: EventHead = self.pod()?;
+        Ok(Event { kind: head.kind, data: self.take(head.bytes as usize)? })
+    }
+}
+
+fn delta_of(
+    head: &WriteHead,
+    [amount, at_least, at_most]: [u128; 3],
+    at: usize,
+) -> Result<Delta, OutputError> {
+    let width = NumberWidth::from_bytes(head.width).ok_or(OutputError::BadField {
+        field: "number width",
+        value: head.width.into(),
+        at,
+    })?;
+    Ok(Delta { amount, negative: head.kind & WRITE_NEGATIVE != 0, width, at_least, at_most })
+}

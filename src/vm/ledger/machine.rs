@@ -1,0 +1,142 @@
+//! The ledger as a virtual machine: decoding, the checks that need no state, hints.
+
+use crate::types::{AccessMode, BlockHeader, HintWriter, StatusCode, number_of};
+use crate::vm::ledger::execution::Execution;
+use crate::vm::ledger::keys::is_balance;
+use crate::vm::ledger::{
+    Address, LedgerConfig, LedgerStatus, Payload, SignatureMode, SignedTransaction, account_key, balance_key,
+    gas_needed, sequence_key,
+};
+use crate::vm::{Outcome, StateView, Vm};
+
+/// Expected cost of an execution with and without a signature check, and per recipient, in nanoseconds.
+const COST_VERIFIED_NS: u32 = 50_000;
+const COST_UNVERIFIED_NS: u32 = 600;
+const COST_PER_RECIPIENT_NS: u32 = 150;
+
+/// Executes ledger transactions.
+#[derive(Clone, Debug)]
+pub struct LedgerVm {
+    config: LedgerConfig,
+    timestamp_s: u64,
+    beneficiary: Address,
+    /// Scratch space for the signed message, kept so that verifying allocates nothing.
+    message: Vec<u8>,
+}
+
+impl LedgerVm {
+    /// A machine for the ledger with this set-up.
+    #[must_use]
+    pub fn new(config: LedgerConfig) -> LedgerVm {
+        LedgerVm {
+            config,
+            timestamp_s: 0,
+            beneficiary: Address::default(),
+            message: Vec::new(),
+        }
+    }
+
+    /// The set-up.
+    #[must_use]
+    pub fn config(&self) -> LedgerConfig {
+        self.config
+    }
+
+    /// Everything that is decided without the state: the transaction and its highest fee, or why it ends here.
+    fn admit(&mut self, encoded: &[u8]) -> Result<(SignedTransaction, u64), LedgerStatus> {
+        let signed = SignedTransaction::decode(encoded).map_err(|_| LedgerStatus::Undecodable)?;
+        let raw = &signed.raw;
+        if raw.chain_id != self.config.chain_id {
+            return Err(LedgerStatus::WrongChain);
+        }
+        if raw.expiration_s < self.timestamp_s {
+            return Err(LedgerStatus::Expired);
+        }
+        let max_fee = raw
+            .max_gas
+            .checked_mul(raw.gas_price)
+            .ok_or(LedgerStatus::FeeOverflow)?;
+        if raw.sequence_number == u64::MAX {
+            return Err(LedgerStatus::SequenceExhausted);
+        }
+        let genuine = match self.config.signatures {
+            SignatureMode::Verify => signed.signature_holds(encoded, &mut self.message),
+            SignatureMode::Skip => true,
+        };
+        if genuine {
+            Ok((signed, max_fee))
+        } else {
+            Err(LedgerStatus::BadSignature)
+        }
+    }
+}
+
+impl Vm for LedgerVm {
+    fn begin_block(&mut self, header: &BlockHeader) {
+        self.timestamp_s = header.timestamp_s;
+        self.beneficiary = Address(header.beneficiary);
+    }
+
+    fn declare(&self, header: &BlockHeader, transaction: &[u8], hint: &mut HintWriter<'_>) {
+        let Ok(SignedTransaction { raw, .. }) = SignedTransaction::decode(transaction) else {
+            return;
+        };
+        hint.access(&account_key(&raw.sender), AccessMode::Read);
+        hint.access(&sequence_key(&raw.sender), AccessMode::ReadWrite);
+        hint.access(&balance_key(&raw.sender), AccessMode::Add);
+        let recipients = match &raw.payload {
+            Payload::Transfer { to, .. } => {
+                hint.access(&account_key(to), AccessMode::Read);
+                hint.access(&balance_key(to), AccessMode::Add);
+                1
+            }
+            Payload::BatchTransfer { recipients } => {
+                recipients
+                    .iter()
+                    .for_each(|(to, _)| hint.access(&account_key(to), AccessMode::Read));
+                recipients
+                    .iter()
+                    .for_each(|(to, _)| hint.access(&balance_key(to), AccessMode::Add));
+                // Decoding keeps few enough.
+                u32::try_from(recipients.len()).unwrap_or(u32::MAX)
+            }
+            Payload::CreateAccount { account, .. } => {
+                hint.access(&account_key(account), AccessMode::ReadWrite);
+                hint.access(&balance_key(account), AccessMode::Add);
+                1
+            }
+        };
+        hint.access(&balance_key(&Address(header.beneficiary)), AccessMode::Add);
+        let once = match self.config.signatures {
+            SignatureMode::Verify => COST_VERIFIED_NS,
+            SignatureMode::Skip => COST_UNVERIFIED_NS,
+        };
+        hint.cost_ns(once.saturating_add(COST_PER_RECIPIENT_NS.saturating_mul(recipients)));
+    }
+
+    fn execute(&mut self, transaction: &[u8], view: &mut dyn StateView) -> Outcome {
+        match self.admit(transaction) {
+            Ok((signed, max_fee)) => {
+                let gas = gas_needed(&signed.raw.payload, transaction.len());
+                Execution::new(&signed.raw, max_fee, gas, &self.beneficiary, view).run()
+            }
+            Err(status) => Outcome {
+                status: status.code(),
+                gas_used: 0,
+            },
+        }
+    }
+
+    fn conserved(&self, key: &[u8], value: Option<&[u8]>) -> i128 {
+        if !is_balance(key) {
+            return 0;
+        }
+        number_of(value)
+            .and_then(|balance| i128::try_from(balance).ok())
+            .unwrap_or(0)
+    }
+
+    fn status_name(&self, status: StatusCode) -> &'static str {
+        LedgerStatus::from_code(status).map_or("unknown status", LedgerStatus::name)
+    }
+}

@@ -1,0 +1,41 @@
+//! All that a virtual machine sees of the state.
+
+use crate::types::{Delta, LimitExceeded};
+
+/// One transaction's window on the state as of its place in the block. Reads see the transaction's own writes.
+///
+/// None of the calls blocks.
+pub trait StateView {
+    /// The value of `key`, or `None` if it is absent. The read is recorded and validated: the transaction counts only
+    /// if this was the right value.
+    fn read(&mut self, key: &[u8]) -> Option<&[u8]>;
+
+    /// The best known number under `key` (absent is 0); `None` if the value is no number of at most 16 significant
+    /// bytes. Not recorded: whoever decides by it must record a [`Delta`] whose interval holds every number for which
+    /// the decision is the same.
+    fn number(&mut self, key: &[u8]) -> Option<u128>;
+
+    /// Adds to a number commutatively, or checks it (amount 0). Several deltas of one transaction on one key merge.
+    ///
+    /// # Errors
+    /// [`LimitExceeded::Interval`] when the present number is outside the delta's interval: nothing is recorded.
+    fn add(&mut self, key: &[u8], delta: Delta) -> Result<(), LimitExceeded>;
+
+    /// Sets the value of `key`.
+    ///
+    /// # Errors
+    /// [`LimitExceeded`] when key, value or output are too long: nothing is recorded.
+    fn set(&mut self, key: &[u8], value: &[u8]) -> Result<(), LimitExceeded>;
+
+    /// Removes `key`.
+    ///
+    /// # Errors
+    /// As [`set`](Self::set).
+    fn delete(&mut self, key: &[u8]) -> Result<(), LimitExceeded>;
+
+    /// Emits an event.
+    ///
+    /// # Errors
+    /// [`LimitExceeded::Output`]: nothing is recorded.
+    fn event(&mut self, kind: u32, data: &[u8]) -> Result<(), LimitExceeded>;
+}
