@@ -6,6 +6,8 @@
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("phalanx needs 64-bit addresses");
 
+mod phalanx;
+
 pub mod executor;
 pub mod partition;
 pub mod state;
@@ -15,6 +17,7 @@ pub mod topology;
 pub mod types;
 pub mod vm;
 
+pub use phalanx::{BlockHandle, Phalanx, PhalanxBuilder, QUEUE_LIMIT, Totals};
 pub use supervisor::{supervisor_entry, supervisor_entry_with};
 
 /// Most shards that one executor may have.

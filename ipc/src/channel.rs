@@ -95,16 +95,8 @@ pub struct Channel {
 impl Channel {
     /// Two connected ends, both close-on-exec.
     pub fn pair() -> Result<(Channel, Channel), ChannelError> {
-        let made = socketpair(
-            AddressFamily::Unix,
-            SockType::SeqPacket,
-            None,
-            SockFlag::SOCK_CLOEXEC,
-        );
-        let (left, right) = made.map_err(|errno| ChannelError::Os {
-            step: "make",
-            cause: errno.into(),
-        })?;
+        let made = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC);
+        let (left, right) = made.map_err(|errno| ChannelError::Os { step: "make", cause: errno.into() })?;
         Ok((Channel { socket: left }, Channel { socket: right }))
     }
 
@@ -121,16 +113,10 @@ impl Channel {
     /// Sends a message and copies of descriptors. Never waits: [`ChannelError::WouldBlock`] if the peer lags behind.
     pub fn send(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(), ChannelError> {
         if bytes.is_empty() || bytes.len() > MAX_MESSAGE_BYTES || fds.len() > MAX_FDS_PER_MESSAGE {
-            return Err(ChannelError::BadSize {
-                bytes: bytes.len(),
-                fds: fds.len(),
-            });
+            return Err(ChannelError::BadSize { bytes: bytes.len(), fds: fds.len() });
         }
         let mut control: ControlSpace = [0; _];
-        let mut part = libc::iovec {
-            iov_base: bytes.as_ptr().cast_mut().cast(),
-            iov_len: bytes.len(),
-        };
+        let mut part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
         let mut message = message_of(&mut part, &mut control);
         message.msg_controllen = 0;
         if !fds.is_empty() {
@@ -144,10 +130,7 @@ impl Channel {
             Ok(_) => Ok(()),
             Err(Errno::EAGAIN) => Err(ChannelError::WouldBlock),
             Err(Errno::EPIPE | Errno::ECONNRESET | Errno::ENOTCONN) => Err(ChannelError::PeerGone),
-            Err(errno) => Err(ChannelError::Os {
-                step: "send on",
-                cause: errno.into(),
-            }),
+            Err(errno) => Err(ChannelError::Os { step: "send on", cause: errno.into() }),
         }
     }
 
@@ -160,10 +143,7 @@ impl Channel {
         fds.clear();
         buf.reserve(MAX_MESSAGE_BYTES);
         let mut control: ControlSpace = [0; _];
-        let mut part = libc::iovec {
-            iov_base: buf.as_mut_ptr().cast(),
-            iov_len: MAX_MESSAGE_BYTES,
-        };
+        let mut part = libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: MAX_MESSAGE_BYTES };
         let mut message = message_of(&mut part, &mut control);
         let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
         // SAFETY: the message refers to MAX_MESSAGE_BYTES of reserved room in `buf` and to the control space, with their
@@ -174,10 +154,7 @@ impl Channel {
             Ok(bytes) => bytes.min(MAX_MESSAGE_BYTES),
             Err(Errno::EAGAIN) => return Err(ChannelError::WouldBlock),
             Err(errno) => {
-                return Err(ChannelError::Os {
-                    step: "receive on",
-                    cause: errno.into(),
-                });
+                return Err(ChannelError::Os { step: "receive on", cause: errno.into() });
             }
         };
         // SAFETY: the kernel wrote that many bytes into the reserved room.
@@ -187,10 +164,7 @@ impl Channel {
             let arrived = std::mem::take(fds).len();
             return Err(ChannelError::Truncated { bytes, fds: arrived });
         }
-        Ok(Received {
-            bytes,
-            fds: fds.len(),
-        })
+        Ok(Received { bytes, fds: fds.len() })
     }
 
     /// Waits until a message can be received, the other end is closed, or the time is up (then nothing is true).
@@ -213,17 +187,11 @@ impl Channel {
                     let seen = fds[0].revents().unwrap_or(PollFlags::empty());
                     let hung_up =
                         seen.intersects(PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL);
-                    return Ok(Readiness {
-                        readable: seen.contains(PollFlags::POLLIN),
-                        hung_up,
-                    });
+                    return Ok(Readiness { readable: seen.contains(PollFlags::POLLIN), hung_up });
                 }
                 Err(Errno::EINTR) => {}
                 Err(errno) => {
-                    return Err(ChannelError::Os {
-                        step: "poll",
-                        cause: errno.into(),
-                    });
+                    return Err(ChannelError::Os { step: "poll", cause: errno.into() });
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! The control region: a header with the owner's doorbell, then one child slot per shard.
 //!
 //! A named segment, so that tools find it, or a nameless region for the threads of one process. A named segment outlives
-//! a killed owner; the next one made removes it ([`Control::reclaim_stale`]). The name tells who owns it:
+//! a killed owner; the next one made removes it (see [`Control::reclaim_stale`]). The name tells who owns it:
 //! `/phalanx-<pid>-<start time>-<n>`. All users of one /dev/shm must see the same pids (one pid namespace).
 
 use std::fmt;
@@ -132,12 +132,8 @@ const _: () =
 
 /// A number that two builds share exactly if they lay control regions out alike.
 pub const LAYOUT_HASH: u64 = {
-    let header = [
-        size_of::<Header>(),
-        offset_of!(Header, bell),
-        offset_of!(Header, words),
-        size_of::<Doorbell>(),
-    ];
+    let header =
+        [size_of::<Header>(), offset_of!(Header, bell), offset_of!(Header, words), size_of::<Doorbell>()];
     fold(fold(0xcbf2_9ce4_8422_2325, &header), &SLOT_LAYOUT)
 };
 
@@ -186,14 +182,8 @@ impl Control {
         segment::make_private_and_reserve(&name, bytes)?;
         segment::keep_out_of_dumps(&name, segment.as_ptr(), segment.len())?;
         let base = start_of(&name, segment.as_ptr(), segment.len(), bytes)?;
-        let control = Control {
-            base,
-            slots: shards,
-            backing: Backing::Named {
-                segment,
-                maker: Some(owner.pid),
-            },
-        };
+        let control =
+            Control { base, slots: shards, backing: Backing::Named { segment, maker: Some(owner.pid) } };
         control.write_header(owner);
         Ok(control)
     }
@@ -209,11 +199,7 @@ impl Control {
         segment::keep_out_of_dumps(os_id, segment.as_ptr(), segment.len())?;
         let base = start_of(os_id, segment.as_ptr(), segment.len(), size_of::<Header>())?;
         let len = segment.len();
-        let mut control = Control {
-            base,
-            slots: 0,
-            backing: Backing::Named { segment, maker: None },
-        };
+        let mut control = Control { base, slots: 0, backing: Backing::Named { segment, maker: None } };
         control.slots = control.check_header(os_id, len)?;
         Ok(control)
     }
@@ -223,11 +209,7 @@ impl Control {
         let bytes = bytes_for(shards)?;
         let region = Region::create("phalanx-control", bytes)?;
         let base = start_of("(nameless)", region.base().as_ptr(), region.len(), bytes)?;
-        let control = Control {
-            base,
-            slots: shards,
-            backing: Backing::Private(region),
-        };
+        let control = Control { base, slots: shards, backing: Backing::Private(region) };
         control.write_header(ProcessIdentity::current().ok_or(ControlError::NoProc)?);
         Ok(control)
     }
@@ -298,9 +280,7 @@ impl Control {
         header.version.store(VERSION, Ordering::Relaxed);
         header.slots.store(self.slots, Ordering::Relaxed);
         header.layout_hash.store(LAYOUT_HASH, Ordering::Relaxed);
-        header
-            .owner_pid
-            .store(owner.pid.cast_unsigned(), Ordering::Relaxed);
+        header.owner_pid.store(owner.pid.cast_unsigned(), Ordering::Relaxed);
         header.owner_start_time.store(owner.start_time, Ordering::Relaxed);
         header.magic.store(MAGIC, Ordering::Release);
     }
@@ -310,36 +290,18 @@ impl Control {
         let header = self.header();
         let words = [
             ("magic", header.magic.load(Ordering::Acquire), MAGIC),
-            (
-                "version",
-                u64::from(header.version.load(Ordering::Relaxed)),
-                u64::from(VERSION),
-            ),
-            (
-                "layout hash",
-                header.layout_hash.load(Ordering::Relaxed),
-                LAYOUT_HASH,
-            ),
+            ("version", u64::from(header.version.load(Ordering::Relaxed)), u64::from(VERSION)),
+            ("layout hash", header.layout_hash.load(Ordering::Relaxed), LAYOUT_HASH),
         ];
         if let Some((what, found, expected)) =
             words.into_iter().find(|(_, found, expected)| found != expected)
         {
-            return Err(ControlError::Mismatch {
-                name: name.to_owned(),
-                what,
-                found,
-                expected,
-            });
+            return Err(ControlError::Mismatch { name: name.to_owned(), what, found, expected });
         }
         let slots = header.slots.load(Ordering::Relaxed);
         let needed = bytes_for(slots)?;
         if needed > len {
-            return Err(ControlError::TooSmall {
-                name: name.to_owned(),
-                slots,
-                needed,
-                len,
-            });
+            return Err(ControlError::TooSmall { name: name.to_owned(), slots, needed, len });
         }
         Ok(slots)
     }
@@ -348,10 +310,7 @@ impl Control {
 impl Drop for Control {
     /// A forked child inherits the maker's copy: it must not remove what its parent still uses.
     fn drop(&mut self) {
-        if let Backing::Named {
-            segment,
-            maker: Some(maker),
-        } = &mut self.backing
+        if let Backing::Named { segment, maker: Some(maker) } = &mut self.backing
             && *maker != nix::unistd::getpid().as_raw()
         {
             segment.set_owner(false);
@@ -371,21 +330,14 @@ impl fmt::Debug for Control {
 }
 
 fn bytes_for(slots: u32) -> Result<usize, ControlError> {
-    let count = usize::try_from(slots)
-        .ok()
-        .filter(|_| (1..=MAX_SLOTS).contains(&slots));
+    let count = usize::try_from(slots).ok().filter(|_| (1..=MAX_SLOTS).contains(&slots));
     Ok(size_of::<Header>() + count.ok_or(ControlError::BadSlots { slots })? * size_of::<ChildSlot>())
 }
 
 fn start_of(name: &str, start: *mut u8, len: usize, needed: usize) -> Result<NonNull<Header>, ControlError> {
     match NonNull::new(start.cast::<Header>()) {
         Some(base) if base.is_aligned() && len >= needed => Ok(base),
-        _ => Err(ControlError::TooSmall {
-            name: name.to_owned(),
-            slots: 0,
-            needed,
-            len,
-        }),
+        _ => Err(ControlError::TooSmall { name: name.to_owned(), slots: 0, needed, len }),
     }
 }
 
@@ -398,14 +350,7 @@ fn map_error(name: &str, cause: ShmemError) -> ControlError {
     } else if matches!(cause, ShmemError::MappingIdExists) {
         libc::EEXIST
     } else {
-        return ControlError::Map {
-            name: name.to_owned(),
-            cause,
-        };
+        return ControlError::Map { name: name.to_owned(), cause };
     };
-    ControlError::Os {
-        step: "map",
-        name: name.to_owned(),
-        cause: nix::errno::Errno::from_raw(errno).into(),
-    }
+    ControlError::Os { step: "map", name: name.to_owned(), cause: nix::errno::Errno::from_raw(errno).into() }
 }

@@ -132,10 +132,7 @@ impl Doorbell {
 
     /// Whether any producer has news that was not taken yet. May turn true at any moment.
     pub fn has_news(&self) -> bool {
-        self.news
-            .words
-            .iter()
-            .any(|word| word.load(Ordering::Relaxed) != 0)
+        self.news.words.iter().any(|word| word.load(Ordering::Relaxed) != 0)
     }
 
     /// Waits until `ready` answers true, a producer has news, somebody rings, or the time is up. For the owner only.

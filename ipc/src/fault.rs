@@ -11,13 +11,8 @@ use crate::os::OsCause;
 use crate::slot::ChildSlot;
 
 /// The signals by which a process dies of its own fault.
-const FAULTS: [Signal; 5] = [
-    Signal::SIGSEGV,
-    Signal::SIGBUS,
-    Signal::SIGILL,
-    Signal::SIGFPE,
-    Signal::SIGABRT,
-];
+const FAULTS: [Signal; 5] =
+    [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGILL, Signal::SIGFPE, Signal::SIGABRT];
 /// The handler's own stack, so that it also runs when the stack overflowed. Bytes.
 const STACK_BYTES: usize = 64 * 1024;
 
@@ -52,11 +47,7 @@ pub unsafe fn install_fault_handlers(slot: *const ChildSlot, generation: u32) ->
         MmapMut::map_anon(STACK_BYTES).map_err(|error| failed("map a handler's stack")(error.into()))?;
     // Never unmapped: the handler may need it until the very end.
     let mut stack = ManuallyDrop::new(stack);
-    let place = libc::stack_t {
-        ss_sp: stack.as_mut_ptr().cast(),
-        ss_flags: 0,
-        ss_size: STACK_BYTES,
-    };
+    let place = libc::stack_t { ss_sp: stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: STACK_BYTES };
     // SAFETY: the stack is a live mapping of ss_size bytes that nothing else uses and that is never unmapped.
     if unsafe { libc::sigaltstack(&raw const place, ptr::null_mut()) } != 0 {
         return Err(failed("set a handler's stack")(OsCause::last()));
@@ -75,13 +66,7 @@ pub unsafe fn install_fault_handlers(slot: *const ChildSlot, generation: u32) ->
 extern "C" fn note_and_die(signal: libc::c_int, info: *mut libc::siginfo_t, _context: *mut libc::c_void) {
     // SAFETY: the kernel passes a valid siginfo to an SA_SIGINFO handler; si_addr reads a field that exists, and is
     // meaningful, for the kernel's own faults; si_code > 0 tells those from signals that a process sent.
-    let address = unsafe {
-        if (*info).si_code > 0 {
-            (*info).si_addr() as u64
-        } else {
-            0
-        }
-    };
+    let address = unsafe { if (*info).si_code > 0 { (*info).si_addr() as u64 } else { 0 } };
     // SAFETY: null, or a slot that stays mapped until the process ends, by the contract of install_fault_handlers.
     if let Some(slot) = unsafe { SLOT.load(Ordering::Acquire).as_ref() } {
         slot.record_fault(GENERATION.load(Ordering::Relaxed), signal, address);

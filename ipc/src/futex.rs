@@ -44,13 +44,7 @@ mod real {
             // SAFETY: the word is a live, aligned u32; the limit is null or points to a timespec that outlives the call;
             // FUTEX_WAIT without the private flag works across processes and only reads the word.
             let answer = unsafe {
-                libc::syscall(
-                    libc::SYS_futex,
-                    self.word.as_ptr(),
-                    libc::FUTEX_WAIT,
-                    expected,
-                    limit,
-                )
+                libc::syscall(libc::SYS_futex, self.word.as_ptr(), libc::FUTEX_WAIT, expected, limit)
             };
             match answer {
                 0 => Sleep::Over,
@@ -86,11 +80,7 @@ mod model {
 
     impl Default for Futex {
         fn default() -> Self {
-            Self {
-                word: AtomicU32::new(0),
-                queue: Mutex::new(()),
-                woken: Condvar::new(),
-            }
+            Self { word: AtomicU32::new(0), queue: Mutex::new(()), woken: Condvar::new() }
         }
     }
 

@@ -17,10 +17,7 @@ pub struct ProcessIdentity {
 impl ProcessIdentity {
     /// The process that has this pid now; none if there is none or `/proc` does not show it.
     pub fn of(pid: i32) -> Option<ProcessIdentity> {
-        Some(ProcessIdentity {
-            pid,
-            start_time: Stat::read(pid)?.start_time,
-        })
+        Some(ProcessIdentity { pid, start_time: Stat::read(pid)?.start_time })
     }
 
     /// The calling process.
@@ -42,14 +39,10 @@ pub fn state_of(pid: i32) -> Option<char> {
 
 /// CPU time a process has used, user and system, in steps of one clock tick (mostly 10 ms); none if unknown.
 pub fn cpu_time_of(pid: i32) -> Option<Duration> {
-    let ticks_per_second = sysconf(SysconfVar::CLK_TCK)
-        .ok()
-        .flatten()
-        .and_then(|ticks| u64::try_from(ticks).ok())?;
+    let ticks_per_second =
+        sysconf(SysconfVar::CLK_TCK).ok().flatten().and_then(|ticks| u64::try_from(ticks).ok())?;
     let ticks = Stat::read(pid)?.cpu_ticks;
-    Some(Duration::from_nanos(
-        ticks.checked_mul(1_000_000_000)?.checked_div(ticks_per_second)?,
-    ))
+    Some(Duration::from_nanos(ticks.checked_mul(1_000_000_000)?.checked_div(ticks_per_second)?))
 }
 
 /// The fields of `/proc/PID/stat` that matter here.
@@ -73,11 +66,7 @@ impl Stat {
         let user: u64 = fields.nth(10)?.parse().ok()?;
         let system: u64 = fields.next()?.parse().ok()?;
         let start_time = fields.nth(6)?.parse().ok()?;
-        Some(Stat {
-            state,
-            cpu_ticks: user.checked_add(system)?,
-            start_time,
-        })
+        Some(Stat { state, cpu_ticks: user.checked_add(system)?, start_time })
     }
 }
 

@@ -76,36 +76,24 @@ impl InboxLayout {
         let share = budget_bytes / (producers * producers);
         let cells = share.saturating_sub(ring_bytes(0)) / size_of::<CellSpace>();
         let power = if cells == 0 { 1 } else { 1 << cells.ilog2() };
-        InboxLayout {
-            producers,
-            capacity: power.clamp(BUDGET_CAPACITY_MIN, BUDGET_CAPACITY_MAX),
-        }
+        InboxLayout { producers, capacity: power.clamp(BUDGET_CAPACITY_MIN, BUDGET_CAPACITY_MAX) }
     }
 
     /// Bytes of a region that holds the inbox.
     pub fn bytes(&self) -> usize {
-        self.producers
-            .saturating_mul(self.ring_stride())
-            .saturating_add(size_of::<Doorbell>())
+        self.producers.saturating_mul(self.ring_stride()).saturating_add(size_of::<Doorbell>())
     }
 
     fn ring_stride(&self) -> usize {
-        self.capacity
-            .saturating_mul(size_of::<CellSpace>())
-            .saturating_add(size_of::<RingHeader>())
+        self.capacity.saturating_mul(size_of::<CellSpace>()).saturating_add(size_of::<RingHeader>())
     }
 
     fn check(&self) -> Result<(), InboxError> {
         if self.producers == 0 || self.producers > MAX_PRODUCERS {
-            return Err(InboxError::BadProducers {
-                producers: self.producers,
-            });
+            return Err(InboxError::BadProducers { producers: self.producers });
         }
         if !self.capacity.is_power_of_two() || !(CAPACITY_MIN..=CAPACITY_MAX).contains(&self.capacity) {
-            return Err(RingError::BadCapacity {
-                capacity: self.capacity,
-            }
-            .into());
+            return Err(RingError::BadCapacity { capacity: self.capacity }.into());
         }
         Ok(())
     }
@@ -113,10 +101,7 @@ impl InboxLayout {
     fn check_region(&self, region: &Region) -> Result<(), InboxError> {
         self.check()?;
         match self.bytes() {
-            needed if needed > region.len() => Err(InboxError::RegionTooSmall {
-                needed,
-                len: region.len(),
-            }),
+            needed if needed > region.len() => Err(InboxError::RegionTooSmall { needed, len: region.len() }),
             _ => Ok(()),
         }
     }
@@ -155,9 +140,7 @@ impl ProducerSet {
 
     /// Whether `producer` is in it.
     pub fn contains(&self, producer: usize) -> bool {
-        self.0
-            .get(producer / NEWS_BITS)
-            .is_some_and(|word| word >> (producer % NEWS_BITS) & 1 == 1)
+        self.0.get(producer / NEWS_BITS).is_some_and(|word| word >> (producer % NEWS_BITS) & 1 == 1)
     }
 
     /// Its members, ascending.
@@ -294,21 +277,14 @@ impl Outlet {
     pub fn attach(region: Region, layout: InboxLayout, producer: usize) -> Result<Outlet, InboxError> {
         layout.check_region(&region)?;
         if producer >= layout.producers {
-            return Err(InboxError::NoSuchProducer {
-                producer,
-                producers: layout.producers,
-            });
+            return Err(InboxError::NoSuchProducer { producer, producers: layout.producers });
         }
         // SAFETY: check_region() passed and producer < producers.
         let (header, cells) = unsafe { layout.ring(&region, producer) };
         // SAFETY: the ring lies inside the region, which the Outlet owns and keeps mapped longer than its producer (it is
         // the later field); the one-producer rule is this function's contract.
         let ring = unsafe { Producer::attach(header, cells, layout.capacity) }?;
-        Ok(Outlet {
-            ring,
-            producer,
-            region,
-        })
+        Ok(Outlet { ring, producer, region })
     }
 
     /// Writes a cell; the consumer sees it after the next [`publish`](Self::publish). Never waits.

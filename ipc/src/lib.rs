@@ -8,17 +8,14 @@
 //! - Nothing that lives in shared memory is freed or unlocked by `Drop`: SIGKILL runs none.
 //! - Each shared line has one writing process; words that two may write say so.
 
-mod doorbell;
-mod futex;
-mod ring;
-mod sync;
-
 #[cfg(not(loom))]
 mod channel;
 #[cfg(not(loom))]
 mod control;
+mod doorbell;
 #[cfg(not(loom))]
 mod fault;
+mod futex;
 #[cfg(not(loom))]
 mod identity;
 #[cfg(not(loom))]
@@ -33,33 +30,47 @@ mod pin;
 mod process;
 #[cfg(not(loom))]
 mod region;
+mod ring;
 #[cfg(not(loom))]
 mod segment;
 #[cfg(not(loom))]
 mod signal;
 #[cfg(not(loom))]
 mod slot;
+mod sync;
 
+// Messages: rings, and how their readers sleep.
 pub use doorbell::{Doorbell, MAX_PRODUCERS, NEWS_BITS, NEWS_WORDS, WakeCause};
+#[cfg(not(loom))]
+pub use inbox::{
+    BUDGET_CAPACITY_MAX, BUDGET_CAPACITY_MIN, Drained, Inbox, InboxError, InboxLayout, Outlet, ProducerSet,
+};
 pub use ring::{
     CAPACITY_MAX, CAPACITY_MIN, CELL_WORDS, Cell, CellSpace, Consumer, Full, Producer, RingError, RingHeader,
     ring_bytes,
 };
 
+// Memory.
 #[cfg(not(loom))]
-pub use channel::{Channel, ChannelError, MAX_FDS_PER_MESSAGE, MAX_MESSAGE_BYTES, Readiness, Received};
+pub use os::OsCause;
+#[cfg(not(loom))]
+pub use region::{PeerReader, Region, RegionError, RegionReader};
+
+// What processes know of each other.
 #[cfg(not(loom))]
 pub use control::{Control, ControlError, LAYOUT_HASH, MAX_SLOTS, OWNER_WORDS};
 #[cfg(not(loom))]
-pub use fault::{FaultError, install_fault_handlers};
-#[cfg(not(loom))]
 pub use identity::{ProcessIdentity, cpu_time_of, state_of};
-#[cfg(not(loom))]
-pub use inbox::{Drained, Inbox, InboxError, InboxLayout, Outlet, ProducerSet};
 #[cfg(not(loom))]
 pub use lifeline::{Lifeline, LifelineError, LifelineState};
 #[cfg(not(loom))]
-pub use os::OsCause;
+pub use slot::{Activity, COUNTERS, ChildSlot, EXITS_KEPT, Fault, MESSAGE_BYTES, SlotState};
+
+// Making processes and talking to them.
+#[cfg(not(loom))]
+pub use channel::{Channel, ChannelError, MAX_FDS_PER_MESSAGE, MAX_MESSAGE_BYTES, Readiness, Received};
+#[cfg(not(loom))]
+pub use fault::{FaultError, install_fault_handlers};
 #[cfg(not(loom))]
 pub use pin::{PinError, allowed_cores, pin_current_thread};
 #[cfg(not(loom))]
@@ -69,11 +80,7 @@ pub use process::{
     spawn_image,
 };
 #[cfg(not(loom))]
-pub use region::{PeerReader, Region, RegionError, RegionReader};
-#[cfg(not(loom))]
 pub use signal::{SignalError, SignalFd, SignalSetup};
-#[cfg(not(loom))]
-pub use slot::{Activity, COUNTERS, ChildSlot, EXITS_KEPT, Fault, MESSAGE_BYTES, SlotState};
 
 #[cfg(loom)]
 pub use sync::model::{without_doorbell_fences, without_ring_fences};

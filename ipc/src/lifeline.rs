@@ -128,19 +128,14 @@ impl Lifeline {
                 0 => return Ok(()),
                 libc::EOWNERDEAD => {
                     // SAFETY: trylock just returned EOWNERDEAD, so this thread owns the inconsistent mutex.
-                    return check("take over", unsafe {
-                        libc::pthread_mutex_consistent(self.mutex.get())
-                    });
+                    return check("take over", unsafe { libc::pthread_mutex_consistent(self.mutex.get()) });
                 }
                 libc::EBUSY if started.elapsed() < HOLD_LIMIT => {
                     std::thread::sleep(Duration::from_micros(50))
                 }
                 libc::EBUSY => {
                     let owner = self.word()? & FUTEX_TID_MASK;
-                    return Err(LifelineError::Taken {
-                        owner,
-                        waited_ms: started.elapsed().as_millis(),
-                    });
+                    return Err(LifelineError::Taken { owner, waited_ms: started.elapsed().as_millis() });
                 }
                 refusal => return check("hold", refusal),
             }
@@ -173,10 +168,7 @@ impl Lifeline {
 fn check(step: &'static str, answer: libc::c_int) -> Result<(), LifelineError> {
     match answer {
         0 => Ok(()),
-        refusal => Err(LifelineError::Os {
-            step,
-            cause: nix::errno::Errno::from_raw(refusal).into(),
-        }),
+        refusal => Err(LifelineError::Os { step, cause: nix::errno::Errno::from_raw(refusal).into() }),
     }
 }
 
@@ -192,17 +184,15 @@ unsafe fn init_robust(mutex: *mut libc::pthread_mutex_t) -> Result<(), LifelineE
     // the mutex is free and writable by this function's contract.
     unsafe {
         check("prepare", libc::pthread_mutexattr_init(attributes))?;
-        let made = check(
-            "share",
-            libc::pthread_mutexattr_setpshared(attributes, libc::PTHREAD_PROCESS_SHARED),
-        )
-        .and_then(|()| {
-            check(
-                "make robust",
-                libc::pthread_mutexattr_setrobust(attributes, libc::PTHREAD_MUTEX_ROBUST),
-            )
-        })
-        .and_then(|()| check("initialise", libc::pthread_mutex_init(mutex, attributes)));
+        let made =
+            check("share", libc::pthread_mutexattr_setpshared(attributes, libc::PTHREAD_PROCESS_SHARED))
+                .and_then(|()| {
+                    check(
+                        "make robust",
+                        libc::pthread_mutexattr_setrobust(attributes, libc::PTHREAD_MUTEX_ROBUST),
+                    )
+                })
+                .and_then(|()| check("initialise", libc::pthread_mutex_init(mutex, attributes)));
         libc::pthread_mutexattr_destroy(attributes);
         made
     }

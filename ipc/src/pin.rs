@@ -48,30 +48,18 @@ pub enum PinError {
 /// The pin may be lost later without notice (the core goes offline, the cpuset changes): read it back now and then.
 pub fn pin_current_thread(core: usize) -> Result<(), PinError> {
     if core >= CpuSet::count() {
-        return Err(PinError::BeyondRange {
-            core,
-            limit: CpuSet::count(),
-        });
+        return Err(PinError::BeyondRange { core, limit: CpuSet::count() });
     }
     if !core_affinity::set_for_current(CoreId { id: core }) {
-        return Err(PinError::Refused {
-            core,
-            allowed: allowed_cores()?,
-        });
+        return Err(PinError::Refused { core, allowed: allowed_cores()? });
     }
     let found = allowed_cores()?;
-    if found == [core] {
-        Ok(())
-    } else {
-        Err(PinError::NotTaken { core, found })
-    }
+    if found == [core] { Ok(()) } else { Err(PinError::NotTaken { core, found }) }
 }
 
 /// The cores that the calling thread may run on, ascending. Knows cpusets and taskset, not CPU quotas.
 pub fn allowed_cores() -> Result<Vec<usize>, PinError> {
     let unreadable = |errno: nix::errno::Errno| PinError::Unreadable { cause: errno.into() };
     let set = sched_getaffinity(Pid::from_raw(0)).map_err(unreadable)?;
-    Ok((0..CpuSet::count())
-        .filter(|&core| set.is_set(core).unwrap_or(false))
-        .collect())
+    Ok((0..CpuSet::count()).filter(|&core| set.is_set(core).unwrap_or(false)).collect())
 }

@@ -136,10 +136,7 @@ pub fn fork_single_threaded() -> Result<Fork, ForkError> {
         Ok(ForkResult::Child) => Ok(Fork::Child),
         Err(errno) => {
             let process_limit = getrlimit(Resource::RLIMIT_NPROC).map_or(u64::MAX, |(soft, _)| soft);
-            Err(ForkError::Os {
-                process_limit,
-                cause: errno.into(),
-            })
+            Err(ForkError::Os { process_limit, cause: errno.into() })
         }
     }
 }
@@ -152,10 +149,7 @@ pub fn die_with_parent(expected_parent: Pid) -> Result<(), ProcessError> {
     prctl::set_pdeathsig(Signal::SIGKILL).map_err(refused("tie this process to its parent"))?;
     match getppid() {
         found if found == expected_parent => Ok(()),
-        found => Err(ProcessError::ParentGone {
-            expected: expected_parent,
-            found,
-        }),
+        found => Err(ProcessError::ParentGone { expected: expected_parent, found }),
     }
 }
 
@@ -186,10 +180,7 @@ fn close_range(first: u32, last: u32) -> Result<(), ProcessError> {
     // close_all_fds_except.
     match unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } {
         0 => Ok(()),
-        _ => Err(ProcessError::Os {
-            step: "close inherited descriptors",
-            cause: OsCause::last(),
-        }),
+        _ => Err(ProcessError::Os { step: "close inherited descriptors", cause: OsCause::last() }),
     }
 }
 
@@ -198,10 +189,7 @@ fn close_range(first: u32, last: u32) -> Result<(), ProcessError> {
 /// Works from a threaded process. Standard input is empty; output and errors are shared with the caller; signals are
 /// unmasked. Returns when the image runs or has failed to. The caller must wait for the child.
 pub fn spawn_image(image: &Path, marker_env: (&str, &str), socket: OwnedFd) -> Result<Child, SpawnError> {
-    let failed = |cause: OsCause| SpawnError::Socket {
-        image: image.to_owned(),
-        cause,
-    };
+    let failed = |cause: OsCause| SpawnError::Socket { image: image.to_owned(), cause };
     // Held until the child runs, this takes descriptor 3 if it is free. So no internal descriptor of the library that
     // reports a failed exec can be the one that the child overwrites.
     let _placeholder = match fcntl(&socket, FcntlArg::F_DUPFD_CLOEXEC(SPAWN_SOCKET_FD)) {
@@ -217,10 +205,7 @@ pub fn spawn_image(image: &Path, marker_env: (&str, &str), socket: OwnedFd) -> R
     unsafe { command.pre_exec(move || place_socket(socket_fd)) };
     let child = command.spawn();
     drop(socket);
-    child.map_err(|error| SpawnError::Image {
-        image: image.to_owned(),
-        cause: error.into(),
-    })
+    child.map_err(|error| SpawnError::Image { image: image.to_owned(), cause: error.into() })
 }
 
 /// Moves the socket to its place, open over exec, and unmasks all signals. Async-signal-safe.
@@ -237,11 +222,7 @@ fn place_socket(socket: RawFd) -> io::Result<()> {
             libc::dup2(socket, SPAWN_SOCKET_FD)
         }
     };
-    if answer < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
-    }
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Sees to it that the process may have `needed` descriptors open; raises the soft limit, and the hard one if allowed.
@@ -255,8 +236,5 @@ pub fn raise_fd_limit(needed: u64) -> Result<(), LimitError> {
 }
 
 fn refused(step: &'static str) -> impl FnOnce(nix::errno::Errno) -> ProcessError {
-    move |errno| ProcessError::Os {
-        step,
-        cause: errno.into(),
-    }
+    move |errno| ProcessError::Os { step, cause: errno.into() }
 }

@@ -99,10 +99,8 @@ impl Region {
     /// and growing and kept out of core dumps. `name` is shown in `/proc/PID/maps` and need not be unique.
     pub fn create(name: &str, bytes: usize) -> Result<Region, RegionError> {
         let page = page_size();
-        let rounded = bytes
-            .div_ceil(page)
-            .checked_mul(page)
-            .filter(|&rounded| rounded > 0 && rounded <= 1 << 46);
+        let rounded =
+            bytes.div_ceil(page).checked_mul(page).filter(|&rounded| rounded > 0 && rounded <= 1 << 46);
         let rounded = rounded.ok_or(RegionError::BadSize { bytes })?;
         let size = i64::try_from(rounded).map_err(|_| RegionError::BadSize { bytes })?;
         let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
@@ -118,10 +116,7 @@ impl Region {
     /// The size comes from the file. Errors with [`RegionError::NotSealed`] if the file could be truncated later.
     pub fn map_writer(fd: OwnedFd) -> Result<Region, RegionError> {
         let bytes = sealed_size(&fd)?;
-        let map = MmapOptions::new()
-            .len(bytes)
-            .map_raw(&fd)
-            .map_err(refused("map", bytes))?;
+        let map = MmapOptions::new().len(bytes).map_raw(&fd).map_err(refused("map", bytes))?;
         keep_out_of_dumps(&map)?;
         Ok(Region { map, file: fd })
     }
@@ -144,9 +139,7 @@ impl Region {
 
     /// Duplicates the writable descriptor, close-on-exec, for the one process that is to write here too.
     pub fn writer_fd(&self) -> Result<OwnedFd, RegionError> {
-        self.file
-            .try_clone()
-            .map_err(refused("duplicate the descriptor of", self.len()))
+        self.file.try_clone().map_err(refused("duplicate the descriptor of", self.len()))
     }
 
     /// Size of the mapping in bytes: a multiple of the page size, never 0.
@@ -199,18 +192,12 @@ impl Region {
             return Ok(());
         }
         let too_big = |_| RegionError::BadSize { bytes: len };
-        let (start, bytes) = (
-            i64::try_from(first).map_err(too_big)?,
-            i64::try_from(end - first).map_err(too_big)?,
-        );
+        let (start, bytes) =
+            (i64::try_from(first).map_err(too_big)?, i64::try_from(end - first).map_err(too_big)?);
         let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
         fallocate(&self.file, flags, start, bytes).map_err(|errno| match OsCause::from(errno) {
             cause if cause.errno() == libc::EPERM => RegionError::SealedDiscard { bytes: end - first },
-            cause => RegionError::Os {
-                step: "punch a hole into",
-                bytes: self.map.len(),
-                cause,
-            },
+            cause => RegionError::Os { step: "punch a hole into", bytes: self.map.len(), cause },
         })
     }
 
@@ -239,9 +226,7 @@ impl RegionReader {
     /// to the bytes of that slice. (The usual proof: every reader says that it is done, or is known to be dead,
     /// before the writer starts again.)
     pub unsafe fn map(fd: OwnedFd) -> Result<RegionReader, RegionError> {
-        Ok(RegionReader {
-            map: map_read_only(&fd)?,
-        })
+        Ok(RegionReader { map: map_read_only(&fd)? })
     }
 
     /// Size of the mapping in bytes: a multiple of the page size, never 0.
@@ -277,9 +262,7 @@ impl PeerReader {
     ///
     /// Errors if the descriptor is writable or its file could be truncated.
     pub fn map(fd: OwnedFd) -> Result<PeerReader, RegionError> {
-        Ok(PeerReader {
-            map: map_read_only(&fd)?,
-        })
+        Ok(PeerReader { map: map_read_only(&fd)? })
     }
 
     /// Size of the mapping in bytes: a multiple of the page size, never 0.
@@ -334,19 +317,13 @@ impl PeerReader {
 
 /// Turns an errno into a [`RegionError`] that names the step and the size.
 fn refused<E: Into<OsCause>>(step: &'static str, bytes: usize) -> impl FnOnce(E) -> RegionError {
-    move |cause| RegionError::Os {
-        step,
-        bytes,
-        cause: cause.into(),
-    }
+    move |cause| RegionError::Os { step, bytes, cause: cause.into() }
 }
 
 /// Size of a page in bytes; 4096 if the system does not say.
 pub(crate) fn page_size() -> usize {
     let answer = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
-    answer
-        .and_then(|bytes| usize::try_from(bytes).ok())
-        .unwrap_or(4096)
+    answer.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(4096)
 }
 
 /// Size of a file that can never shrink, in bytes, rounded down to words.
@@ -369,17 +346,13 @@ fn map_read_only(fd: &OwnedFd) -> Result<MmapRaw, RegionError> {
         return Err(RegionError::NotReadOnly);
     }
     let bytes = sealed_size(fd)?;
-    let map = MmapOptions::new()
-        .len(bytes)
-        .map_raw_read_only(fd)
-        .map_err(refused("map", bytes))?;
+    let map = MmapOptions::new().len(bytes).map_raw_read_only(fd).map_err(refused("map", bytes))?;
     keep_out_of_dumps(&map)?;
     Ok(map)
 }
 
 fn keep_out_of_dumps(map: &MmapRaw) -> Result<(), RegionError> {
-    map.advise(Advice::DontDump)
-        .map_err(refused("keep core dumps free of", map.len()))
+    map.advise(Advice::DontDump).map_err(refused("keep core dumps free of", map.len()))
 }
 
 fn base_of(map: &MmapRaw) -> NonNull<u8> {
@@ -390,16 +363,9 @@ fn base_of(map: &MmapRaw) -> NonNull<u8> {
 /// Checks that `count` items of T at `offset` lie inside the mapping, aligned; returns where they start.
 fn range_of<T>(map: &MmapRaw, offset: usize, count: usize) -> Result<NonNull<T>, RegionError> {
     let (len, item_bytes, align) = (map.len(), size_of::<T>(), align_of::<T>());
-    let end = count
-        .checked_mul(item_bytes)
-        .and_then(|bytes| bytes.checked_add(offset));
+    let end = count.checked_mul(item_bytes).and_then(|bytes| bytes.checked_add(offset));
     if end.is_none_or(|end| end > len) {
-        return Err(RegionError::OutOfBounds {
-            offset,
-            count,
-            item_bytes,
-            len,
-        });
+        return Err(RegionError::OutOfBounds { offset, count, item_bytes, len });
     }
     // SAFETY: offset <= end <= len, so the sum stays inside the mapping or one past its end.
     let start = unsafe { base_of(map).add(offset) }.cast::<T>();

@@ -45,6 +45,7 @@ pub struct Cell(pub [u64; CELL_WORDS]);
 pub struct RingHeader {
     producer: ProducerLine,
     consumer: ConsumerLine,
+    request: RequestLine,
 }
 
 #[derive(Debug)]
@@ -53,6 +54,13 @@ pub struct RingHeader {
 struct ProducerLine {
     /// Cells published so far. Written by the producer.
     tail: AtomicU64,
+}
+
+/// On a line of its own: the consumer looks at it with every release, and the producer writes it only when it is full.
+#[derive(Debug)]
+#[cfg_attr(loom, derive(Default))]
+#[repr(C, align(128))]
+struct RequestLine {
     /// 0, or ASKED and the index (63 bits) of the cell that the producer wants room for. Written by the producer.
     space_wanted: AtomicU64,
 }
@@ -78,9 +86,10 @@ const _: () = {
     use std::mem::offset_of;
     assert!(size_of::<Cell>() == 64 && align_of::<Cell>() == 64);
     assert!(size_of::<CellSpace>() == 64 && align_of::<CellSpace>() == 64);
-    assert!(size_of::<RingHeader>() == 256 && align_of::<RingHeader>() == 128);
+    assert!(size_of::<RingHeader>() == 384 && align_of::<RingHeader>() == 128);
     assert!(offset_of!(RingHeader, producer) == 0 && offset_of!(RingHeader, consumer) == 128);
-    assert!(offset_of!(ProducerLine, tail) == 0 && offset_of!(ProducerLine, space_wanted) == 8);
+    assert!(offset_of!(RingHeader, request) == 256 && offset_of!(RequestLine, space_wanted) == 0);
+    assert!(offset_of!(ProducerLine, tail) == 0);
     assert!(offset_of!(ConsumerLine, head) == 0);
 };
 
@@ -134,11 +143,7 @@ impl Place {
         if !capacity.is_power_of_two() || !(CAPACITY_MIN..=CAPACITY_MAX).contains(&capacity) {
             return Err(RingError::BadCapacity { capacity });
         }
-        Ok(Self {
-            header,
-            cells,
-            capacity: capacity as u64,
-        })
+        Ok(Self { header, cells, capacity: capacity as u64 })
     }
 
     #[inline]
@@ -161,11 +166,7 @@ impl Place {
     }
 
     fn corrupt(&self, head: u64, tail: u64) -> RingError {
-        RingError::Corrupt {
-            head,
-            tail,
-            capacity: self.capacity,
-        }
+        RingError::Corrupt { head, tail, capacity: self.capacity }
     }
 }
 
@@ -206,13 +207,8 @@ impl Producer {
             tail = head;
             place.header().producer.tail.store(tail, Ordering::Release);
         }
-        place.header().producer.space_wanted.store(0, Ordering::Relaxed);
-        Ok(Self {
-            place,
-            staged: tail,
-            published: tail,
-            seen_head: head,
-        })
+        place.header().request.space_wanted.store(0, Ordering::Relaxed);
+        Ok(Self { place, staged: tail, published: tail, seen_head: head })
     }
 
     /// Writes a cell behind the last one. The consumer sees it after the next [`publish`](Self::publish).
@@ -235,11 +231,7 @@ impl Producer {
     pub fn publish(&mut self) -> bool {
         let any = self.staged != self.published;
         if any {
-            self.place
-                .header()
-                .producer
-                .tail
-                .store(self.staged, Ordering::Release);
+            self.place.header().producer.tail.store(self.staged, Ordering::Release);
             self.published = self.staged;
         }
         any
@@ -260,9 +252,7 @@ impl Producer {
         if let Ok(head) = self.load_head() {
             self.seen_head = head;
         }
-        self.place
-            .capacity
-            .saturating_sub(self.staged.wrapping_sub(self.seen_head))
+        self.place.capacity.saturating_sub(self.staged.wrapping_sub(self.seen_head))
     }
 
     /// Asks the consumer to ring when it has released a cell.
@@ -271,12 +261,12 @@ impl Producer {
     /// before you ask: a consumer that has seen everything releases nothing. Ask again after each wake-up that finds
     /// the ring still full.
     pub fn request_space(&mut self) -> bool {
-        let wanted = &self.place.header().producer.space_wanted;
+        let wanted = &self.place.header().request.space_wanted;
         wanted.store(self.staged | ASKED, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         let room = self.free() > 0;
         if room {
-            self.place.header().producer.space_wanted.store(0, Ordering::Relaxed);
+            self.place.header().request.space_wanted.store(0, Ordering::Relaxed);
         }
         room
     }
@@ -303,17 +293,8 @@ impl Producer {
 
 impl fmt::Debug for Producer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            place,
-            staged,
-            published,
-            ..
-        } = self;
-        write!(
-            f,
-            "Producer {{ published: {published}, staged: {staged}, capacity: {} }}",
-            place.capacity
-        )
+        let Self { place, staged, published, .. } = self;
+        write!(f, "Producer {{ published: {published}, staged: {staged}, capacity: {} }}", place.capacity)
     }
 }
 
@@ -354,13 +335,7 @@ impl Consumer {
             head = tail;
             place.header().consumer.head.store(head, Ordering::Release);
         }
-        Ok(Self {
-            place,
-            head,
-            released: head,
-            seen_tail: head,
-            answered: 0,
-        })
+        Ok(Self { place, head, released: head, seen_tail: head, answered: 0 })
     }
 
     /// Copies the next published cell out; none if there is none yet. It stays in the ring until
@@ -392,7 +367,7 @@ impl Consumer {
     pub fn release(&mut self) -> bool {
         self.release_quietly();
         fence(Ordering::SeqCst);
-        let wanted = self.place.header().producer.space_wanted.load(Ordering::Relaxed);
+        let wanted = self.place.header().request.space_wanted.load(Ordering::Relaxed);
         if wanted == 0 || wanted == self.answered {
             return false;
         }
@@ -408,11 +383,7 @@ impl Consumer {
     #[inline]
     pub(crate) fn release_quietly(&mut self) {
         if self.head != self.released {
-            self.place
-                .header()
-                .consumer
-                .head
-                .store(self.head, Ordering::Release);
+            self.place.header().consumer.head.store(self.head, Ordering::Release);
             self.released = self.head;
         }
     }
@@ -436,16 +407,7 @@ impl Consumer {
 
 impl fmt::Debug for Consumer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            place,
-            head,
-            released,
-            ..
-        } = self;
-        write!(
-            f,
-            "Consumer {{ popped: {head}, released: {released}, capacity: {} }}",
-            place.capacity
-        )
+        let Self { place, head, released, .. } = self;
+        write!(f, "Consumer {{ popped: {head}, released: {released}, capacity: {} }}", place.capacity)
     }
 }

@@ -31,33 +31,16 @@ pub(crate) fn fresh_name(owner: ProcessIdentity) -> String {
 
 /// Refuses whatever could lead out of the directory or is not ours.
 pub(crate) fn check_name(os_id: &str) -> Result<(), ControlError> {
-    let ours = os_id
-        .strip_prefix('/')
-        .is_some_and(|file| owner_of(file).is_some());
-    if ours {
-        Ok(())
-    } else {
-        Err(ControlError::BadName {
-            name: os_id.to_owned(),
-        })
-    }
+    let ours = os_id.strip_prefix('/').is_some_and(|file| owner_of(file).is_some());
+    if ours { Ok(()) } else { Err(ControlError::BadName { name: os_id.to_owned() }) }
 }
 
 /// Sees to the mode, and takes the memory now, so that a full tmpfs is an error here and not a SIGBUS later.
 pub(crate) fn make_private_and_reserve(os_id: &str, bytes: usize) -> Result<(), ControlError> {
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .open(path_of(os_id))
-        .map_err(refused("open", os_id))?;
-    let mode = file
-        .metadata()
-        .map_err(refused("read the mode of", os_id))?
-        .permissions()
-        .mode();
+    let file = File::options().read(true).write(true).open(path_of(os_id)).map_err(refused("open", os_id))?;
+    let mode = file.metadata().map_err(refused("read the mode of", os_id))?.permissions().mode();
     if mode & 0o777 != MODE {
-        file.set_permissions(fs::Permissions::from_mode(MODE))
-            .map_err(refused("set the mode of", os_id))?;
+        file.set_permissions(fs::Permissions::from_mode(MODE)).map_err(refused("set the mode of", os_id))?;
     }
     let size = i64::try_from(bytes)
         .map_err(|_| refused("reserve memory for", os_id)(io::Error::from(Errno::EFBIG)))?;
@@ -69,9 +52,7 @@ pub(crate) fn keep_out_of_dumps(os_id: &str, start: *mut u8, len: usize) -> Resu
     // SAFETY: the range is a live mapping of the caller; this advice changes what a core dump holds and nothing else.
     match unsafe { libc::madvise(start.cast(), len, libc::MADV_DONTDUMP) } {
         0 => Ok(()),
-        _ => Err(refused("keep core dumps free of", os_id)(
-            io::Error::last_os_error(),
-        )),
+        _ => Err(refused("keep core dumps free of", os_id)(io::Error::last_os_error())),
     }
 }
 
@@ -87,10 +68,7 @@ pub(crate) fn unlink(os_id: &str) -> Result<(), ControlError> {
 pub(crate) fn reclaim_stale() -> Result<Vec<String>, ControlError> {
     let _lock = lock_directory()?;
     let mut removed = Vec::new();
-    for entry in fs::read_dir(DIRECTORY)
-        .map_err(refused("list", DIRECTORY))?
-        .flatten()
-    {
+    for entry in fs::read_dir(DIRECTORY).map_err(refused("list", DIRECTORY))?.flatten() {
         let Ok(file) = entry.file_name().into_string() else {
             continue;
         };
@@ -102,10 +80,7 @@ pub(crate) fn reclaim_stale() -> Result<Vec<String>, ControlError> {
             Ok(()) => removed.push(format!("/{file}")),
             // Another user's, or gone by itself: not ours to remove.
             Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
-                ) => {}
+                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {}
             Err(error) => return Err(refused("remove", &file)(error)),
         }
     }
@@ -147,11 +122,7 @@ fn path_of(os_id: &str) -> PathBuf {
 }
 
 fn refused(step: &'static str, name: &str) -> impl FnOnce(io::Error) -> ControlError {
-    move |error| ControlError::Os {
-        step,
-        name: name.to_owned(),
-        cause: error.into(),
-    }
+    move |error| ControlError::Os { step, name: name.to_owned(), cause: error.into() }
 }
 
 #[cfg(test)]

@@ -31,14 +31,16 @@ impl SignalSetup {
         for signal in Signal::iterator().filter(|signal| !matches!(signal, Signal::SIGKILL | Signal::SIGSTOP))
         {
             let ignored = matches!(signal, Signal::SIGINT | Signal::SIGTERM | Signal::SIGPIPE);
-            let handler = if ignored {
-                SigHandler::SigIgn
-            } else {
-                SigHandler::SigDfl
-            };
+            let handler = if ignored { SigHandler::SigIgn } else { SigHandler::SigDfl };
             let action = SigAction::new(handler, SaFlags::empty(), SigSet::empty());
             // SAFETY: no handler function is installed, so nothing can run at a bad moment.
             unsafe { sigaction(signal, &action) }.map_err(refused("reset a signal handler"))?;
+        }
+        for signal in libc::SIGRTMIN()..=libc::SIGRTMAX() {
+            // SAFETY: as above.
+            if unsafe { libc::signal(signal, libc::SIG_DFL) } == libc::SIG_ERR {
+                return Err(refused("reset a signal handler")(Errno::last()));
+            }
         }
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
             .map_err(refused("unmask all signals"))
@@ -59,9 +61,7 @@ impl SignalFd {
         children.add(Signal::SIGCHLD);
         sigprocmask(SigmaskHow::SIG_BLOCK, Some(&children), None).map_err(refused("mask SIGCHLD"))?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        RawSignalFd::with_flags(&children, flags)
-            .map(SignalFd)
-            .map_err(refused("make a signal descriptor"))
+        RawSignalFd::with_flags(&children, flags).map(SignalFd).map_err(refused("make a signal descriptor"))
     }
 
     /// Takes all notices that are there; true if there were any.
@@ -85,8 +85,5 @@ impl AsFd for SignalFd {
 }
 
 fn refused(step: &'static str) -> impl FnOnce(Errno) -> SignalError {
-    move |errno| SignalError {
-        step,
-        cause: errno.into(),
-    }
+    move |errno| SignalError { step, cause: errno.into() }
 }

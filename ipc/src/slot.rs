@@ -201,11 +201,7 @@ impl ChildSlot {
     /// The lifeline of a generation. Two generations in a row have different ones, so that a successor need not wait
     /// for the death of its predecessor to be complete.
     pub fn lifeline(&self, generation: u32) -> &Lifeline {
-        if generation.is_multiple_of(2) {
-            &self.lifelines[0]
-        } else {
-            &self.lifelines[1]
-        }
+        if generation.is_multiple_of(2) { &self.lifelines[0] } else { &self.lifelines[1] }
     }
 
     /// Notes how a generation ended: the raw status that `waitpid` gave. For the supervisor only.
@@ -242,29 +238,19 @@ impl ChildSlot {
     ///
     /// Allocates nothing and never waits, so a panic hook may call it.
     pub fn set_message(&self, text: &str) {
-        let fits = (0..=MESSAGE_BYTES.min(text.len()))
-            .rev()
-            .find(|&end| text.is_char_boundary(end))
-            .unwrap_or(0);
+        let fits =
+            (0..=MESSAGE_BYTES.min(text.len())).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
         self.message_len.store(0, Ordering::Release);
         for (cell, byte) in self.message.iter().zip(text.bytes()).take(fits) {
             cell.store(byte, Ordering::Relaxed);
         }
-        self.message_len
-            .store(u32::try_from(fits).unwrap_or(0), Ordering::Release);
+        self.message_len.store(u32::try_from(fits).unwrap_or(0), Ordering::Release);
     }
 
     /// The text left last; empty if none. Bytes that are no UTF-8 are replaced.
     pub fn message(&self) -> String {
-        let len = usize::try_from(self.message_len.load(Ordering::Acquire))
-            .unwrap_or(0)
-            .min(MESSAGE_BYTES);
-        let bytes: Vec<u8> = self
-            .message
-            .iter()
-            .take(len)
-            .map(|cell| cell.load(Ordering::Relaxed))
-            .collect();
+        let len = usize::try_from(self.message_len.load(Ordering::Acquire)).unwrap_or(0).min(MESSAGE_BYTES);
+        let bytes: Vec<u8> = self.message.iter().take(len).map(|cell| cell.load(Ordering::Relaxed)).collect();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 

@@ -3,15 +3,15 @@
 #[cfg(loom)]
 pub(crate) use loom::hint::spin_loop;
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-#[cfg(not(loom))]
-pub(crate) use std::hint::spin_loop;
+pub(crate) use loom::sync::atomic::{AtomicU64, Ordering};
 #[cfg(loom)]
 pub(crate) use model::{doorbell_fence, ring_fence};
 #[cfg(not(loom))]
-pub(crate) use std::sync::atomic::{fence as doorbell_fence, fence as ring_fence};
+pub(crate) use std::hint::spin_loop;
 #[cfg(not(loom))]
-pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
+#[cfg(not(loom))]
+pub(crate) use std::sync::atomic::{fence as doorbell_fence, fence as ring_fence};
 
 /// Fences that a model can do without, to prove that it would notice.
 #[cfg(loom)]

@@ -8,6 +8,8 @@
 //! Kills show program order only; what the memory model allows beyond that is checked in `loom.rs`.
 
 #![cfg(all(not(loom), target_arch = "x86_64"))]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::cast_possible_truncation, reason = "tests use small numbers")]
 
 mod common;
 
@@ -138,7 +140,7 @@ fn publish_in_the_wrong_order(world: &World) {
         let tail = words[0].load(Ordering::Relaxed);
         words[0].store(tail + 1, Ordering::Release);
         for (index, word) in cell(number).0.into_iter().enumerate() {
-            words[32 + (tail as usize % 4) * 8 + index].store(word, Ordering::Relaxed);
+            words[48 + (tail as usize % 4) * 8 + index].store(word, Ordering::Relaxed);
         }
         world.bell().ring_from(70);
     }
@@ -241,14 +243,16 @@ fn a_ringer_killed_at_any_instruction_leaves_no_sleeper_that_a_ring_for_the_dead
     let make = || {
         let world = World::new(1);
         // SAFETY: the doorbell's first word, which is atomic, of a live mapping.
-        let word = unsafe { std::sync::atomic::AtomicU32::from_ptr((&raw const *world.bell()).cast_mut().cast()) };
+        let word =
+            unsafe { std::sync::atomic::AtomicU32::from_ptr((&raw const *world.bell()).cast_mut().cast()) };
         word.store(1, Ordering::Relaxed);
         world
     };
     let check = |world: &World| {
         world.bell().ring_for_the_dead();
         // SAFETY: as above.
-        let word = unsafe { std::sync::atomic::AtomicU32::from_ptr((&raw const *world.bell()).cast_mut().cast()) };
+        let word =
+            unsafe { std::sync::atomic::AtomicU32::from_ptr((&raw const *world.bell()).cast_mut().cast()) };
         match word.load(Ordering::Relaxed) {
             0 => check_published(world),
             other => Err(format!("doorbell word {other}")),

@@ -4,6 +4,8 @@
 //! are taken on trust. Control: libc's own trylock must agree with the probe on the same mutex, before and after a death.
 
 #![cfg(not(loom))]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::cast_possible_truncation, reason = "tests use small numbers")]
 
 mod common;
 

@@ -7,6 +7,8 @@
 //! Run with `RUSTFLAGS="--cfg loom" cargo test -p phalanx-ipc --test loom --release`.
 
 #![cfg(loom)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::cast_possible_truncation, reason = "tests use small numbers")]
 
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -14,7 +16,9 @@ use std::sync::Arc;
 use loom::model::Builder;
 use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
-use phalanx_ipc::{Cell, CellSpace, Consumer, Doorbell, Producer, RingHeader, without_doorbell_fences, without_ring_fences};
+use phalanx_ipc::{
+    Cell, CellSpace, Consumer, Doorbell, Producer, RingHeader, without_doorbell_fences, without_ring_fences,
+};
 
 const CAPACITY: usize = 2;
 

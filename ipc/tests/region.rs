@@ -4,6 +4,8 @@
 //! everyone. Negative controls: the same mprotect succeeds on a writer's view, the same truncation on a file without seals.
 
 #![cfg(not(loom))]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::cast_possible_truncation, reason = "tests use small numbers")]
 
 mod common;
 
@@ -87,7 +89,8 @@ fn a_region_cannot_shrink_or_grow_and_an_unsealed_file_is_refused() {
     assert_eq!(file.set_len(0).unwrap_err().raw_os_error(), Some(libc::EPERM));
     assert_eq!(file.set_len(2 * PAGE as u64).unwrap_err().raw_os_error(), Some(libc::EPERM));
     // The control: the same file without seals shrinks, and so is refused.
-    let unsealed = File::from(memfd_create("unsealed", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING).unwrap());
+    let unsealed =
+        File::from(memfd_create("unsealed", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING).unwrap());
     unsealed.set_len(PAGE as u64).unwrap();
     let refused = Region::map_writer(OwnedFd::from(unsealed.try_clone().unwrap()));
     assert!(matches!(refused, Err(RegionError::NotSealed { .. })));
@@ -129,10 +132,10 @@ fn a_region_of_hundreds_of_gigabytes_costs_only_what_is_touched() {
     let mut region = Region::create("sparse", bytes).unwrap();
     assert_eq!(region.len(), bytes);
     region.slice_mut::<u8>(bytes - 1, 1).unwrap()[0] = 1;
-    assert!(blocks_of(&region) <= 2 * 2 * 1024 * 1024 / 512, "at most one huge page or so");
+    assert!(file_sectors(&region) <= 2 * 2 * 1024 * 1024 / 512, "at most one huge page or so");
 }
 
-fn blocks_of(region: &Region) -> u64 {
+fn file_sectors(region: &Region) -> u64 {
     use std::os::unix::fs::MetadataExt;
     File::from(region.writer_fd().unwrap()).metadata().unwrap().blocks()
 }

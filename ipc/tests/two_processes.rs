@@ -5,9 +5,12 @@
 //! the sleeper to its limit (`nobody_rings_and_the_sleeper_reaches_its_limit`).
 
 #![cfg(not(loom))]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::cast_possible_truncation, reason = "tests use small numbers")]
 
 mod common;
 
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use common::{Kid, PATIENCE, cell, eventually, number_of};
@@ -16,14 +19,21 @@ use phalanx_ipc::{Inbox, InboxLayout, Outlet, ProcessIdentity, Region, WakeCause
 struct Pair {
     inbox: Inbox,
     outlet: Outlet,
+    layout: InboxLayout,
+    region: OwnedFd,
 }
 
 /// Both ends of an inbox of three producers, of which the last is used; a fork gives each process its own.
 fn pair(capacity: usize) -> Pair {
     let layout = InboxLayout::new(3, capacity).unwrap();
     let region = Region::create("test-inbox", layout.bytes()).unwrap();
-    let outlet = Outlet::attach(Region::map_writer(region.writer_fd().unwrap()).unwrap(), layout, 2).unwrap();
-    Pair { inbox: Inbox::attach(region, layout).unwrap(), outlet }
+    let fd = region.writer_fd().unwrap();
+    let inbox = Inbox::attach(region, layout).unwrap();
+    Pair { inbox, outlet: outlet_of(&fd, layout), layout, region: fd }
+}
+
+fn outlet_of(region: &OwnedFd, layout: InboxLayout) -> Outlet {
+    Outlet::attach(Region::map_writer(region.try_clone().unwrap()).unwrap(), layout, 2).unwrap()
 }
 
 fn fail_child(code: i32) -> ! {
@@ -109,23 +119,13 @@ fn a_killed_producer_leaves_a_readable_prefix_and_its_successor_goes_on() {
             assert_eq!(number_of(found), Some(next), "after the kill, round {round}");
             next += 1;
         });
-        let layout = InboxLayout::new(3, 64).unwrap();
-        let region = Region::map_writer(reopen(&there.outlet)).unwrap();
-        let mut successor = Outlet::attach(region, layout, 2).unwrap();
+        let mut successor = outlet_of(&there.region, there.layout);
         successor.try_push(cell(u64::MAX)).unwrap();
         successor.publish();
         let mut last = None;
         assert_eq!(there.inbox.drain(|_, found| last = number_of(found)).cells, 1);
         assert_eq!(last, Some(u64::MAX));
     }
-}
-
-/// A descriptor of the region that an outlet has mapped.
-fn reopen(outlet: &Outlet) -> std::os::fd::OwnedFd {
-    let at = format!("{:x}-", std::ptr::from_ref(outlet.doorbell()).addr());
-    let links = std::fs::read_dir("/proc/self/map_files").unwrap().flatten();
-    let link = links.map(|entry| entry.path()).find(|path| path.file_name().unwrap().to_str().unwrap().starts_with(&at));
-    std::fs::File::options().read(true).write(true).open(link.unwrap()).unwrap().into()
 }
 
 #[test]
@@ -142,7 +142,9 @@ fn a_sleeper_without_a_limit_uses_no_time_and_wakes_when_rung() {
     let mut kid = Kid::fork(|| {
         pair.inbox.doorbell().wait(0, None, || false);
     });
-    eventually("the child sleeps", || state_of(kid.pid) == Some('S') && voluntary_switches(kid.pid).is_some());
+    eventually("the child sleeps", || {
+        state_of(kid.pid) == Some('S') && voluntary_switches(kid.pid).is_some()
+    });
     let before = voluntary_switches(kid.pid);
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!(voluntary_switches(kid.pid), before, "it woke up by itself");

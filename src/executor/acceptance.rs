@@ -9,8 +9,8 @@ use crate::executor::overlay::{OverlayWriter, Shown};
 use crate::partition::{ArenaError, ArenaWriter, Standing, TransactionAccess};
 use crate::state::{BaseState, StateError};
 use crate::types::{
-    AccessMode, Incarnation, KeyId, OUTPUT_PANICKED, Origin, OutputError, OutputView, ReadRecord,
-    TxnIndex, Write, WriteRecord,
+    AccessMode, Incarnation, KeyId, OUTPUT_PANICKED, Origin, OutputError, OutputView, ReadRecord, TxnIndex,
+    Write, WriteRecord,
 };
 
 /// A transaction of the block being executed.
@@ -145,7 +145,10 @@ impl Acceptance {
             let header = view.header();
             if header.txn != txn || header.incarnation != incarnation {
                 let value = u64::from(header.txn.0);
-                result = Err(Damaged { txn, error: OutputError::BadField { field: "transaction", value, at: start } });
+                result = Err(Damaged {
+                    txn,
+                    error: OutputError::BadField { field: "transaction", value, at: start },
+                });
                 break;
             }
             let Some(record) = self.records.get_mut(txn.index()) else { break };
@@ -185,7 +188,8 @@ impl Acceptance {
     }
 
     fn poisoned_at(&self, alone: usize) -> Option<TxnIndex> {
-        let record = self.records.get(self.frontier).filter(|record| record.fresh && self.frontier == alone)?;
+        let record =
+            self.records.get(self.frontier).filter(|record| record.fresh && self.frontier == alone)?;
         let txn = TxnIndex(u32::try_from(self.frontier).ok()?);
         let view = self.view(record).ok()?;
         (view.header().flags & OUTPUT_PANICKED != 0).then_some(txn)
@@ -208,7 +212,14 @@ impl Acceptance {
                 let (view, resolver) = (view_in(buffers, record.place), Resolver { arena, base, buffers });
                 let origin = Origin::written_by(txn, record.incarnation);
                 let checked = view.and_then(|view| {
-                    resolver.check(&view, origin, record.place, pending, |key| Some(key_state(keys, key)), *validation)
+                    resolver.check(
+                        &view,
+                        origin,
+                        record.place,
+                        pending,
+                        |key| Some(key_state(keys, key)),
+                        *validation,
+                    )
                 });
                 checked.map_err(|error| ValidateError::Damaged(Damaged { txn, error }))
             }?;

@@ -27,8 +27,6 @@ pub struct BlockStats {
     pub cross_shard_edges: u64,
     /// Shards that executed the first round.
     pub shards_used: u32,
-    /// Whether the host process executed some of it itself, because no shard was left and the fallback allowed it.
-    pub fell_back: bool,
 }
 
 /// Where keys that outputs name by id are spelled out.
@@ -178,7 +176,8 @@ impl<'a> TransactionOutput<'a> {
         let keys = self.keys;
         self.view.writes().map(move |record| {
             let record = record?;
-            let key = if record.key_id == KeyId::UNKNOWN { Some(record.key) } else { keys.key(record.key_id) };
+            let key =
+                if record.key_id == KeyId::UNKNOWN { Some(record.key) } else { keys.key(record.key_id) };
             let unknown = OutputError::BadField { field: "key id", value: record.key_id.0.into(), at: 0 };
             Ok((key.ok_or(unknown)?, record.write))
         })

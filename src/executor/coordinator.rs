@@ -62,6 +62,8 @@ pub(crate) struct Call<'a> {
     pub(crate) deadline: Instant,
     /// Asked between steps.
     pub(crate) cancelled: &'a dyn Fn() -> bool,
+    /// Asked once, right before the commit: false if the caller has given the block up meanwhile.
+    pub(crate) claim: &'a dyn Fn() -> bool,
     /// The block to plan ahead, if one waits.
     pub(crate) next: &'a dyn Fn() -> Option<Arc<PreparedBlock>>,
 }
@@ -109,7 +111,12 @@ struct BlockRun {
 }
 
 impl<F: Fleet> Coordinator<F> {
-    pub(crate) fn new(fleet: F, memory: CoordinatorMemory, conserved: Conserved, options: ExecuteOptions) -> Self {
+    pub(crate) fn new(
+        fleet: F,
+        memory: CoordinatorMemory,
+        conserved: Conserved,
+        options: ExecuteOptions,
+    ) -> Self {
         let CoordinatorMemory { board, overlay, base, arenas } = memory;
         Coordinator {
             fleet,
@@ -143,7 +150,7 @@ impl<F: Fleet> Coordinator<F> {
         if let Some(cause) = &self.poisoned {
             return Err(ExecuteError::StatePoisoned { height, cause: cause.clone() });
         }
-        let result = self.execute_rounds(call).and_then(|()| self.commit(call.block));
+        let result = self.execute_rounds(call).and_then(|()| self.commit(call));
         if let Err(ExecuteError::StatePoisoned { cause, .. }) = &result {
             self.poisoned = Some(cause.clone());
         }
@@ -324,7 +331,8 @@ impl<F: Fleet> Coordinator<F> {
 
     /// Takes in the outputs of one member. Damaged ones count as the shard's crash.
     fn collect(&mut self, member: Member) -> Result<(), ExecuteError> {
-        let (Some(slot), Some(outputs)) = (self.fleet.slot(member.shard), self.fleet.outputs(member.shard)) else {
+        let (Some(slot), Some(outputs)) = (self.fleet.slot(member.shard), self.fleet.outputs(member.shard))
+        else {
             return Ok(());
         };
         let count = Progress::of(slot, self.last_round);
@@ -417,8 +425,11 @@ impl<F: Fleet> Coordinator<F> {
         Ok(())
     }
 
-    fn commit(&mut self, block: &Arc<PreparedBlock>) -> Result<BlockOutput, ExecuteError> {
-        let begun = Instant::now();
+    fn commit(&mut self, call: &Call<'_>) -> Result<BlockOutput, ExecuteError> {
+        let (begun, block) = (Instant::now(), call.block);
+        if !(call.claim)() {
+            return Err(ExecuteError::Cancelled { accepted: block.len(), transactions: block.len() });
+        }
         let height = block.header().height;
         let arena = &self.lanes[self.active].arena;
         commit(&self.acceptance, arena, &mut self.base, height, &self.conserved)?;

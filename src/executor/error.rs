@@ -61,7 +61,11 @@ pub struct Death {
 
 impl fmt::Display for Death {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "shard {} (pid {}, generation {}) died: {}", self.shard, self.pid, self.generation, self.cause)?;
+        write!(
+            f,
+            "shard {} (pid {}, generation {}) died: {}",
+            self.shard, self.pid, self.generation, self.cause
+        )?;
         match self.txn {
             Some(txn) => write!(f, ", while it executed transaction {txn}"),
             None => f.write_str(", between transactions"),

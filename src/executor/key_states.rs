@@ -63,7 +63,13 @@ impl<'a> Backing<'a> {
     }
 
     /// Rule V2: a read is valid if its origin is the latest write, or the bytes are equal.
-    pub(super) fn read_holds(&self, key: KeyId, state: &KeyState, origin: Origin, observed: Observed<'_>) -> bool {
+    pub(super) fn read_holds(
+        &self,
+        key: KeyId,
+        state: &KeyState,
+        origin: Origin,
+        observed: Observed<'_>,
+    ) -> bool {
         if origin == state.latest && !state.summed {
             return true;
         }
@@ -76,7 +82,13 @@ impl<'a> Backing<'a> {
     }
 
     /// Rule V3: the state after a delta, or `None` if the accumulated value lies outside its interval.
-    pub(super) fn sum(&self, key: KeyId, state: &KeyState, delta: &Delta, origin: Origin) -> Option<KeyState> {
+    pub(super) fn sum(
+        &self,
+        key: KeyId,
+        state: &KeyState,
+        delta: &Delta,
+        origin: Origin,
+    ) -> Option<KeyState> {
         let number = delta.apply(self.number(key, state)?)?;
         if delta.amount == 0 {
             return Some(*state);
@@ -104,7 +116,11 @@ impl<'a> Backing<'a> {
 }
 
 /// The value of a state that does not stand in the base state; `None` if it is absent (or stands there).
-pub(super) fn value_in<'b>(buffers: &'b [Vec<u8>], state: &KeyState, buffer: &'b mut [u8; 32]) -> Option<&'b [u8]> {
+pub(super) fn value_in<'b>(
+    buffers: &'b [Vec<u8>],
+    state: &KeyState,
+    buffer: &'b mut [u8; 32],
+) -> Option<&'b [u8]> {
     match state.held {
         Held::Absent | Held::Base => None,
         Held::Number { number, width } => Some(width.encode(number, buffer)),

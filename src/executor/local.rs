@@ -12,7 +12,9 @@ enum Held {
     Absent,
     Inline,
     /// In the store's pool.
-    Pool { start: u32 },
+    Pool {
+        start: u32,
+    },
     /// Too long to copy, and unchanged: ask the base state.
     InBase,
 }

@@ -50,7 +50,7 @@ impl MemoryConfig {
 #[derive(Debug)]
 pub(crate) struct CoordinatorMemory {
     pub(crate) board: BoardWriter,
-    pub(crate) overlay: OverlayWriter,
+    pub(super) overlay: OverlayWriter,
     pub(crate) base: BaseState,
     pub(crate) arenas: [ArenaWriter; 2],
 }

@@ -67,6 +67,11 @@ impl Message {
         Cell(words)
     }
 
+    /// The round that a cell says it belongs to.
+    pub(super) fn round_of(cell: &Cell) -> RoundId {
+        RoundId(cell.0[0])
+    }
+
     /// The message in a cell of `round`; `None` for a stale one or one that no sender writes. `edges` is that round's
     /// plan: a message that contradicts it is dropped as well.
     pub(super) fn decode(cell: &Cell, round: RoundId, edges: &[Edge]) -> Option<Message> {
@@ -114,7 +119,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn edges() -> Vec<Edge> {
-        let edge = |key, writer| Edge { key: KeyId(key), writer: TxnIndex(writer), next_dependent: 0, to_shard: 1 };
+        let edge =
+            |key, writer| Edge { key: KeyId(key), writer: TxnIndex(writer), next_dependent: 0, to_shard: 1 };
         vec![edge(3, 4), edge(5, 6)]
     }
 
@@ -126,7 +132,9 @@ mod tests {
     #[test]
     fn every_payload_survives_the_cell() {
         let value = Payload::Value { bytes: [7; 32], length: 32 };
-        for payload in [Payload::Absent, Payload::Unknown, value, Payload::Reference { offset: 1 << 40, length: 9 }] {
+        for payload in
+            [Payload::Absent, Payload::Unknown, value, Payload::Reference { offset: 1 << 40, length: 9 }]
+        {
             let sent = message(payload);
             assert_eq!(Message::decode(&sent.encode(), RoundId(9), &edges()), Some(sent));
         }

@@ -51,7 +51,8 @@ pub trait BlockExecutor {
     ///
     /// # Errors
     /// [`ExecuteError`].
-    fn execute(&mut self, block: &Arc<PreparedBlock>, deadline: Instant) -> Result<BlockOutput, ExecuteError>;
+    fn execute(&mut self, block: &Arc<PreparedBlock>, deadline: Instant)
+    -> Result<BlockOutput, ExecuteError>;
 
     /// Digest of the state after the last committed block.
     fn digest(&self) -> StateDigest;

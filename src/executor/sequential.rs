@@ -60,7 +60,8 @@ impl ValueSource for Source<'_> {
     fn locate(&mut self, key: &[u8]) -> LocalKey {
         let hash = self.state.hasher().hash(key);
         let keys = &mut *self.keys;
-        let known = (0..keys.hashes.len()).find(|&place| keys.hashes[place] == hash && keys.key(place) == key);
+        let known =
+            (0..keys.hashes.len()).find(|&place| keys.hashes[place] == hash && keys.key(place) == key);
         let place = known.unwrap_or_else(|| {
             keys.hashes.push(hash);
             keys.bytes.extend_from_slice(key);
@@ -163,7 +164,8 @@ impl<V: Vm> Sequential<V> {
                 Write::Add(delta) if delta.amount == 0 => continue,
                 Write::Add(delta) => {
                     let before = number_of(old).and_then(|before| delta.apply(before));
-                    let after = before.ok_or_else(|| ExecuteError::system("a delta left its own interval"))?;
+                    let after =
+                        before.ok_or_else(|| ExecuteError::system("a delta left its own interval"))?;
                     Some(delta.width.encode(after, &mut sum))
                 }
             };
@@ -187,7 +189,11 @@ impl<V: Vm> Sequential<V> {
 }
 
 impl<V: Vm> BlockExecutor for Sequential<V> {
-    fn execute(&mut self, block: &Arc<PreparedBlock>, deadline: Instant) -> Result<BlockOutput, ExecuteError> {
+    fn execute(
+        &mut self,
+        block: &Arc<PreparedBlock>,
+        deadline: Instant,
+    ) -> Result<BlockOutput, ExecuteError> {
         self.undo.clear();
         let begun = Instant::now();
         match self.run(block, deadline) {

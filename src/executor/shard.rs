@@ -23,6 +23,9 @@ use std::time::Duration;
 /// costs time, not the round.
 const WAIT_LIMIT: Duration = Duration::from_millis(10);
 
+/// Most messages kept for a round not announced yet; a peer that sends more is damaged.
+const EARLY_MAX: usize = 1 << 22;
+
 /// Counters in a child slot, by place.
 pub(crate) mod counter {
     /// Transactions executed.
@@ -44,7 +47,7 @@ pub(crate) mod counter {
 pub(crate) struct ShardMemory {
     pub(crate) board: BoardReader,
     pub(crate) arenas: [ArenaReader; 2],
-    pub(crate) overlay: OverlayReader,
+    pub(super) overlay: OverlayReader,
     pub(crate) base: StateReader,
     pub(crate) outputs: OutputArenaWriter,
 }
@@ -67,6 +70,8 @@ struct Scratch {
     local: LocalStore,
     extra: ExtraKeys,
     arrivals: Vec<Arrival>,
+    /// Messages of a round that this shard has not seen announced yet.
+    early: Vec<(ShardId, Cell)>,
     /// Messages that found no room, by receiver.
     outbox: Vec<VecDeque<Cell>>,
     /// How many they are in all.
@@ -114,14 +119,7 @@ impl<'s, V: Vm, T: Transport> Shard<'s, V, T> {
         while !stopped() {
             let announcement = self.memory.board.announced(self.id);
             if announcement.round == last {
-                let (board, id) = (&self.memory.board, self.id);
-                self.transport.wait(None, || board.announced(id).round != last || stopped());
-                // What arrives between rounds is stale by the time of the next one.
-                let (mut stale, slot) = (0, self.slot);
-                if board.announced(id).round == last {
-                    self.transport.receive(|_, _| stale += 1);
-                    add(slot, counter::STALE, stale);
-                }
+                self.idle(last, &mut stopped);
                 continue;
             }
             last = announcement.round;
@@ -134,6 +132,22 @@ impl<'s, V: Vm, T: Transport> Shard<'s, V, T> {
             self.slot.parked.store(last.0, Ordering::SeqCst);
             self.transport.ring_coordinator();
         }
+    }
+
+    /// Sleeps until something happens. A peer may have seen the next round first: what it sends already is kept, all
+    /// else that arrives between rounds is stale.
+    fn idle(&mut self, last: RoundId, stopped: &mut impl FnMut() -> bool) {
+        let Shard { id, memory, transport, slot, scratch, .. } = self;
+        transport.wait(None, || memory.board.announced(*id).round != last || stopped());
+        let mut stale = 0;
+        transport.receive(|from, cell| {
+            if Message::round_of(cell) > last && scratch.early.len() < EARLY_MAX {
+                scratch.early.push((from, *cell));
+            } else {
+                stale += 1;
+            }
+        });
+        add(slot, counter::STALE, stale);
     }
 
     fn run_round(&mut self, announcement: Announcement) -> Result<(), ArenaError> {
@@ -226,7 +240,8 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
 
     fn missing(&self, planned: &PlannedTransaction) -> bool {
         let round = self.plan.header.round;
-        required(planned).any(|edge| self.scratch.arrivals.get(edge).is_some_and(|arrival| arrival.round != round))
+        required(planned)
+            .any(|edge| self.scratch.arrivals.get(edge).is_some_and(|arrival| arrival.round != round))
     }
 
     fn wait(&mut self) {
@@ -240,20 +255,22 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
     }
 
     fn receive(&mut self) {
-        let (round, edges, id) = (self.plan.header.round, self.plan.edges, self.id);
-        let arrivals = &mut self.scratch.arrivals;
+        let (plan, id) = (self.plan, self.id);
+        let Scratch { arrivals, early, .. } = &mut *self.scratch;
         let (mut used, mut stale) = (0, 0);
-        self.transport.receive(|from, cell| {
-            let message = Message::decode(cell, round, edges);
-            let known = message.filter(|message| edges[message.edge as usize].to_shard == id.0);
+        let mut take = |from: ShardId, cell: &Cell| {
+            let message = Message::decode(cell, plan.header.round, plan.edges);
+            let known = message.filter(|message| plan.edges[message.edge as usize].to_shard == id.0);
             match known.and_then(|message| Some((arrivals.get_mut(message.edge as usize)?, message))) {
-                Some((arrival, message)) => {
-                    *arrival = Arrival { round, from, origin: message.origin, payload: message.payload };
+                Some((arrival, Message { round, origin, payload, .. })) => {
+                    *arrival = Arrival { round, from, origin, payload };
                     used += 1;
                 }
                 None => stale += 1,
             }
-        });
+        };
+        early.drain(..).for_each(|(from, cell)| take(from, &cell));
+        self.transport.receive(take);
         add(self.slot, counter::RECEIVED, used);
         add(self.slot, counter::STALE, stale);
     }
@@ -289,7 +306,9 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
     /// Puts the values of a transaction's required edges where its reads look.
     fn take_arrivals(&mut self, planned: &PlannedTransaction) {
         for place in required(planned) {
-            let (Some(&edge), Some(&arrival)) = (self.plan.edges.get(place), self.scratch.arrivals.get(place)) else {
+            let (Some(&edge), Some(&arrival)) =
+                (self.plan.edges.get(place), self.scratch.arrivals.get(place))
+            else {
                 continue;
             };
             let Scratch { local, long_value, .. } = &mut *self.scratch;

@@ -62,7 +62,10 @@ impl ShardFds {
         let [first, second] = self.arenas;
         Ok(ShardMemory {
             board: BoardReader::map(self.board)?,
-            arenas: [ArenaReader::new(quiet(first)?, limits.arena), ArenaReader::new(quiet(second)?, limits.arena)],
+            arenas: [
+                ArenaReader::new(quiet(first)?, limits.arena),
+                ArenaReader::new(quiet(second)?, limits.arena),
+            ],
             overlay: OverlayReader::new(quiet(self.overlay)?, limits.overlay),
             base: StateReader::new(quiet(self.base)?),
             outputs: OutputArenaWriter::new(outputs, limits.outputs),

@@ -5,9 +5,7 @@ use crate::executor::overlay::OverlayReader;
 use crate::executor::view::{LocalKey, ValueSource};
 use crate::partition::{RoundPlan, TransactionAccess};
 use crate::state::StateReader;
-use crate::types::{
-    Incarnation, KeyId, Origin, OutputWriter, PendingWrite, TxnIndex, number_of,
-};
+use crate::types::{Incarnation, KeyId, Origin, OutputWriter, PendingWrite, TxnIndex, number_of};
 use std::collections::HashMap;
 
 /// Keys that the plan does not know, numbered behind those that it knows.
@@ -72,7 +70,12 @@ impl ShardSource<'_> {
     }
 
     /// Makes the pending writes of the transaction just executed visible to its successors on this shard.
-    pub(super) fn keep_writes(&mut self, output: &OutputWriter, written: &[LocalKey], incarnation: Incarnation) {
+    pub(super) fn keep_writes(
+        &mut self,
+        output: &OutputWriter,
+        written: &[LocalKey],
+        incarnation: Incarnation,
+    ) {
         let origin = Origin::written_by(self.txn, incarnation);
         for (place, &LocalKey(key)) in written.iter().enumerate() {
             match output.write(place) {

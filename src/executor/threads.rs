@@ -277,16 +277,29 @@ impl Threads {
             });
             fleet.threads.push(thread.map_err(ExecuteError::system)?);
         }
-        let options =
-            ExecuteOptions { costs: config.costs, validation: config.validation, ..ExecuteOptions::default() };
+        let options = ExecuteOptions {
+            costs: config.costs,
+            validation: config.validation,
+            ..ExecuteOptions::default()
+        };
         let conserved = Box::new(move |key: &[u8], value: Option<&[u8]>| vm.conserved(key, value));
         Ok(Threads { coordinator: Coordinator::new(fleet, memory, conserved, options) })
     }
 }
 
 impl BlockExecutor for Threads {
-    fn execute(&mut self, block: &Arc<PreparedBlock>, deadline: Instant) -> Result<BlockOutput, ExecuteError> {
-        self.coordinator.execute(&Call { block, deadline, cancelled: &|| false, next: &|| None })
+    fn execute(
+        &mut self,
+        block: &Arc<PreparedBlock>,
+        deadline: Instant,
+    ) -> Result<BlockOutput, ExecuteError> {
+        self.coordinator.execute(&Call {
+            block,
+            deadline,
+            cancelled: &|| false,
+            claim: &|| true,
+            next: &|| None,
+        })
     }
 
     fn digest(&self) -> StateDigest {

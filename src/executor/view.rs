@@ -1,8 +1,8 @@
 //! The window through which a virtual machine sees the state, written once for all executors.
 
 use crate::types::{
-    Delta, Incarnation, KeyId, LimitExceeded, MAX_KEY_BYTES, MAX_VALUE_BYTES, Origin, OutputWriter, PendingWrite,
-    TxnIndex, Write, number_of,
+    Delta, Incarnation, KeyId, LimitExceeded, MAX_KEY_BYTES, MAX_VALUE_BYTES, Origin, OutputWriter,
+    PendingWrite, TxnIndex, Write, number_of,
 };
 use crate::vm::{PanicNote, StateView, Vm, catch_panic};
 
@@ -100,7 +100,9 @@ impl<S: ValueSource> StateView for TransactionView<'_, S> {
             return None;
         }
         match self.find(key) {
-            (_, Some((_, PendingWrite::Set { start, bytes }))) => Some(self.buffers.output.value(start, bytes)),
+            (_, Some((_, PendingWrite::Set { start, bytes }))) => {
+                Some(self.buffers.output.value(start, bytes))
+            }
             (_, Some((_, PendingWrite::Delete))) => None,
             (local, Some((_, PendingWrite::Add(delta)))) => {
                 self.record_read(local, key);

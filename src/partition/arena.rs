@@ -5,7 +5,9 @@
 
 use crate::MAX_SHARDS;
 use crate::partition::key_table::{self, KeyTable};
-use crate::types::{BlockHeader, Incarnation, KeyHasher, KeyId, PreparedBlock, PreparedTransaction, RoundId, TxnIndex};
+use crate::types::{
+    BlockHeader, Incarnation, KeyHasher, KeyId, PreparedBlock, PreparedTransaction, RoundId, TxnIndex,
+};
 use bytemuck::{Pod, Zeroable};
 use phalanx_ipc::{Region, RegionError, RegionReader};
 use std::os::fd::OwnedFd;
@@ -287,7 +289,11 @@ impl ArenaWriter {
     ///
     /// # Errors
     /// [`ArenaError::BlockTooLarge`] when there are too many distinct keys.
-    pub fn identify(&mut self, block: &PreparedBlock, range: std::ops::Range<usize>) -> Result<(), ArenaError> {
+    pub fn identify(
+        &mut self,
+        block: &PreparedBlock,
+        range: std::ops::Range<usize>,
+    ) -> Result<(), ArenaError> {
         let (limit, total) = (self.limits.keys, self.accesses);
         let mut log2 = self.header.key_index_log2;
         let mut known = self.header.keys;
@@ -298,7 +304,8 @@ impl ArenaWriter {
         for (access, target) in declared.iter().zip(targets) {
             let start = access.key_offset as usize;
             let key = parts.bytes.get(start..start + usize::from(access.key_bytes)).unwrap_or(&[]);
-            let table = KeyTable { index: &*parts.index, keys: &parts.keys[..known as usize], bytes: parts.bytes };
+            let table =
+                KeyTable { index: &*parts.index, keys: &parts.keys[..known as usize], bytes: parts.bytes };
             let id = match table.find(access.hash, key) {
                 Some(id) => id,
                 None if known as usize >= limit => {
@@ -380,8 +387,12 @@ impl ArenaWriter {
 
     fn grow_key_index(&mut self, log2: u32) -> Result<(), ArenaError> {
         self.header.key_index_log2 = log2;
-        let hashes: Vec<u64> =
-            self.region.slice::<KeyRecord>(self.sections.keys, self.keys())?.iter().map(|key| key.hash).collect();
+        let hashes: Vec<u64> = self
+            .region
+            .slice::<KeyRecord>(self.sections.keys, self.keys())?
+            .iter()
+            .map(|key| key.hash)
+            .collect();
         let index = self.region.slice_mut::<u32>(self.sections.key_index, 1 << log2)?;
         index.fill(0);
         for (id, hash) in (0_u32..).zip(hashes) {
@@ -444,8 +455,9 @@ impl ArenaWriter {
         shard: crate::types::ShardId,
     ) -> Result<impl Iterator<Item = (TxnIndex, Incarnation)> + '_, ArenaError> {
         let sub_blocks = self.region.slice::<SubBlock>(self.sections.sub_blocks, MAX_SHARDS)?;
-        let planned =
-            self.region.slice::<PlannedTransaction>(self.sections.planned, self.header.transactions as usize)?;
+        let planned = self
+            .region
+            .slice::<PlannedTransaction>(self.sections.planned, self.header.transactions as usize)?;
         let part = sub_blocks.get(shard.index()).copied().unwrap_or(SubBlock { first: NO_TXN, count: 0 });
         let mut next = part.first;
         Ok((0..part.count).map_while(move |_| {
@@ -573,7 +585,11 @@ impl ArenaReader {
     pub fn round(&self) -> Result<RoundPlan<'_>, ArenaError> {
         let header = self.region.slice::<RoundHeader>(0, 1)?[0];
         let within = |field, value: u32, limit: usize| {
-            if value as usize > limit { Err(ArenaError::Damaged { field, value: value.into() }) } else { Ok(value as usize) }
+            if value as usize > limit {
+                Err(ArenaError::Damaged { field, value: value.into() })
+            } else {
+                Ok(value as usize)
+            }
         };
         let transactions = within("number of transactions", header.transactions, self.limits.transactions)?;
         let keys = within("number of keys", header.keys, self.limits.keys)?;
@@ -626,7 +642,8 @@ impl<'a> RoundPlan<'a> {
     /// [`ArenaError::Damaged`] when it does not decode.
     pub fn block_header(&self) -> Result<BlockHeader, ArenaError> {
         let bytes = self.block_header.len() as u64;
-        bcs::from_bytes(self.block_header).map_err(|_| ArenaError::Damaged { field: "block header", value: bytes })
+        bcs::from_bytes(self.block_header)
+            .map_err(|_| ArenaError::Damaged { field: "block header", value: bytes })
     }
 
     /// The hasher of this block's keys.

@@ -4,7 +4,8 @@
 //! order as the priority list). The same inputs always give the same plan.
 
 use crate::partition::arena::{
-    ArenaError, ArenaWriter, Edge, NO_EDGE, NO_TXN, PlanParts, PlannedTransaction, SubBlock, TransactionAccess,
+    ArenaError, ArenaWriter, Edge, NO_EDGE, NO_TXN, PlanParts, PlannedTransaction, SubBlock,
+    TransactionAccess,
 };
 use crate::types::{AccessMode, Incarnation, KeyId, PreparedTransaction, RoundId, ShardId, TxnIndex};
 
@@ -283,13 +284,7 @@ impl Planner {
     }
 
     /// Records what one access of a placed transaction means: an edge from the writer, a new last writer.
-    fn connect(
-        &mut self,
-        parts: &mut PlanParts<'_>,
-        txn: TxnIndex,
-        seat: usize,
-        access: &TransactionAccess,
-    ) {
+    fn connect(&mut self, parts: &mut PlanParts<'_>, txn: TxnIndex, seat: usize, access: &TransactionAccess) {
         let mode = mode_of(access);
         let Some(&writer) = self.writers.get(access.key.index()) else { return };
         let elsewhere = writer.txn != NO_TXN && writer.txn != txn && writer.seat as usize != seat;

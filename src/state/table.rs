@@ -68,7 +68,9 @@ pub enum StateError {
     #[error("base state: {0}")]
     Region(#[from] RegionError),
     /// The table holds as many entries as it was made for.
-    #[error("base state is full: {entries} entries and {more} to come, the limit is {limit}; raise max_entries")]
+    #[error(
+        "base state is full: {entries} entries and {more} to come, the limit is {limit}; raise max_entries"
+    )]
     Full {
         /// Entries present.
         entries: u64,
@@ -105,7 +107,8 @@ impl Layout {
         let log2 = u64::from(wanted.next_power_of_two().trailing_zeros());
         let max_log2 = log2.clamp(Self::MIN_LOG2, Self::MAX_LOG2);
         // Area 0 holds the largest table or every second size below it, area 1 the sizes between: half as much.
-        let heap_start = HEADER_BYTES as u64 + (SLOT_BYTES as u64) * ((1 << max_log2) + (1 << (max_log2 - 1)));
+        let heap_start =
+            HEADER_BYTES as u64 + (SLOT_BYTES as u64) * ((1 << max_log2) + (1 << (max_log2 - 1)));
         Layout { max_log2, heap_start, end: heap_start + config.heap_bytes }
     }
 
@@ -146,8 +149,7 @@ impl BaseState {
             seed: hasher.seed(),
         };
         let heap = Heap::new(layout.heap_start, layout.end);
-        let mut state =
-            BaseState { region, layout, header, digest: StateDigest::default(), heap, hasher };
+        let mut state = BaseState { region, layout, header, digest: StateDigest::default(), heap, hasher };
         state.publish_header()?;
         Ok(state)
     }
@@ -318,10 +320,8 @@ impl BaseState {
             payload[key.len()..bytes].copy_from_slice(value);
             return Ok(slot);
         }
-        let full = StateError::HeapFull {
-            used: self.heap.used(),
-            limit: self.layout.end - self.layout.heap_start,
-        };
+        let full =
+            StateError::HeapFull { used: self.heap.used(), limit: self.layout.end - self.layout.heap_start };
         let place = kept.map(|(place, _)| place).or_else(|| self.heap.allocate(bytes)).ok_or(full)?;
         let target = self.region.slice_mut::<u8>(to_usize(place), bytes)?;
         target[..key.len()].copy_from_slice(key);
@@ -441,7 +441,8 @@ enum Source<'a> {
 
 impl<'a> Source<'a> {
     fn slots(&self, header: &Header) -> &'a [Slot] {
-        let (offset, count) = (to_usize(header.area_offset), 1_usize << header.slots_log2.min(Layout::MAX_LOG2));
+        let (offset, count) =
+            (to_usize(header.area_offset), 1_usize << header.slots_log2.min(Layout::MAX_LOG2));
         match self {
             Source::Writer(region) => region.slice(offset, count),
             Source::Reader(region) => region.slice(offset, count),

@@ -120,7 +120,10 @@ mod tests {
         assert_eq!(pauses.last(), Some(&100));
         assert_eq!(state, ChildState::Resting { until: now + Duration::from_millis(1_000) });
         let (again, _) = after_death(&pacing, idle, false, now);
-        assert!(matches!(after_death(&pacing, again, false, now).1, ChildState::Resting { .. }), "tried once each rest");
+        assert!(
+            matches!(after_death(&pacing, again, false, now).1, ChildState::Resting { .. }),
+            "tried once each rest"
+        );
     }
 
     #[test]

@@ -21,3 +21,4 @@ pub use launch::{LaunchError, SupervisorImage};
 pub use processes::{Processes, ProcessesConfig, ShardHealth};
 
 pub(crate) use process_name::process_name;
+pub(crate) use processes::health_of;

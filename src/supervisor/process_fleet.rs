@@ -1,8 +1,6 @@
 //! Shard processes as the coordinator sees them.
 
-use crate::executor::{
-    Death, DeathCause, ExecuteError, Fleet, Member, OutputArenaReader,
-};
+use crate::executor::{Death, DeathCause, ExecuteError, Fleet, Member, OutputArenaReader};
 use crate::supervisor::launch::{FamilyRegions, SupervisorImage};
 use crate::supervisor::protocol::Command;
 use crate::supervisor::stall::StallWatch;

@@ -1,8 +1,9 @@
 //! The process executor.
 
+use crate::executor::Fleet;
 use crate::executor::{
-    BlockExecutor, BlockOutput, Call, Coordinator, CoordinatorMemory, ExecuteError, ExecuteOptions, MemoryConfig,
-    OnDeath,
+    BlockExecutor, BlockOutput, Call, Coordinator, CoordinatorMemory, ExecuteError, ExecuteOptions,
+    MemoryConfig, OnDeath,
 };
 use crate::partition::CostModel;
 use crate::state::{BaseState, StateDigest};
@@ -11,7 +12,6 @@ use crate::supervisor::entry::is_supervisor_image;
 use crate::supervisor::launch::{FamilyRegions, LaunchError, SupervisorImage};
 use crate::supervisor::process_fleet::ProcessFleet;
 use crate::supervisor::supervisor_link::SupervisorLink;
-use crate::executor::Fleet;
 use crate::types::PreparedBlock;
 use crate::vm::Vm;
 use phalanx_ipc::{Control, LifelineState, SlotState};
@@ -103,7 +103,11 @@ impl Processes {
     ///
     /// # Errors
     /// [`LaunchError`]; no process is left then.
-    pub fn launch<V: Vm>(config: &ProcessesConfig, vm: V, state: BaseState) -> Result<Processes, LaunchError> {
+    pub fn launch<V: Vm>(
+        config: &ProcessesConfig,
+        vm: V,
+        state: BaseState,
+    ) -> Result<Processes, LaunchError> {
         if is_supervisor_image() {
             return Err(LaunchError::EntryMissing);
         }
@@ -142,7 +146,8 @@ impl Processes {
                 return Ok(());
             }
             if Instant::now() >= deadline {
-                let detail = self.health().iter().map(|shard| shard.message.clone()).find(|text| !text.is_empty());
+                let detail =
+                    self.health().iter().map(|shard| shard.message.clone()).find(|text| !text.is_empty());
                 return Err(LaunchError::NotReady {
                     ready: ready.len(),
                     shards: config.shards,
@@ -204,8 +209,12 @@ pub(crate) fn health_of(control: &Control) -> Vec<ShardHealth> {
 }
 
 impl BlockExecutor for Processes {
-    fn execute(&mut self, block: &Arc<PreparedBlock>, deadline: Instant) -> Result<BlockOutput, ExecuteError> {
-        self.call(&Call { block, deadline, cancelled: &|| false, next: &|| None })
+    fn execute(
+        &mut self,
+        block: &Arc<PreparedBlock>,
+        deadline: Instant,
+    ) -> Result<BlockOutput, ExecuteError> {
+        self.call(&Call { block, deadline, cancelled: &|| false, claim: &|| true, next: &|| None })
     }
 
     fn digest(&self) -> StateDigest {

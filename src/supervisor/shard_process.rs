@@ -8,8 +8,8 @@ use crate::types::ShardId;
 use crate::vm::Vm;
 use nix::unistd::Pid;
 use phalanx_ipc::{
-    ChildSlot, Control, Inbox, InboxLayout, Outlet, Region, SignalSetup, close_all_fds_except, die_with_parent,
-    install_fault_handlers, pin_current_thread,
+    ChildSlot, Control, Inbox, InboxLayout, Outlet, Region, SignalSetup, close_all_fds_except,
+    die_with_parent, install_fault_handlers, pin_current_thread,
 };
 use std::error::Error;
 use std::os::fd::OwnedFd;

@@ -67,7 +67,8 @@ impl StallWatch {
             if state_of(pid).is_some_and(|state| matches!(state, 'T' | 't')) {
                 return Some((member, DeathCause::Stopped { stalled }));
             }
-            let used = cpu_time_of(pid).zip(seen.cpu).map_or(Duration::ZERO, |(now, then)| now.saturating_sub(then));
+            let used =
+                cpu_time_of(pid).zip(seen.cpu).map_or(Duration::ZERO, |(now, then)| now.saturating_sub(then));
             if seen.activity == Activity::Running && used >= limit {
                 return Some((member, DeathCause::Hang { stalled }));
             }

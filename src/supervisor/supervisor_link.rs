@@ -137,7 +137,10 @@ impl SupervisorLink {
     }
 
     fn is_stopped(&self) -> bool {
-        i32::try_from(self.process.id()).ok().and_then(state_of).is_none_or(|state| matches!(state, 'T' | 't' | 'Z' | 'X'))
+        i32::try_from(self.process.id())
+            .ok()
+            .and_then(state_of)
+            .is_none_or(|state| matches!(state, 'T' | 't' | 'Z' | 'X'))
     }
 
     /// The supervisor's process.

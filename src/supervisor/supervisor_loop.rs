@@ -14,7 +14,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
-use phalanx_ipc::{Channel, ChannelError, ChildSlot, Control, Fork, ProcessIdentity, SignalFd, fork_single_threaded};
+use phalanx_ipc::{
+    Channel, ChannelError, ChildSlot, Control, Fork, ProcessIdentity, SignalFd, fork_single_threaded,
+};
 use std::collections::HashMap;
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
@@ -198,7 +200,8 @@ impl<V: Vm> Supervisor<V> {
         if !matches!(child.state, ChildState::Running { generation: present, .. } if present == generation) {
             return;
         }
-        let executed = self.slot(id.index()).map_or(0, |slot| slot.counters[counter::EXECUTED].load(Ordering::Relaxed));
+        let executed =
+            self.slot(id.index()).map_or(0, |slot| slot.counters[counter::EXECUTED].load(Ordering::Relaxed));
         let worked = executed != child.executed_before;
         let (idle, next) = after_death(&self.order.pacing, child.idle, worked, Instant::now());
         if matches!(next, ChildState::Resting { .. }) {

@@ -220,5 +220,9 @@ fn addressable(what: &'static str, start: usize, more: usize) -> Result<u32, Pre
     if end >= u64::from(u32::MAX) {
         return Err(PrepareError::TooLarge { what, bytes: end, limit: u64::from(u32::MAX) - 1 });
     }
-    u32::try_from(start).map_err(|_| PrepareError::TooLarge { what, bytes: end, limit: u64::from(u32::MAX) - 1 })
+    u32::try_from(start).map_err(|_| PrepareError::TooLarge {
+        what,
+        bytes: end,
+        limit: u64::from(u32::MAX) - 1,
+    })
 }

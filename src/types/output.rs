@@ -75,7 +75,8 @@ pub(crate) struct EventHead {
 }
 
 const _: () = assert!(size_of::<OutputHeader>() == 40);
-const _: () = assert!(size_of::<WriteHead>() == 16 && size_of::<ReadHead>() == 16 && size_of::<EventHead>() == 8);
+const _: () =
+    assert!(size_of::<WriteHead>() == 16 && size_of::<ReadHead>() == 16 && size_of::<EventHead>() == 8);
 
 pub(crate) const WRITE_SET: u8 = 1;
 pub(crate) const WRITE_DELETE: u8 = 2;

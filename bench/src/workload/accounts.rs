@@ -49,18 +49,10 @@ impl Accounts {
             .collect()
         });
         if !signed {
-            return Accounts {
-                addresses: secrets.into_iter().map(Address).collect(),
-                keys: Vec::new(),
-            };
+            return Accounts { addresses: secrets.into_iter().map(Address).collect(), keys: Vec::new() };
         }
-        let keys = in_parallel(count, |part| {
-            secrets[part].iter().map(SigningKey::from_bytes).collect()
-        });
-        let addresses = keys
-            .iter()
-            .map(|key| Address(key.verifying_key().to_bytes()))
-            .collect();
+        let keys = in_parallel(count, |part| secrets[part].iter().map(SigningKey::from_bytes).collect());
+        let addresses = keys.iter().map(|key| Address(key.verifying_key().to_bytes())).collect();
         Accounts { addresses, keys }
     }
 

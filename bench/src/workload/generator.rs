@@ -89,13 +89,7 @@ impl Workload {
     /// [`GenesisError`], should two accounts have the same address.
     pub fn genesis(&self) -> Result<Vec<GenesisEntry>, GenesisError> {
         let balance = balance_of_each(self.accounts.len());
-        Ok(genesis(
-            self.accounts
-                .addresses()
-                .iter()
-                .map(|&address| (address, balance)),
-        )?
-        .collect())
+        Ok(genesis(self.accounts.addresses().iter().map(|&address| (address, balance)))?.collect())
     }
 
     /// The next block; `None` after the configured number, or at the end of a trace. Encoding (and signing) uses all
@@ -117,10 +111,7 @@ impl Workload {
         }
         self.height += 1;
         let transactions = in_parallel(planned.len(), |part| {
-            planned[part]
-                .iter()
-                .map(|(transfer, number)| self.encode(&header, transfer, *number))
-                .collect()
+            planned[part].iter().map(|(transfer, number)| self.encode(&header, transfer, *number)).collect()
         });
         Some(Block { header, transactions })
     }
@@ -134,10 +125,7 @@ impl Workload {
             max_gas: MAX_GAS,
             gas_price: 1,
             expiration_s: header.timestamp_s + VALID_FOR_S,
-            payload: Payload::Transfer {
-                to: address(transfer.to),
-                amount: transfer.amount,
-            },
+            payload: Payload::Transfer { to: address(transfer.to), amount: transfer.amount },
         };
         self.accounts.encode(raw, transfer.from as usize)
     }
@@ -145,15 +133,8 @@ impl Workload {
 
 /// Set-up of the ledger of signed or unsigned blocks.
 pub(super) fn ledger_config(signed: bool) -> LedgerConfig {
-    let signatures = if signed {
-        SignatureMode::Verify
-    } else {
-        SignatureMode::Skip
-    };
-    LedgerConfig {
-        chain_id: WORKLOAD_CHAIN_ID,
-        signatures,
-    }
+    let signatures = if signed { SignatureMode::Verify } else { SignatureMode::Skip };
+    LedgerConfig { chain_id: WORKLOAD_CHAIN_ID, signatures }
 }
 
 /// Header of the block at `height`.

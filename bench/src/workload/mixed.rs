@@ -123,11 +123,8 @@ impl MixedWorkload {
             payload: self.payload(kind, sender, header),
         };
         self.spoil(kind, &mut raw, header);
-        let signer = if kind == MixedKind::BadSignature {
-            (sender + 1) % self.accounts.len()
-        } else {
-            sender
-        };
+        let signer =
+            if kind == MixedKind::BadSignature { (sender + 1) % self.accounts.len() } else { sender };
         let alter = kind == MixedKind::BadSignature && self.random.random_bool(0.5);
         let mut encoded = self.accounts.encode(raw, if alter { sender } else { signer });
         if alter {
@@ -178,10 +175,9 @@ impl MixedWorkload {
         match kind {
             MixedKind::SelfTransfer => self.transfer(sender, sender),
             MixedKind::HotTransfer => self.transfer(sender, HOT),
-            MixedKind::BeneficiaryTransfer => Payload::Transfer {
-                to: Address(header.beneficiary),
-                amount: self.amount(sender),
-            },
+            MixedKind::BeneficiaryTransfer => {
+                Payload::Transfer { to: Address(header.beneficiary), amount: self.amount(sender) }
+            }
             MixedKind::WholeBalance => self.whole_balance(sender),
             MixedKind::Overflow => self.overflow(header),
             MixedKind::MissingRecipient if self.random.random_bool(0.5) => {
@@ -197,17 +193,11 @@ impl MixedWorkload {
             MixedKind::Create => {
                 let account = self.missing();
                 self.newest = Some(account);
-                Payload::CreateAccount {
-                    account: self.address(account),
-                    balance: 20 * self.amount(sender),
-                }
+                Payload::CreateAccount { account: self.address(account), balance: 20 * self.amount(sender) }
             }
             MixedKind::CreateExisting => {
                 let account = self.existing();
-                Payload::CreateAccount {
-                    account: self.address(account),
-                    balance: self.amount(sender),
-                }
+                Payload::CreateAccount { account: self.address(account), balance: self.amount(sender) }
             }
             MixedKind::Batch | MixedKind::EmptyBatch | MixedKind::LargeBatch | MixedKind::AmountOverflow => {
                 self.batch(kind, sender)
@@ -234,29 +224,17 @@ impl MixedWorkload {
         let to = self.existing();
         let gas = self.random.random_range(0..2) * TRANSFER_GAS;
         let whole = self.model.balance(&self.address(sender)).saturating_sub(gas);
-        let amount = whole
-            .saturating_add(1)
-            .saturating_sub(self.random.random_range(0..3));
-        Payload::Transfer {
-            to: self.address(to),
-            amount,
-        }
+        let amount = whole.saturating_add(1).saturating_sub(self.random.random_range(0..3));
+        Payload::Transfer { to: self.address(to), amount }
     }
 
     /// Nearly all that the largest account has. Paying itself overflows the account; paying anyone while it is the
     /// beneficiary overflows that.
     fn overflow(&mut self, header: &BlockHeader) -> Payload {
         let whale = self.address(WHALE);
-        let to = if header.beneficiary == whale.0 {
-            self.existing()
-        } else {
-            WHALE
-        };
+        let to = if header.beneficiary == whale.0 { self.existing() } else { WHALE };
         let amount = self.model.balance(&whale).saturating_sub(2 * MAX_GAS);
-        Payload::Transfer {
-            to: self.address(to),
-            amount,
-        }
+        Payload::Transfer { to: self.address(to), amount }
     }
 
     fn batch(&mut self, kind: MixedKind, sender: usize) -> Payload {
@@ -281,10 +259,7 @@ impl MixedWorkload {
             }
             MixedKind::PoorSender => {
                 raw.gas_price = 1;
-                raw.max_gas = self
-                    .model
-                    .balance(&raw.sender)
-                    .saturating_add(self.random.random_range(0..2));
+                raw.max_gas = self.model.balance(&raw.sender).saturating_add(self.random.random_range(0..2));
             }
             MixedKind::OutOfGas => raw.max_gas = self.random.random_range(0..2_000),
             MixedKind::WrongSequence => {
@@ -323,11 +298,7 @@ impl MixedWorkload {
                 }
             }
             _ => {
-                let bytes = if self.random.random_bool(0.2) {
-                    0
-                } else {
-                    self.random.random_range(0..300)
-                };
+                let bytes = if self.random.random_bool(0.2) { 0 } else { self.random.random_range(0..300) };
                 *encoded = vec![0; bytes];
                 self.random.fill_bytes(encoded);
             }
@@ -335,10 +306,7 @@ impl MixedWorkload {
     }
 
     fn transfer(&mut self, sender: usize, to: usize) -> Payload {
-        Payload::Transfer {
-            to: self.address(to),
-            amount: self.amount(sender),
-        }
+        Payload::Transfer { to: self.address(to), amount: self.amount(sender) }
     }
 
     fn recipients(&mut self, sender: usize) -> Vec<(Address, u64)> {
@@ -365,10 +333,7 @@ impl MixedWorkload {
     }
 
     fn number_of(&self, address: [u8; 32]) -> Option<usize> {
-        self.accounts
-            .addresses()
-            .iter()
-            .position(|known| known.0 == address)
+        self.accounts.addresses().iter().position(|known| known.0 == address)
     }
 
     /// An account that exists: often the newest, sometimes the largest, otherwise any.
@@ -382,11 +347,7 @@ impl MixedWorkload {
             return WHALE;
         }
         let drawn = self.random.random_range(0..self.accounts.len());
-        if self.model.exists(&self.address(drawn)) {
-            drawn
-        } else {
-            drawn % self.founders
-        }
+        if self.model.exists(&self.address(drawn)) { drawn } else { drawn % self.founders }
     }
 
     /// An account that exists and, as far as a few draws find one, can pay.

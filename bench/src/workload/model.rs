@@ -14,9 +14,7 @@ pub(super) struct Model {
 
 impl Model {
     pub(super) fn new(genesis: Vec<GenesisEntry>) -> Model {
-        Model {
-            state: genesis.into_iter().collect(),
-        }
+        Model { state: genesis.into_iter().collect() }
     }
 
     pub(super) fn exists(&self, address: &Address) -> bool {
@@ -36,9 +34,7 @@ impl Model {
     }
 
     fn small_number(&self, key: &[u8]) -> u64 {
-        self.number_at(key)
-            .and_then(|number| u64::try_from(number).ok())
-            .unwrap_or(0)
+        self.number_at(key).and_then(|number| u64::try_from(number).ok()).unwrap_or(0)
     }
 }
 
@@ -53,12 +49,9 @@ impl StateView for Model {
 
     fn add(&mut self, key: &[u8], delta: Delta) -> Result<(), LimitExceeded> {
         let before = self.number_at(key).ok_or(LimitExceeded::NotANumber)?;
-        let after = delta
-            .apply(before)
-            .ok_or(LimitExceeded::Interval { value: before })?;
+        let after = delta.apply(before).ok_or(LimitExceeded::Interval { value: before })?;
         if delta.amount > 0 {
-            self.state
-                .insert(key.to_vec(), delta.width.encode(after, &mut [0; 32]).to_vec());
+            self.state.insert(key.to_vec(), delta.width.encode(after, &mut [0; 32]).to_vec());
         }
         Ok(())
     }

@@ -25,50 +25,24 @@ pub(super) struct Transfer {
 /// Where transfers come from.
 #[derive(Debug)]
 pub(super) enum Pairs {
-    Uniform {
-        accounts: u32,
-        random: ChaCha8Rng,
-    },
-    Zipf {
-        ranks: Vec<u32>,
-        distribution: Zipf<f64>,
-        random: ChaCha8Rng,
-    },
-    Hot {
-        accounts: u32,
-        random: ChaCha8Rng,
-    },
-    Trace {
-        trace: Trace,
-        next: usize,
-    },
+    Uniform { accounts: u32, random: ChaCha8Rng },
+    Zipf { ranks: Vec<u32>, distribution: Zipf<f64>, random: ChaCha8Rng },
+    Hot { accounts: u32, random: ChaCha8Rng },
+    Trace { trace: Trace, next: usize },
 }
 
 impl Pairs {
     pub(super) fn new(kind: &WorkloadKind, accounts: usize, seed: u64) -> Result<Pairs, WorkloadError> {
         let random = random(seed, Stream::Transfers);
         Ok(match kind {
-            WorkloadKind::Uniform => Pairs::Uniform {
-                accounts: countable(accounts)?,
-                random,
-            },
-            WorkloadKind::Hot => Pairs::Hot {
-                accounts: countable(accounts)?,
-                random,
-            },
+            WorkloadKind::Uniform => Pairs::Uniform { accounts: countable(accounts)?, random },
+            WorkloadKind::Hot => Pairs::Hot { accounts: countable(accounts)?, random },
             WorkloadKind::Zipf { skew } => {
                 let accounts = countable(accounts)?;
                 let distribution = zipf(accounts, *skew)?;
-                Pairs::Zipf {
-                    ranks: shuffled_ranks(accounts, seed),
-                    distribution,
-                    random,
-                }
+                Pairs::Zipf { ranks: shuffled_ranks(accounts, seed), distribution, random }
             }
-            WorkloadKind::Trace(path) => Pairs::Trace {
-                trace: Trace::open(path)?,
-                next: 0,
-            },
+            WorkloadKind::Trace(path) => Pairs::Trace { trace: Trace::open(path)?, next: 0 },
         })
     }
 
@@ -78,36 +52,20 @@ impl Pairs {
             Pairs::Uniform { accounts, random } => {
                 let from = random.random_range(0..*accounts);
                 let to = other_than(from, *accounts, random);
-                Some(Transfer {
-                    from,
-                    to,
-                    amount: random.random_range(1..=AMOUNT_MAX),
-                })
+                Some(Transfer { from, to, amount: random.random_range(1..=AMOUNT_MAX) })
             }
             Pairs::Hot { accounts, random } => {
                 let from = other_than(0, *accounts, random);
-                Some(Transfer {
-                    from,
-                    to: 0,
-                    amount: random.random_range(1..=AMOUNT_MAX),
-                })
+                Some(Transfer { from, to: 0, amount: random.random_range(1..=AMOUNT_MAX) })
             }
-            Pairs::Zipf {
-                ranks,
-                distribution,
-                random,
-            } => {
+            Pairs::Zipf { ranks, distribution, random } => {
                 let from = draw_rank(ranks.len(), distribution, random);
                 let to = (0..REDRAWS_MAX)
                     .map(|_| draw_rank(ranks.len(), distribution, random))
                     .find(|&to| to != from)
                     .unwrap_or((from + 1) % ranks.len());
                 let amount = random.random_range(1..=AMOUNT_MAX);
-                Some(Transfer {
-                    from: ranks[from],
-                    to: ranks[to],
-                    amount,
-                })
+                Some(Transfer { from: ranks[from], to: ranks[to], amount })
             }
             Pairs::Trace { trace, next } => {
                 let transfer = trace.transfers.get(*next).copied();
@@ -128,9 +86,7 @@ fn countable(accounts: usize) -> Result<u32, WorkloadError> {
 
 fn zipf(accounts: u32, skew: f64) -> Result<Zipf<f64>, WorkloadError> {
     let exponent = Some(skew).filter(|skew| skew.is_finite());
-    exponent
-        .and_then(|skew| Zipf::new(f64::from(accounts), skew).ok())
-        .ok_or(WorkloadError::BadSkew { skew })
+    exponent.and_then(|skew| Zipf::new(f64::from(accounts), skew).ok()).ok_or(WorkloadError::BadSkew { skew })
 }
 
 /// The account of each rank.

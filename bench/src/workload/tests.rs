@@ -10,21 +10,10 @@ use phalanx::vm::ledger::{LedgerStatus, LedgerVm, Payload, SignatureMode, Signed
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-const KINDS: [WorkloadKind; 3] = [
-    WorkloadKind::Uniform,
-    WorkloadKind::Zipf { skew: 1.1 },
-    WorkloadKind::Hot,
-];
+const KINDS: [WorkloadKind; 3] = [WorkloadKind::Uniform, WorkloadKind::Zipf { skew: 1.1 }, WorkloadKind::Hot];
 
 fn config(kind: WorkloadKind, signed: bool) -> WorkloadConfig {
-    WorkloadConfig {
-        kind,
-        accounts: 50,
-        block_size: 200,
-        seed: 11,
-        signed,
-        blocks: 3,
-    }
+    WorkloadConfig { kind, accounts: 50, block_size: 200, seed: 11, signed, blocks: 3 }
 }
 
 fn blocks_of(workload: &mut Workload) -> Vec<Block> {
@@ -32,11 +21,7 @@ fn blocks_of(workload: &mut Workload) -> Vec<Block> {
 }
 
 fn decoded(block: &Block) -> Vec<SignedTransaction> {
-    block
-        .transactions
-        .iter()
-        .map(|bytes| SignedTransaction::decode(bytes).unwrap())
-        .collect()
+    block.transactions.iter().map(|bytes| SignedTransaction::decode(bytes).unwrap()).collect()
 }
 
 /// Executes blocks one transaction after the other and counts the statuses.
@@ -57,11 +42,7 @@ fn assert_all_succeed(mut workload: Workload) -> Vec<Block> {
     let blocks = blocks_of(&mut workload);
     let mut model = Model::new(workload.genesis().unwrap());
     let counts = statuses(&mut LedgerVm::new(workload.ledger_config()), &mut model, &blocks);
-    assert_eq!(
-        counts.keys().collect::<Vec<_>>(),
-        [&LedgerStatus::Success],
-        "{counts:?}"
-    );
+    assert_eq!(counts.keys().collect::<Vec<_>>(), [&LedgerStatus::Success], "{counts:?}");
     blocks
 }
 
@@ -70,11 +51,7 @@ fn the_same_seed_gives_the_same_blocks_and_another_seed_others() {
     for kind in KINDS {
         let mut first = Workload::new(config(kind.clone(), false)).unwrap();
         let mut again = Workload::new(config(kind.clone(), false)).unwrap();
-        let mut other = Workload::new(WorkloadConfig {
-            seed: 12,
-            ..config(kind, false)
-        })
-        .unwrap();
+        let mut other = Workload::new(WorkloadConfig { seed: 12, ..config(kind, false) }).unwrap();
         let blocks = blocks_of(&mut first);
         assert_eq!(blocks.len(), 3);
         assert_eq!(blocks, blocks_of(&mut again));
@@ -93,9 +70,7 @@ fn every_transfer_of_every_kind_succeeds_in_order() {
             let expected = next.entry(transaction.raw.sender).or_default();
             assert_eq!(transaction.raw.sequence_number, *expected);
             *expected += 1;
-            let Payload::Transfer { to, .. } = transaction.raw.payload else {
-                panic!("not a transfer")
-            };
+            let Payload::Transfer { to, .. } = transaction.raw.payload else { panic!("not a transfer") };
             assert_ne!(to, transaction.raw.sender);
         }
     }
@@ -112,13 +87,10 @@ fn signed_blocks_carry_signatures_that_hold() {
 fn a_hot_workload_pays_one_account_and_a_skewed_one_favours_few() {
     let recipients = |kind: WorkloadKind| {
         let mut counts: HashMap<_, usize> = HashMap::new();
-        for transaction in blocks_of(&mut Workload::new(config(kind, false)).unwrap())
-            .iter()
-            .flat_map(decoded)
+        for transaction in
+            blocks_of(&mut Workload::new(config(kind, false)).unwrap()).iter().flat_map(decoded)
         {
-            let Payload::Transfer { to, .. } = transaction.raw.payload else {
-                panic!("not a transfer")
-            };
+            let Payload::Transfer { to, .. } = transaction.raw.payload else { panic!("not a transfer") };
             *counts.entry(to).or_default() += 1;
         }
         let most = *counts.values().max().unwrap();
@@ -145,26 +117,14 @@ fn derived_accounts_do_not_depend_on_how_many_are_derived() {
 fn impossible_configurations_are_refused() {
     let refused = |config: WorkloadConfig| Workload::new(config).unwrap_err();
     let uniform = config(WorkloadKind::Uniform, false);
-    let lonely = refused(WorkloadConfig {
-        accounts: 1,
-        ..uniform.clone()
-    });
+    let lonely = refused(WorkloadConfig { accounts: 1, ..uniform.clone() });
     assert!(matches!(lonely, WorkloadError::TooFewAccounts { accounts: 1 }));
-    assert!(matches!(
-        refused(WorkloadConfig {
-            block_size: 0,
-            ..uniform
-        }),
-        WorkloadError::EmptyBlocks
-    ));
+    assert!(matches!(refused(WorkloadConfig { block_size: 0, ..uniform }), WorkloadError::EmptyBlocks));
     for skew in [-1.0, f64::NAN, f64::INFINITY] {
         let error = refused(config(WorkloadKind::Zipf { skew }, false));
         assert!(matches!(error, WorkloadError::BadSkew { .. }));
     }
-    let missing = refused(config(
-        WorkloadKind::Trace(PathBuf::from("no/such/file.csv")),
-        false,
-    ));
+    let missing = refused(config(WorkloadKind::Trace(PathBuf::from("no/such/file.csv")), false));
     assert!(missing.to_string().contains("no/such/file.csv"), "{missing}");
 }
 
@@ -172,10 +132,7 @@ const ALICE: &str = "0x00000000000000000000000000000000000000a1";
 const BOB: &str = "0x00000000000000000000000000000000000000B0";
 
 fn read(rows: &str) -> Result<Trace, WorkloadError> {
-    Trace::read(
-        format!("block,index,from,to,value_wei\n{rows}").as_bytes(),
-        Path::new("t.csv"),
-    )
+    Trace::read(format!("block,index,from,to,value_wei\n{rows}").as_bytes(), Path::new("t.csv"))
 }
 
 #[test]
@@ -186,11 +143,7 @@ fn a_trace_numbers_accounts_as_they_come_and_scales_amounts() {
     .unwrap();
     assert_eq!(trace.accounts, 2);
     trace.cap(1_000);
-    let rows: Vec<_> = trace
-        .transfers
-        .iter()
-        .map(|row| (row.from, row.to, row.amount))
-        .collect();
+    let rows: Vec<_> = trace.transfers.iter().map(|row| (row.from, row.to, row.amount)).collect();
     assert_eq!(rows, [(0, 1, 2), (1, 0, 1_000)]);
 }
 
@@ -206,18 +159,12 @@ fn a_bad_row_is_named_by_its_line() {
     ];
     for (row, said) in cases {
         let error = read(&format!("{good}{row}\n")).unwrap_err();
-        assert!(
-            matches!(error, WorkloadError::TraceRow { line: 3, .. }),
-            "{error}"
-        );
+        assert!(matches!(error, WorkloadError::TraceRow { line: 3, .. }), "{error}");
         assert!(error.to_string().contains(said), "{error}");
     }
     assert!(matches!(read("").unwrap_err(), WorkloadError::TraceEmpty { .. }));
     let other = Trace::read(&b"a,b\n"[..], Path::new("t.csv")).unwrap_err();
-    assert!(
-        matches!(other, WorkloadError::TraceRow { line: 1, .. }),
-        "{other}"
-    );
+    assert!(matches!(other, WorkloadError::TraceRow { line: 1, .. }), "{other}");
 }
 
 #[test]
@@ -225,24 +172,14 @@ fn a_recorded_trace_replays_without_a_failure_and_then_ends() {
     let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/traces/ethereum_transfers.csv");
     let path = std::env::var_os("PHALANX_TRACE").map_or(default, PathBuf::from);
     if !path.exists() {
-        eprintln!(
-            "not run: there is no trace at {}; name one in PHALANX_TRACE",
-            path.display()
-        );
+        eprintln!("not run: there is no trace at {}; name one in PHALANX_TRACE", path.display());
         return;
     }
     let rows = Trace::open(&path).unwrap().transfers.len();
     let kind = WorkloadKind::Trace(path);
-    let workload = Workload::new(WorkloadConfig {
-        blocks: u64::MAX,
-        ..config(kind, false)
-    })
-    .unwrap();
+    let workload = Workload::new(WorkloadConfig { blocks: u64::MAX, ..config(kind, false) }).unwrap();
     let blocks = assert_all_succeed(workload);
-    assert_eq!(
-        blocks.iter().map(|block| block.transactions.len()).sum::<usize>(),
-        rows
-    );
+    assert_eq!(blocks.iter().map(|block| block.transactions.len()).sum::<usize>(), rows);
     assert_eq!(blocks.len(), rows.div_ceil(200));
 }
 
@@ -250,10 +187,7 @@ fn a_recorded_trace_replays_without_a_failure_and_then_ends() {
 fn mixed_blocks_are_the_same_for_the_same_seed() {
     let blocks = |seed| {
         let mut mixed = MixedWorkload::new(seed, 6, false).unwrap();
-        (
-            mixed.genesis(),
-            (0..3).map(|_| mixed.next_block(100)).collect::<Vec<_>>(),
-        )
+        (mixed.genesis(), (0..3).map(|_| mixed.next_block(100)).collect::<Vec<_>>())
     };
     assert_eq!(blocks(1), blocks(1));
     assert_ne!(blocks(1), blocks(2));
@@ -274,14 +208,8 @@ fn mixed_blocks_reach_every_status_and_mostly_succeed() {
             .filter(|&&status| status != LedgerStatus::StateFault)
             .filter(|&&status| signed || status != LedgerStatus::BadSignature)
             .collect();
-        assert!(
-            missing.is_empty(),
-            "signed {signed}: never reached {missing:?} in {counts:?}"
-        );
-        assert!(
-            counts[&LedgerStatus::Success] > 6_000 / 3,
-            "signed {signed}: {counts:?}"
-        );
+        assert!(missing.is_empty(), "signed {signed}: never reached {missing:?} in {counts:?}");
+        assert!(counts[&LedgerStatus::Success] > 6_000 / 3, "signed {signed}: {counts:?}");
     }
 }
 

@@ -24,21 +24,16 @@ pub(super) struct Trace {
 
 impl Trace {
     pub(super) fn open(path: &Path) -> Result<Trace, WorkloadError> {
-        let file = File::open(path).map_err(|source| WorkloadError::TraceUnreadable {
-            path: path.to_owned(),
-            source,
-        })?;
+        let file = File::open(path)
+            .map_err(|source| WorkloadError::TraceUnreadable { path: path.to_owned(), source })?;
         Trace::read(file, path)
     }
 
     /// Reads transfers; `path` is for messages. Amounts are not capped yet: see [`cap`](Self::cap).
     pub(super) fn read(from: impl Read, path: &Path) -> Result<Trace, WorkloadError> {
         let mut reader = csv::Reader::from_reader(from);
-        let bad_row = |line: u64, problem: String| WorkloadError::TraceRow {
-            path: path.to_owned(),
-            line,
-            problem,
-        };
+        let bad_row =
+            |line: u64, problem: String| WorkloadError::TraceRow { path: path.to_owned(), line, problem };
         let bad_csv = |error: csv::Error| {
             let line = error.position().map_or(1, csv::Position::line);
             bad_row(line, error.to_string())
@@ -46,10 +41,7 @@ impl Trace {
         let header = reader.headers().map_err(bad_csv)?;
         if header.iter().ne(HEADER) {
             let found: Vec<&str> = header.iter().collect();
-            return Err(bad_row(
-                1,
-                format!("header is {}, not {}", found.join(","), HEADER.join(",")),
-            ));
+            return Err(bad_row(1, format!("header is {}, not {}", found.join(","), HEADER.join(","))));
         }
         let mut seen = HashMap::new();
         let mut transfers = Vec::new();
@@ -59,14 +51,9 @@ impl Trace {
             transfers.push(transfer_of(&record, &mut seen).map_err(|problem| bad_row(line, problem))?);
         }
         if transfers.is_empty() {
-            return Err(WorkloadError::TraceEmpty {
-                path: path.to_owned(),
-            });
+            return Err(WorkloadError::TraceEmpty { path: path.to_owned() });
         }
-        Ok(Trace {
-            transfers,
-            accounts: seen.len(),
-        })
+        Ok(Trace { transfers, accounts: seen.len() })
     }
 
     /// Lowers every amount to at most `limit`: so much that an account could make all the transfers by itself.
@@ -89,18 +76,11 @@ fn transfer_of(record: &csv::StringRecord, seen: &mut HashMap<[u8; 20], u32>) ->
     let (from, to) = (account_at(2)?, account_at(3)?);
     for column in [0, 1] {
         let text = record.get(column).unwrap_or_default();
-        text.parse::<u64>()
-            .map_err(|error| format!("{} is {text:?}: {error}", HEADER[column]))?;
+        text.parse::<u64>().map_err(|error| format!("{} is {text:?}: {error}", HEADER[column]))?;
     }
     let text = record.get(4).unwrap_or_default();
-    let wei: u128 = text
-        .parse()
-        .map_err(|error| format!("{} is {text:?}: {error}", HEADER[4]))?;
-    Ok(Transfer {
-        from,
-        to,
-        amount: u64::try_from(wei / WEI_PER_UNIT).unwrap_or(u64::MAX),
-    })
+    let wei: u128 = text.parse().map_err(|error| format!("{} is {text:?}: {error}", HEADER[4]))?;
+    Ok(Transfer { from, to, amount: u64::try_from(wei / WEI_PER_UNIT).unwrap_or(u64::MAX) })
 }
 
 fn parse_address(text: &str) -> Option<[u8; 20]> {
@@ -110,11 +90,7 @@ fn parse_address(text: &str) -> Option<[u8; 20]> {
     }
     let mut address = [0; 20];
     for (byte, pair) in address.iter_mut().zip(digits.chunks_exact(2)) {
-        let digit = |at: usize| {
-            char::from(pair[at])
-                .to_digit(16)
-                .and_then(|digit| u8::try_from(digit).ok())
-        };
+        let digit = |at: usize| char::from(pair[at]).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
         *byte = digit(0)? << 4 | digit(1)?;
     }
     Some(address)

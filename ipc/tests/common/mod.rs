@@ -1,5 +1,5 @@
-//! What several tests share: rings in shared memory, forked children that never outlive their test, and re-runs of the
-//! test program itself for what needs a process with one thread.
+//! What several tests share: rings in shared memory, forked children that never outlive their test, and actors: the
+//! test program itself, started again, for what needs a process with one thread.
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
@@ -40,7 +40,7 @@ impl SharedRing {
         SharedRing { region, base, capacity }
     }
 
-    /// The words of the ring, header first: tail is word 0, head is word 16, cells start at word 32.
+    /// The words of the ring, header first: tail is word 0, head is word 16, the request is word 32, cells start at word 48.
     pub fn words(&self) -> &[AtomicU64] {
         // SAFETY: the ring is ring_bytes(capacity) bytes long, aligned to a page, and lives as long as the region.
         unsafe { std::slice::from_raw_parts(self.base.cast().as_ptr(), ring_bytes(self.capacity) / 8) }
@@ -67,7 +67,9 @@ impl SharedRing {
 
     pub fn canaries_are_intact(&self) -> bool {
         let end = self.region.len() - CANARY_BYTES;
-        [0, end].iter().all(|&at| self.region.slice::<u8>(at, CANARY_BYTES).unwrap().iter().all(|&b| b == CANARY))
+        [0, end]
+            .iter()
+            .all(|&at| self.region.slice::<u8>(at, CANARY_BYTES).unwrap().iter().all(|&b| b == CANARY))
     }
 }
 
@@ -149,14 +151,23 @@ pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
 
 const ROLE: &str = "PHALANX_TEST_ROLE";
 
-/// Whether this run of the test program is to play a role; then the test of that name does.
-pub fn role() -> Option<String> {
-    std::env::var(ROLE).ok()
+/// A command that runs this test program as an actor: instead of its tests it plays a role, on its only thread.
+pub fn actor(role: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.env(ROLE, role);
+    command
 }
 
-/// A command that runs one test of this program again, alone, on the main thread, in a role.
-pub fn rerun(test: &str, role: &str) -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args([test, "--exact", "--nocapture", "--test-threads=1"]).env(ROLE, role);
-    command
+/// Plays the role and exits, if this process is an actor. Runs before main: the test harness starts threads.
+pub fn act(play: fn(&str)) {
+    if let Ok(role) = std::env::var(ROLE) {
+        let ended = std::panic::catch_unwind(|| play(&role));
+        std::process::exit(if ended.is_ok() { 0 } else { 101 });
+    }
+}
+
+/// Plays a role in a process of one thread and expects it to end well.
+pub fn plays_well(role: &str) {
+    let output = actor(role).output().unwrap();
+    assert!(output.status.success(), "{role}: {}", String::from_utf8_lossy(&output.stderr));
 }

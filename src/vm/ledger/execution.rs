@@ -86,10 +86,7 @@ impl<'a> Execution<'a> {
     }
 
     pub(super) fn run(mut self) -> Outcome {
-        self.steps().unwrap_or_else(|status| Outcome {
-            status: status.code(),
-            gas_used: 0,
-        })
+        self.steps().unwrap_or_else(|status| Outcome { status: status.code(), gas_used: 0 })
     }
 
     fn steps(&mut self) -> Step<Outcome> {
@@ -98,10 +95,7 @@ impl<'a> Execution<'a> {
         }
         self.expect_sequence()?;
         let funds = self.funds_for_gas()?;
-        let any = Guard {
-            at_least: self.max_fee.into(),
-            at_most: MAX,
-        };
+        let any = Guard { at_least: self.max_fee.into(), at_most: MAX };
         if self.gas_needed > self.raw.max_gas {
             return self.pay(LedgerStatus::OutOfGas, any);
         }
@@ -143,13 +137,7 @@ impl<'a> Execution<'a> {
             }
             _ => true,
         };
-        Order {
-            credits,
-            creates,
-            fee,
-            cost: u128::from(total) + fee,
-            coincide,
-        }
+        Order { credits, creates, fee, cost: u128::from(total) + fee, coincide }
     }
 
     /// Gas used, and the fee for it. Gas never exceeds the limit here, so the product fits 64 bits.
@@ -200,18 +188,11 @@ impl<'a> Execution<'a> {
             return self.refuse_overflow(guard, limit);
         }
         // The only key that can coincide is the sender's own balance, if it is also the beneficiary.
-        let at_most = if funds == beneficiary {
-            guard.at_most.min(limit)
-        } else {
-            guard.at_most
-        };
+        let at_most = if funds == beneficiary { guard.at_most.min(limit) } else { guard.at_most };
         self.bump_sequence()?;
         self.add(&funds, Delta::debit(fee, WIDTH).within(guard.at_least, at_most))?;
         self.add(&beneficiary, Delta::credit(fee, WIDTH))?;
-        Ok(Outcome {
-            status: status.code(),
-            gas_used: self.gas_used(),
-        })
+        Ok(Outcome { status: status.code(), gas_used: self.gas_used() })
     }
 
     /// Ends a transaction that would overflow the beneficiary: nothing but guards.
@@ -228,16 +209,10 @@ impl<'a> Execution<'a> {
         let max_fee = u128::from(self.max_fee);
         let needed = max_fee.max(order.cost);
         if funds < needed {
-            let guard = Guard {
-                at_least: max_fee,
-                at_most: (needed - 1).min(MAX),
-            };
+            let guard = Guard { at_least: max_fee, at_most: (needed - 1).min(MAX) };
             return self.pay(LedgerStatus::InsufficientBalance, guard);
         }
-        let guard = Guard {
-            at_least: needed,
-            at_most: MAX,
-        };
+        let guard = Guard { at_least: needed, at_most: MAX };
         let (sender, beneficiary) = (self.funds, self.beneficiary);
         if order.coincide {
             self.add(&sender, Delta::check(WIDTH, guard.at_least, guard.at_most))?;
@@ -255,19 +230,13 @@ impl<'a> Execution<'a> {
             self.add(&beneficiary, Delta::check(WIDTH, 0, order.limit()))?;
         }
         self.bump_sequence()?;
-        self.add(
-            &sender,
-            Delta::debit(order.cost, WIDTH).within(order.lower(guard), MAX),
-        )?;
+        self.add(&sender, Delta::debit(order.cost, WIDTH).within(order.lower(guard), MAX))?;
         for (account, amount) in order.credits {
             self.credit(&balance_key(account), u128::from(*amount), order)?;
         }
         self.credit(&beneficiary, order.fee, order)?;
         self.announce(order, total)?;
-        Ok(Outcome {
-            status: LedgerStatus::Success.code(),
-            gas_used: self.gas_used(),
-        })
+        Ok(Outcome { status: LedgerStatus::Success.code(), gas_used: self.gas_used() })
     }
 
     /// The status if some recipient cannot be credited. The beneficiary has its own, later check.
@@ -297,14 +266,7 @@ impl<'a> Execution<'a> {
 
     fn credit(&mut self, key: &[u8; KEY_BYTES], amount: u128, order: &Order<'_>) -> Step<()> {
         let natural = Delta::credit(amount, WIDTH);
-        self.add(
-            key,
-            if order.coincide {
-                natural
-            } else {
-                natural.within(0, order.limit())
-            },
-        )
+        self.add(key, if order.coincide { natural } else { natural.within(0, order.limit()) })
     }
 
     fn announce(&mut self, order: &Order<'_>, total: u64) -> Step<()> {
@@ -321,9 +283,7 @@ impl<'a> Execution<'a> {
             let count = u32::try_from(order.credits.len()).unwrap_or(u32::MAX);
             data[..4].copy_from_slice(&count.to_le_bytes());
             data[4..].copy_from_slice(&total.to_le_bytes());
-            self.view
-                .event(EVENT_BATCH_TRANSFERRED, &data)
-                .map_err(|_| LedgerStatus::StateFault)?;
+            self.view.event(EVENT_BATCH_TRANSFERRED, &data).map_err(|_| LedgerStatus::StateFault)?;
         }
         Ok(())
     }

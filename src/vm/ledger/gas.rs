@@ -19,7 +19,5 @@ pub fn gas_needed(payload: &Payload, encoded_bytes: usize) -> u64 {
         Payload::BatchTransfer { recipients } => GAS_PER_RECIPIENT.saturating_mul(recipients.len() as u64),
         Payload::CreateAccount { .. } => GAS_PER_CREATED_ACCOUNT,
     };
-    GAS_BASE
-        .saturating_add(body)
-        .saturating_add(GAS_PER_BYTE.saturating_mul(encoded_bytes as u64))
+    GAS_BASE.saturating_add(body).saturating_add(GAS_PER_BYTE.saturating_mul(encoded_bytes as u64))
 }

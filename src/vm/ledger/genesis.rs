@@ -45,9 +45,7 @@ pub fn genesis(
         if !seen.insert(address) {
             return Err(GenesisError::Duplicate { index, address });
         }
-        supply = supply
-            .checked_add(balance)
-            .ok_or(GenesisError::SupplyOverflow { index, address })?;
+        supply = supply.checked_add(balance).ok_or(GenesisError::SupplyOverflow { index, address })?;
     }
     Ok(accounts.into_iter().flat_map(|(address, balance)| {
         let record = (account_key(&address).to_vec(), ACCOUNT_RECORD.to_vec());

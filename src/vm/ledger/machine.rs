@@ -28,12 +28,7 @@ impl LedgerVm {
     /// A machine for the ledger with this set-up.
     #[must_use]
     pub fn new(config: LedgerConfig) -> LedgerVm {
-        LedgerVm {
-            config,
-            timestamp_s: 0,
-            beneficiary: Address::default(),
-            message: Vec::new(),
-        }
+        LedgerVm { config, timestamp_s: 0, beneficiary: Address::default(), message: Vec::new() }
     }
 
     /// The set-up.
@@ -52,10 +47,7 @@ impl LedgerVm {
         if raw.expiration_s < self.timestamp_s {
             return Err(LedgerStatus::Expired);
         }
-        let max_fee = raw
-            .max_gas
-            .checked_mul(raw.gas_price)
-            .ok_or(LedgerStatus::FeeOverflow)?;
+        let max_fee = raw.max_gas.checked_mul(raw.gas_price).ok_or(LedgerStatus::FeeOverflow)?;
         if raw.sequence_number == u64::MAX {
             return Err(LedgerStatus::SequenceExhausted);
         }
@@ -63,11 +55,7 @@ impl LedgerVm {
             SignatureMode::Verify => signed.signature_holds(encoded, &mut self.message),
             SignatureMode::Skip => true,
         };
-        if genuine {
-            Ok((signed, max_fee))
-        } else {
-            Err(LedgerStatus::BadSignature)
-        }
+        if genuine { Ok((signed, max_fee)) } else { Err(LedgerStatus::BadSignature) }
     }
 }
 
@@ -91,12 +79,8 @@ impl Vm for LedgerVm {
                 1
             }
             Payload::BatchTransfer { recipients } => {
-                recipients
-                    .iter()
-                    .for_each(|(to, _)| hint.access(&account_key(to), AccessMode::Read));
-                recipients
-                    .iter()
-                    .for_each(|(to, _)| hint.access(&balance_key(to), AccessMode::Add));
+                recipients.iter().for_each(|(to, _)| hint.access(&account_key(to), AccessMode::Read));
+                recipients.iter().for_each(|(to, _)| hint.access(&balance_key(to), AccessMode::Add));
                 // Decoding keeps few enough.
                 u32::try_from(recipients.len()).unwrap_or(u32::MAX)
             }
@@ -120,10 +104,7 @@ impl Vm for LedgerVm {
                 let gas = gas_needed(&signed.raw.payload, transaction.len());
                 Execution::new(&signed.raw, max_fee, gas, &self.beneficiary, view).run()
             }
-            Err(status) => Outcome {
-                status: status.code(),
-                gas_used: 0,
-            },
+            Err(status) => Outcome { status: status.code(), gas_used: 0 },
         }
     }
 
@@ -131,9 +112,7 @@ impl Vm for LedgerVm {
         if !is_balance(key) {
             return 0;
         }
-        number_of(value)
-            .and_then(|balance| i128::try_from(balance).ok())
-            .unwrap_or(0)
+        number_of(value).and_then(|balance| i128::try_from(balance).ok()).unwrap_or(0)
     }
 
     fn status_name(&self, status: StatusCode) -> &'static str {

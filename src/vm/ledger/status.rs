@@ -81,10 +81,7 @@ impl LedgerStatus {
     /// The status of a code, or `None` if the ledger has no such code.
     #[must_use]
     pub fn from_code(code: StatusCode) -> Option<LedgerStatus> {
-        LedgerStatus::ALL
-            .iter()
-            .copied()
-            .find(|status| status.code() == code)
+        LedgerStatus::ALL.iter().copied().find(|status| status.code() == code)
     }
 
     /// Whether a transaction that ends so uses up its sequence number and pays a fee.

@@ -115,19 +115,13 @@ impl RawTransaction {
     pub fn sign(self, key: &SigningKey) -> Result<SignedTransaction, TransactionError> {
         let mut message = SIGNING_DOMAIN.to_vec();
         bcs::serialize_into(&mut message, &self)?;
-        Ok(SignedTransaction {
-            signature: key.sign(&message).to_bytes(),
-            raw: self,
-        })
+        Ok(SignedTransaction { signature: key.sign(&message).to_bytes(), raw: self })
     }
 
     /// Attaches a signature of zeros, for ledgers that do not look at signatures.
     #[must_use]
     pub fn unsigned(self) -> SignedTransaction {
-        SignedTransaction {
-            raw: self,
-            signature: [0; 64],
-        }
+        SignedTransaction { raw: self, signature: [0; 64] }
     }
 }
 
@@ -140,11 +134,7 @@ impl SignedTransaction {
         let mut encoded = Vec::with_capacity(256);
         bcs::serialize_into(&mut encoded, self)?;
         let bytes = encoded.len();
-        if bytes > MAX_TRANSACTION_BYTES {
-            Err(TransactionError::TooLong { bytes })
-        } else {
-            Ok(encoded)
-        }
+        if bytes > MAX_TRANSACTION_BYTES { Err(TransactionError::TooLong { bytes }) } else { Ok(encoded) }
     }
 
     /// Decodes what [`encode`](Self::encode) made, and nothing else: each transaction has one encoding. Allocates
@@ -156,10 +146,8 @@ impl SignedTransaction {
         if bytes.len() > MAX_TRANSACTION_BYTES {
             return Err(TransactionError::TooLong { bytes: bytes.len() });
         }
-        bcs::from_bytes_with_limit(bytes, MAX_DEPTH).map_err(|source| TransactionError::Undecodable {
-            bytes: bytes.len(),
-            source,
-        })
+        bcs::from_bytes_with_limit(bytes, MAX_DEPTH)
+            .map_err(|source| TransactionError::Undecodable { bytes: bytes.len(), source })
     }
 
     /// Whether the signature is the sender's over `encoded`, the bytes that this transaction was decoded from.
@@ -175,8 +163,7 @@ impl SignedTransaction {
         message.clear();
         message.extend_from_slice(SIGNING_DOMAIN);
         message.extend_from_slice(&encoded[..raw_bytes]);
-        key.verify_strict(message, &Signature::from_bytes(&self.signature))
-            .is_ok()
+        key.verify_strict(message, &Signature::from_bytes(&self.signature)).is_ok()
     }
 }
 

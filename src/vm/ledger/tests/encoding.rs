@@ -85,12 +85,7 @@ const BATCH_LENGTH_AT: usize = 4 + 33 + 4 * 8 + 1;
 
 #[test]
 fn huge_and_non_canonical_lengths_are_undecodable() {
-    let encoded = encode(raw(
-        address(1),
-        Payload::BatchTransfer {
-            recipients: Vec::new(),
-        },
-    ));
+    let encoded = encode(raw(address(1), Payload::BatchTransfer { recipients: Vec::new() }));
     assert_eq!(encoded[BATCH_LENGTH_AT], 0);
     let huge: &[u8] = &[0xff, 0xff, 0xff, 0xff, 0x07];
     let overlong: &[u8] = &[0x80, 0x00];

@@ -48,11 +48,7 @@ pub struct MapView<'a> {
 
 impl<'a> MapView<'a> {
     pub fn new(state: &'a State) -> MapView<'a> {
-        MapView {
-            state,
-            record: Record::default(),
-            shown: Vec::new(),
-        }
+        MapView { state, record: Record::default(), shown: Vec::new() }
     }
 
     pub fn into_record(self) -> Record {

@@ -18,19 +18,11 @@ fn address(tag: u8) -> Address {
 }
 
 fn header(beneficiary: Address) -> BlockHeader {
-    BlockHeader {
-        height: 1,
-        timestamp_s: NOW_S,
-        beneficiary: beneficiary.0,
-        extra: Vec::new(),
-    }
+    BlockHeader { height: 1, timestamp_s: NOW_S, beneficiary: beneficiary.0, extra: Vec::new() }
 }
 
 fn machine(signatures: SignatureMode, beneficiary: Address) -> LedgerVm {
-    let mut vm = LedgerVm::new(LedgerConfig {
-        chain_id: CHAIN,
-        signatures,
-    });
+    let mut vm = LedgerVm::new(LedgerConfig { chain_id: CHAIN, signatures });
     vm.begin_block(&header(beneficiary));
     vm
 }
@@ -65,10 +57,7 @@ struct Trace {
 fn run(vm: &mut LedgerVm, state: &State, encoded: &[u8]) -> Trace {
     let mut view = MapView::new(state);
     let Outcome { status, gas_used } = vm.execute(encoded, &mut view);
-    Trace {
-        outcome: (status, gas_used),
-        view: view.into_record(),
-    }
+    Trace { outcome: (status, gas_used), view: view.into_record() }
 }
 
 fn decoded(bytes: &[u8]) -> Option<SignedTransaction> {

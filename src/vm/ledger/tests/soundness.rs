@@ -43,9 +43,9 @@ fn moved(payload: &Payload) -> u64 {
     match payload {
         Payload::Transfer { amount, .. } => *amount,
         Payload::CreateAccount { balance, .. } => *balance,
-        Payload::BatchTransfer { recipients } => recipients
-            .iter()
-            .fold(0, |sum, (_, amount)| sum.saturating_add(*amount)),
+        Payload::BatchTransfer { recipients } => {
+            recipients.iter().fold(0, |sum, (_, amount)| sum.saturating_add(*amount))
+        }
     }
 }
 
@@ -54,11 +54,7 @@ fn transaction() -> impl Strategy<Value = RawTransaction> {
     let gas_price = prop_oneof![Just(0_u64), Just(1), Just(3), Just(u64::MAX / 4_000)];
     (person(), 0_u64..3, 0_usize..3, gas_price, payload()).prop_map(
         |(sender, sequence_number, slack, gas_price, payload)| {
-            let mut raw = RawTransaction {
-                sequence_number,
-                gas_price,
-                ..raw(sender, payload)
-            };
+            let mut raw = RawTransaction { sequence_number, gas_price, ..raw(sender, payload) };
             let exact = gas_needed(&raw.payload, encode(raw.clone()).len());
             raw.max_gas = [exact, exact - 1, exact + 777][slack];
             raw
@@ -80,10 +76,7 @@ fn people(raw: &RawTransaction) -> impl Strategy<Value = People> + use<> {
         edge_number(u64::MAX - fee)
     ];
     let sequence = (0_u64..3).prop_map(|number| number);
-    proptest::collection::vec(
-        (prop::bool::weighted(0.8), sequence, balance),
-        usize::from(PEOPLE),
-    )
+    proptest::collection::vec((prop::bool::weighted(0.8), sequence, balance), usize::from(PEOPLE))
 }
 
 fn scene() -> impl Strategy<Value = (RawTransaction, People, Address)> {
@@ -115,10 +108,7 @@ fn number_keys() -> BTreeSet<Vec<u8>> {
 }
 
 fn set_number(state: &mut State, key: &[u8], number: u128) {
-    state.insert(
-        key.to_vec(),
-        u64::try_from(number).unwrap().to_le_bytes().to_vec(),
-    );
+    state.insert(key.to_vec(), u64::try_from(number).unwrap().to_le_bytes().to_vec());
 }
 
 /// A number from `least..=most`, at one of its ends more often than not.
@@ -131,10 +121,7 @@ fn pick(least: u128, most: u128, choice: u64) -> u128 {
 }
 
 fn supply(vm: &LedgerVm, state: &State) -> i128 {
-    state
-        .iter()
-        .map(|(key, value)| vm.conserved(key, Some(value)))
-        .sum()
+    state.iter().map(|(key, value)| vm.conserved(key, Some(value))).sum()
 }
 
 proptest! {

@@ -12,9 +12,7 @@ const STRANGER: u8 = 77;
 const FUNDS: u64 = 1_000_000;
 
 fn state() -> State {
-    genesis([(address(SENDER), FUNDS), (address(FRIEND), 50)])
-        .unwrap()
-        .collect()
+    genesis([(address(SENDER), FUNDS), (address(FRIEND), 50)]).unwrap().collect()
 }
 
 fn balance(state: &State, tag: u8) -> u128 {
@@ -25,11 +23,7 @@ fn balance(state: &State, tag: u8) -> u128 {
 fn execute(state: &mut State, raw: RawTransaction) -> (LedgerStatus, Trace) {
     let sequence = sequence_key(&raw.sender).to_vec();
     let before = state.clone();
-    let trace = run(
-        &mut machine(SignatureMode::Skip, address(BENEFICIARY)),
-        state,
-        &encode(raw),
-    );
+    let trace = run(&mut machine(SignatureMode::Skip, address(BENEFICIARY)), state, &encode(raw));
     let status = LedgerStatus::from_code(trace.outcome.0).unwrap();
     assert_eq!(trace.view.refused, 0);
     trace.view.apply(state);
@@ -37,10 +31,7 @@ fn execute(state: &mut State, raw: RawTransaction) -> (LedgerStatus, Trace) {
         > number_of(before.get(&sequence).map(Vec::as_slice));
     assert_eq!(bumped, status.pays(), "{status:?}");
     if !status.pays() {
-        assert!(
-            trace.view.has_no_effect() && trace.outcome.1 == 0 && *state == before,
-            "{status:?}"
-        );
+        assert!(trace.view.has_no_effect() && trace.outcome.1 == 0 && *state == before, "{status:?}");
     }
     (status, trace)
 }
@@ -65,10 +56,7 @@ fn a_transfer_moves_the_amount_and_pays_for_its_gas() {
 fn a_batch_moves_all_amounts_and_says_so() {
     let recipients = vec![(address(FRIEND), 5), (address(SENDER), 6), (address(FRIEND), 7)];
     let mut state = state();
-    let (status, trace) = execute(
-        &mut state,
-        raw(address(SENDER), Payload::BatchTransfer { recipients }),
-    );
+    let (status, trace) = execute(&mut state, raw(address(SENDER), Payload::BatchTransfer { recipients }));
     assert_eq!(status, LedgerStatus::Success);
     assert_eq!(balance(&state, FRIEND), 62);
     let data = [&3_u32.to_le_bytes()[..], &18_u64.to_le_bytes()].concat();
@@ -78,16 +66,10 @@ fn a_batch_moves_all_amounts_and_says_so() {
 #[test]
 fn a_created_account_exists_with_its_balance() {
     let mut state = state();
-    let payload = Payload::CreateAccount {
-        account: address(STRANGER),
-        balance: 33,
-    };
+    let payload = Payload::CreateAccount { account: address(STRANGER), balance: 33 };
     let (status, trace) = execute(&mut state, raw(address(SENDER), payload));
     assert_eq!(status, LedgerStatus::Success);
-    assert_eq!(
-        state.get(&account_key(&address(STRANGER))[..]),
-        Some(&ACCOUNT_RECORD.to_vec())
-    );
+    assert_eq!(state.get(&account_key(&address(STRANGER))[..]), Some(&ACCOUNT_RECORD.to_vec()));
     assert_eq!(balance(&state, STRANGER), 33);
     assert_eq!(trace.view.events, [(EVENT_ACCOUNT_CREATED, vec![STRANGER; 32])]);
 }
@@ -96,49 +78,17 @@ fn a_created_account_exists_with_its_balance() {
 fn what_is_refused_without_state_reads_nothing() {
     let plain = transfer(address(SENDER), address(FRIEND), 1);
     let cases = [
-        (
-            RawTransaction {
-                chain_id: 8,
-                ..plain.clone()
-            },
-            LedgerStatus::WrongChain,
-        ),
-        (
-            RawTransaction {
-                expiration_s: NOW_S - 1,
-                ..plain.clone()
-            },
-            LedgerStatus::Expired,
-        ),
-        (
-            RawTransaction {
-                max_gas: u64::MAX,
-                gas_price: 2,
-                ..plain.clone()
-            },
-            LedgerStatus::FeeOverflow,
-        ),
-        (
-            RawTransaction {
-                sequence_number: u64::MAX,
-                ..plain
-            },
-            LedgerStatus::SequenceExhausted,
-        ),
+        (RawTransaction { chain_id: 8, ..plain.clone() }, LedgerStatus::WrongChain),
+        (RawTransaction { expiration_s: NOW_S - 1, ..plain.clone() }, LedgerStatus::Expired),
+        (RawTransaction { max_gas: u64::MAX, gas_price: 2, ..plain.clone() }, LedgerStatus::FeeOverflow),
+        (RawTransaction { sequence_number: u64::MAX, ..plain }, LedgerStatus::SequenceExhausted),
     ];
     for (raw, expected) in cases {
         let (status, trace) = execute(&mut state(), raw);
         assert_eq!(status, expected);
-        assert!(
-            trace.view.reads.is_empty() && trace.view.deltas.is_empty(),
-            "{status:?}"
-        );
+        assert!(trace.view.reads.is_empty() && trace.view.deltas.is_empty(), "{status:?}");
     }
-    let trace = run(
-        &mut machine(SignatureMode::Verify, address(BENEFICIARY)),
-        &state(),
-        b"",
-    );
+    let trace = run(&mut machine(SignatureMode::Verify, address(BENEFICIARY)), &state(), b"");
     assert_eq!(trace.outcome, (LedgerStatus::Undecodable.code(), 0));
     assert!(trace.view.reads.is_empty() && trace.view.deltas.is_empty());
 }
@@ -147,18 +97,13 @@ fn what_is_refused_without_state_reads_nothing() {
 fn only_the_senders_own_signature_over_these_bytes_counts() {
     let key = SigningKey::from_bytes(&[3; 32]);
     let sender = Address(key.verifying_key().to_bytes());
-    let state: State = genesis([(sender, FUNDS), (address(FRIEND), 0)])
-        .unwrap()
-        .collect();
+    let state: State = genesis([(sender, FUNDS), (address(FRIEND), 0)]).unwrap().collect();
     let mut vm = machine(SignatureMode::Verify, address(BENEFICIARY));
     let raw = transfer(sender, address(FRIEND), 1);
     let signed = raw.clone().sign(&key).unwrap();
     let good = run(&mut vm, &state, &signed.encode().unwrap());
     assert_eq!(good.outcome.0, LedgerStatus::Success.code());
-    let altered = SignedTransaction {
-        raw: transfer(sender, address(FRIEND), 2),
-        ..signed
-    };
+    let altered = SignedTransaction { raw: transfer(sender, address(FRIEND), 2), ..signed };
     let forged = raw.sign(&SigningKey::from_bytes(&[4; 32])).unwrap();
     let no_point = transfer(address(SENDER), address(FRIEND), 1).sign(&key).unwrap();
     for wrong in [altered, forged, no_point] {
@@ -171,10 +116,8 @@ fn only_the_senders_own_signature_over_these_bytes_counts() {
 #[test]
 fn a_sequence_number_counts_once_and_in_order() {
     let mut state = state();
-    let at = |sequence_number| RawTransaction {
-        sequence_number,
-        ..transfer(address(SENDER), address(FRIEND), 1)
-    };
+    let at =
+        |sequence_number| RawTransaction { sequence_number, ..transfer(address(SENDER), address(FRIEND), 1) };
     assert_eq!(status_of(&mut state, at(1)), LedgerStatus::SequenceTooNew);
     assert_eq!(status_of(&mut state, at(0)), LedgerStatus::Success);
     assert_eq!(status_of(&mut state, at(0)), LedgerStatus::SequenceTooOld);
@@ -187,20 +130,13 @@ fn a_sender_without_account_or_without_money_for_gas_has_no_effect() {
     let unknown = transfer(address(STRANGER), address(FRIEND), 1);
     assert_eq!(status_of(&mut state, unknown), LedgerStatus::SenderNotFound);
     let poor = transfer(address(FRIEND), address(SENDER), 1);
-    assert_eq!(
-        status_of(&mut state, poor),
-        LedgerStatus::InsufficientBalanceForGas
-    );
+    assert_eq!(status_of(&mut state, poor), LedgerStatus::InsufficientBalanceForGas);
 }
 
 #[test]
 fn too_little_gas_costs_the_whole_limit() {
     let mut state = state();
-    let raw = RawTransaction {
-        max_gas: 10,
-        gas_price: 3,
-        ..transfer(address(SENDER), address(FRIEND), 1)
-    };
+    let raw = RawTransaction { max_gas: 10, gas_price: 3, ..transfer(address(SENDER), address(FRIEND), 1) };
     let (status, trace) = execute(&mut state, raw);
     assert_eq!((status, trace.outcome.1), (LedgerStatus::OutOfGas, 10));
     assert_eq!(balance(&state, BENEFICIARY), 30);
@@ -212,60 +148,18 @@ fn a_failed_payload_pays_the_fee_and_nothing_else() {
     let (friend, stranger) = (address(FRIEND), address(STRANGER));
     let cases = [
         (batch(Vec::new()), LedgerStatus::EmptyBatch),
-        (
-            batch(vec![(friend, 0); MAX_RECIPIENTS + 1]),
-            LedgerStatus::TooManyRecipients,
-        ),
-        (
-            batch(vec![(friend, u64::MAX), (friend, 1)]),
-            LedgerStatus::AmountOverflow,
-        ),
-        (
-            batch(vec![(friend, 1), (stranger, 1)]),
-            LedgerStatus::RecipientNotFound,
-        ),
-        (
-            Payload::Transfer {
-                to: stranger,
-                amount: 1,
-            },
-            LedgerStatus::RecipientNotFound,
-        ),
-        (
-            Payload::CreateAccount {
-                account: friend,
-                balance: 1,
-            },
-            LedgerStatus::AccountExists,
-        ),
-        (
-            Payload::CreateAccount {
-                account: address(SENDER),
-                balance: 1,
-            },
-            LedgerStatus::AccountExists,
-        ),
-        (
-            Payload::Transfer {
-                to: friend,
-                amount: FUNDS,
-            },
-            LedgerStatus::InsufficientBalance,
-        ),
-        (
-            Payload::Transfer {
-                to: friend,
-                amount: u64::MAX,
-            },
-            LedgerStatus::InsufficientBalance,
-        ),
+        (batch(vec![(friend, 0); MAX_RECIPIENTS + 1]), LedgerStatus::TooManyRecipients),
+        (batch(vec![(friend, u64::MAX), (friend, 1)]), LedgerStatus::AmountOverflow),
+        (batch(vec![(friend, 1), (stranger, 1)]), LedgerStatus::RecipientNotFound),
+        (Payload::Transfer { to: stranger, amount: 1 }, LedgerStatus::RecipientNotFound),
+        (Payload::CreateAccount { account: friend, balance: 1 }, LedgerStatus::AccountExists),
+        (Payload::CreateAccount { account: address(SENDER), balance: 1 }, LedgerStatus::AccountExists),
+        (Payload::Transfer { to: friend, amount: FUNDS }, LedgerStatus::InsufficientBalance),
+        (Payload::Transfer { to: friend, amount: u64::MAX }, LedgerStatus::InsufficientBalance),
     ];
     for (payload, expected) in cases {
         let mut state = state();
-        let raw = RawTransaction {
-            max_gas: 200_000,
-            ..raw(address(SENDER), payload)
-        };
+        let raw = RawTransaction { max_gas: 200_000, ..raw(address(SENDER), payload) };
         let (status, trace) = execute(&mut state, raw);
         assert_eq!(status, expected);
         let fee = u128::from(trace.outcome.1);
@@ -282,16 +176,10 @@ fn a_full_recipient_fails_the_transfer_and_a_full_beneficiary_refuses_it() {
     let mut full_friend = state();
     full_friend.insert(balance_key(&address(FRIEND)).to_vec(), full.clone());
     let raw = transfer(address(SENDER), address(FRIEND), 1);
-    assert_eq!(
-        status_of(&mut full_friend, raw.clone()),
-        LedgerStatus::BalanceOverflow
-    );
+    assert_eq!(status_of(&mut full_friend, raw.clone()), LedgerStatus::BalanceOverflow);
     let mut full_beneficiary = state();
     full_beneficiary.insert(balance_key(&address(BENEFICIARY)).to_vec(), full);
-    assert_eq!(
-        status_of(&mut full_beneficiary, raw),
-        LedgerStatus::BeneficiaryOverflow
-    );
+    assert_eq!(status_of(&mut full_beneficiary, raw), LedgerStatus::BeneficiaryOverflow);
 }
 
 #[test]
@@ -300,11 +188,8 @@ fn a_balance_that_is_no_number_ends_the_transaction_as_plain_reads() {
     state.insert(balance_key(&address(FRIEND)).to_vec(), vec![0xff; 20]);
     let (status, trace) = execute(&mut state, transfer(address(SENDER), address(FRIEND), 1));
     assert_eq!(status, LedgerStatus::StateFault);
-    for key in [
-        balance_key(&address(SENDER)),
-        sequence_key(&address(SENDER)),
-        balance_key(&address(FRIEND)),
-    ] {
+    for key in [balance_key(&address(SENDER)), sequence_key(&address(SENDER)), balance_key(&address(FRIEND))]
+    {
         assert!(trace.view.reads.contains(&key[..]));
     }
 }
@@ -325,21 +210,9 @@ fn codes_and_names_belong_to_one_status_each() {
 #[test]
 fn a_genesis_over_the_supply_limit_or_with_a_repeated_account_is_refused() {
     let over = genesis([(address(1), u64::MAX), (address(2), 1)]).err();
-    assert_eq!(
-        over,
-        Some(GenesisError::SupplyOverflow {
-            index: 1,
-            address: address(2)
-        })
-    );
+    assert_eq!(over, Some(GenesisError::SupplyOverflow { index: 1, address: address(2) }));
     let twice = genesis([(address(1), 1), (address(1), 1)]).err();
-    assert_eq!(
-        twice,
-        Some(GenesisError::Duplicate {
-            index: 1,
-            address: address(1)
-        })
-    );
+    assert_eq!(twice, Some(GenesisError::Duplicate { index: 1, address: address(1) }));
 }
 
 #[test]
@@ -347,10 +220,7 @@ fn a_transfer_declares_its_keys_in_the_order_of_execution() {
     let vm = machine(SignatureMode::Skip, address(BENEFICIARY));
     let (sender, friend) = (address(SENDER), address(FRIEND));
     let transactions = vec![encode(transfer(sender, friend, 1)), b"garbage".to_vec()];
-    let block = crate::types::Block {
-        header: header(address(BENEFICIARY)),
-        transactions,
-    };
+    let block = crate::types::Block { header: header(address(BENEFICIARY)), transactions };
     let prepared = PreparedBlock::prepare(&vm, &block).unwrap();
     let declared: Vec<(&[u8], AccessMode)> = prepared
         .accesses()

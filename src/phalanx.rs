@@ -1,0 +1,379 @@
+//! The library's face: launch a family of shard processes, submit blocks, wait for their outputs.
+
+use crate::executor::{BlockExecutor, BlockOutput, BlockStats, Call, ExecuteError, MemoryConfig, OnDeath};
+use crate::state::{BaseState, StateDigest, StateError};
+use crate::supervisor::{
+    LaunchError, Pacing, Processes, ProcessesConfig, ShardHealth, SupervisorImage, health_of,
+};
+use crate::topology::Host;
+use crate::types::PreparedBlock;
+use crate::vm::Vm;
+use crate::vm::ledger::{LedgerConfig, LedgerVm};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use parking_lot::{Condvar, Mutex};
+use phalanx_ipc::Control;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Blocks that may wait behind the one that executes.
+pub const QUEUE_LIMIT: usize = 2;
+
+/// Makes a [`Phalanx`].
+#[derive(Clone, Debug)]
+pub struct PhalanxBuilder<V> {
+    config: ProcessesConfig,
+    shards: Option<usize>,
+    vm: V,
+}
+
+impl PhalanxBuilder<LedgerVm> {
+    /// For the ledger.
+    #[must_use]
+    pub fn ledger(config: LedgerConfig) -> PhalanxBuilder<LedgerVm> {
+        let bytes = bcs::to_bytes(&config).unwrap_or_default();
+        PhalanxBuilder::new(LedgerVm::new(config), bytes)
+    }
+}
+
+impl<V: Vm> PhalanxBuilder<V> {
+    /// For a virtual machine of your own, and the bytes from which the supervisor makes its copy (see
+    /// [`crate::supervisor_entry_with`]).
+    #[must_use]
+    pub fn new(vm: V, vm_bytes: Vec<u8>) -> PhalanxBuilder<V> {
+        let config = ProcessesConfig { vm: vm_bytes, ..ProcessesConfig::default() };
+        PhalanxBuilder { config, shards: None, vm }
+    }
+
+    /// Number of shards, 1 ..= [`crate::MAX_SHARDS`]. Default: one per core that this process may use, less one for the
+    /// coordinator when there are more than two.
+    #[must_use]
+    pub fn shards(mut self, shards: usize) -> Self {
+        self.shards = Some(shards);
+        self
+    }
+
+    /// What becomes the supervisor. Default: this program itself, whose `main` calls [`crate::supervisor_entry`] first.
+    #[must_use]
+    pub fn supervisor_image(mut self, image: SupervisorImage) -> Self {
+        self.config.image = image;
+        self
+    }
+
+    /// What to do when a shard dies while a block executes. Default: resume.
+    #[must_use]
+    pub fn on_death(mut self, on_death: OnDeath) -> Self {
+        self.config.on_death = on_death;
+        self
+    }
+
+    /// Sizes of the shared memory.
+    #[must_use]
+    pub fn memory(mut self, memory: MemoryConfig) -> Self {
+        self.config.memory = memory;
+        self
+    }
+
+    /// How long a shard may go without progress, stopped or on its own CPU time, before it is killed. Default: 1 s.
+    #[must_use]
+    pub fn stall_limit(mut self, limit: Duration) -> Self {
+        self.config.stall_limit = limit;
+        self
+    }
+
+    /// How fast dead shards are replaced.
+    #[must_use]
+    pub fn pacing(mut self, pacing: Pacing) -> Self {
+        self.config.pacing = pacing;
+        self
+    }
+
+    /// Log filter of supervisor and shards, as in `RUST_LOG`. Default: `warn`.
+    #[must_use]
+    pub fn log(mut self, filter: &str) -> Self {
+        filter.clone_into(&mut self.config.log);
+        self
+    }
+
+    /// Starts supervisor and shards on a state of these entries, and returns when all shards are ready.
+    ///
+    /// # Errors
+    /// [`LaunchError`]; no process is left then.
+    pub fn launch<K: AsRef<[u8]>, E: AsRef<[u8]>>(
+        mut self,
+        genesis: impl IntoIterator<Item = (K, E)>,
+    ) -> Result<Phalanx, LaunchError> {
+        self.config.shards = match self.shards {
+            Some(shards) => shards,
+            None => Host::detect().map_err(ExecuteError::from)?.auto_shards(),
+        };
+        let state = BaseState::with_entries(self.config.memory.state, genesis)
+            .map_err(|error: StateError| LaunchError::Execute(error.into()))?;
+        let processes = Processes::launch(&self.config, self.vm, state)?;
+        Phalanx::over(processes)
+    }
+}
+
+/// A running family of shards. All methods take `&self`; share it between threads as you like.
+#[derive(Debug)]
+pub struct Phalanx {
+    desk: Arc<Desk>,
+    control: Arc<Control>,
+    worker: Option<JoinHandle<()>>,
+}
+
+/// What the callers and the coordinator's thread share.
+#[derive(Debug, Default)]
+struct Desk {
+    inner: Mutex<DeskState>,
+    news: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct DeskState {
+    queue: VecDeque<Job>,
+    stopped: bool,
+    totals: Totals,
+    digest: StateDigest,
+}
+
+/// Sums over all blocks since the launch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Blocks committed.
+    pub blocks: u64,
+    /// Blocks that failed.
+    pub failed_blocks: u64,
+    /// Transactions committed.
+    pub transactions: u64,
+    /// Times the supervisor had to be started again.
+    pub supervisor_restarts: u64,
+    /// Sums of the blocks' own figures.
+    pub stats: BlockStats,
+}
+
+/// Decided once per block: either it may be committed, or its caller has given it up.
+#[derive(Debug, Default)]
+struct Decision(AtomicU8);
+
+const OPEN: u8 = 0;
+const CLAIMED: u8 = 1;
+const ABANDONED: u8 = 2;
+
+impl Decision {
+    /// The coordinator is about to commit; false if the caller has given up.
+    fn claim(&self) -> bool {
+        self.0.compare_exchange(OPEN, CLAIMED, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    /// The caller gives up; false if the commit is under way.
+    fn abandon(&self) -> bool {
+        self.0.compare_exchange(OPEN, ABANDONED, Ordering::SeqCst, Ordering::SeqCst) != Err(CLAIMED)
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.0.load(Ordering::SeqCst) == ABANDONED
+    }
+}
+
+#[derive(Debug)]
+struct Job {
+    block: Arc<PreparedBlock>,
+    deadline: Instant,
+    decision: Arc<Decision>,
+    answer: Sender<Result<BlockOutput, ExecuteError>>,
+}
+
+/// A submitted block.
+#[derive(Debug)]
+pub struct BlockHandle {
+    transactions: usize,
+    deadline: Instant,
+    decision: Arc<Decision>,
+    answer: Receiver<Result<BlockOutput, ExecuteError>>,
+}
+
+impl BlockHandle {
+    /// Waits for the block's output, until its deadline at most. (A commit that is under way at the deadline is
+    /// waited for: it takes milliseconds and cannot be taken back.)
+    ///
+    /// # Errors
+    /// [`ExecuteError`]: nothing of the block is committed.
+    pub fn wait(self) -> Result<BlockOutput, ExecuteError> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        match self.answer.recv_timeout(left) {
+            Ok(result) => result,
+            Err(RecvTimeoutError::Disconnected) => Err(ExecuteError::Stopped),
+            Err(RecvTimeoutError::Timeout) if self.decision.abandon() => {
+                Err(ExecuteError::DeadlineExceeded { accepted: 0, transactions: self.transactions })
+            }
+            Err(RecvTimeoutError::Timeout) => self.answer.recv().unwrap_or(Err(ExecuteError::Stopped)),
+        }
+    }
+
+    /// Gives the block up unless its commit is under way; true if nothing of it will be committed.
+    pub fn cancel(&self) -> bool {
+        self.decision.abandon()
+    }
+}
+
+impl Phalanx {
+    /// A builder for the ledger.
+    #[must_use]
+    pub fn builder(config: LedgerConfig) -> PhalanxBuilder<LedgerVm> {
+        PhalanxBuilder::ledger(config)
+    }
+
+    fn over(processes: Processes) -> Result<Phalanx, LaunchError> {
+        let desk = Arc::new(Desk::default());
+        let control = processes.control();
+        let shared = Arc::clone(&desk);
+        let worker = std::thread::Builder::new()
+            .name("phx-coordinator".to_owned())
+            .spawn(move || serve(processes, &shared))
+            .map_err(|error| LaunchError::Resource(error.to_string()))?;
+        Ok(Phalanx { desk, control, worker: Some(worker) })
+    }
+
+    /// Queues a block; at most [`QUEUE_LIMIT`] wait behind the one that executes. Blocks are executed in the order of
+    /// submission. Does not wait.
+    ///
+    /// # Errors
+    /// `Busy` when the queue is full, `Stopped` after a shutdown.
+    pub fn submit(&self, block: &Arc<PreparedBlock>, deadline: Instant) -> Result<BlockHandle, ExecuteError> {
+        let (sender, receiver) = bounded(1);
+        let decision = Arc::new(Decision::default());
+        let mut desk = self.desk.inner.lock();
+        if desk.stopped {
+            return Err(ExecuteError::Stopped);
+        }
+        if desk.queue.len() >= QUEUE_LIMIT {
+            return Err(ExecuteError::Busy { queued: desk.queue.len() });
+        }
+        desk.queue.push_back(Job {
+            block: Arc::clone(block),
+            deadline,
+            decision: Arc::clone(&decision),
+            answer: sender,
+        });
+        self.desk.news.notify_one();
+        Ok(BlockHandle { transactions: block.len(), deadline, decision, answer: receiver })
+    }
+
+    /// Executes and commits one block: [`submit`](Self::submit) and [`BlockHandle::wait`].
+    ///
+    /// # Errors
+    /// [`ExecuteError`]: nothing of the block is committed.
+    pub fn execute(
+        &self,
+        block: &Arc<PreparedBlock>,
+        deadline: Instant,
+    ) -> Result<BlockOutput, ExecuteError> {
+        self.submit(block, deadline)?.wait()
+    }
+
+    /// What is known of each shard now.
+    #[must_use]
+    pub fn health(&self) -> Vec<ShardHealth> {
+        health_of(&self.control)
+    }
+
+    /// Sums since the launch.
+    #[must_use]
+    pub fn stats(&self) -> Totals {
+        self.desk.inner.lock().totals
+    }
+
+    /// Digest of the state after the last committed block.
+    #[must_use]
+    pub fn digest(&self) -> StateDigest {
+        self.desk.inner.lock().digest
+    }
+
+    /// Gives up what is queued or executing, stops all processes and waits for their end. Dropping does the same.
+    pub fn shutdown(mut self) {
+        self.stop();
+    }
+
+    fn stop(&mut self) {
+        {
+            let mut desk = self.desk.inner.lock();
+            desk.stopped = true;
+            self.desk.news.notify_one();
+        }
+        if let Some(worker) = self.worker.take()
+            && worker.join().is_err()
+        {
+            tracing::error!("coordinator's thread panicked");
+        }
+    }
+}
+
+impl Drop for Phalanx {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// The coordinator's thread.
+fn serve(mut processes: Processes, desk: &Desk) {
+    desk.inner.lock().digest = processes.digest();
+    while let Some(job) = next_job(desk) {
+        let result = processes.call(&Call {
+            block: &job.block,
+            deadline: job.deadline,
+            cancelled: &|| job.decision.is_abandoned() || desk.inner.lock().stopped,
+            claim: &|| job.decision.claim(),
+            next: &|| desk.inner.lock().queue.front().map(|next| Arc::clone(&next.block)),
+        });
+        let mut state = desk.inner.lock();
+        state.totals.supervisor_restarts = processes.supervisor_restarts();
+        state.digest = processes.digest();
+        match &result {
+            Ok(output) => state.totals.count(output),
+            Err(_) => state.totals.failed_blocks += 1,
+        }
+        drop(state);
+        // The caller may have gone.
+        let _ = job.answer.send(result);
+    }
+}
+
+/// Waits for a job, without periodic wake-ups; `None` when stopped.
+fn next_job(desk: &Desk) -> Option<Job> {
+    let mut state = desk.inner.lock();
+    loop {
+        if state.stopped {
+            state.queue.clear();
+            return None;
+        }
+        match state.queue.pop_front() {
+            Some(job) if job.decision.is_abandoned() => {
+                let (accepted, transactions) = (0, job.block.len());
+                // The caller may have gone.
+                let _ = job.answer.send(Err(ExecuteError::Cancelled { accepted, transactions }));
+            }
+            Some(job) => return Some(job),
+            None => desk.news.wait(&mut state),
+        }
+    }
+}
+
+impl Totals {
+    fn count(&mut self, output: &BlockOutput) {
+        self.blocks += 1;
+        self.transactions += output.len() as u64;
+        let (sum, one) = (&mut self.stats, output.stats());
+        sum.plan += one.plan;
+        sum.execute += one.execute;
+        sum.validate += one.validate;
+        sum.commit += one.commit;
+        sum.rounds += one.rounds;
+        sum.rounds_cut_short += one.rounds_cut_short;
+        sum.reexecuted += one.reexecuted;
+        sum.cross_shard_edges += one.cross_shard_edges;
+        sum.shards_used = sum.shards_used.max(one.shards_used);
+    }
+}
