@@ -228,6 +228,7 @@ impl Phalanx {
 
     fn over(processes: Processes) -> Result<Phalanx, LaunchError> {
         let desk = Arc::new(Desk::default());
+        desk.inner.lock().digest = processes.digest();
         let control = processes.control();
         let shared = Arc::clone(&desk);
         let worker = std::thread::Builder::new()
@@ -319,7 +320,6 @@ impl Drop for Phalanx {
 
 /// The coordinator's thread.
 fn serve(mut processes: Processes, desk: &Desk) {
-    desk.inner.lock().digest = processes.digest();
     while let Some(job) = next_job(desk) {
         let result = processes.call(&Call {
             block: &job.block,

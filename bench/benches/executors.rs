@@ -1,6 +1,7 @@
 //! Executors side by side: the same blocks, in one run, taking turns.
 //!
-//! `cargo bench -p phalanx-bench --bench executors -- [--blocks N] [--block-size N] [--signed-blocks N]`
+//! `cargo bench -p phalanx-bench --bench executors -- [--blocks N] [--block-size N] [--signed-blocks N]` (0 blocks leave
+//! a comparison out)
 //!
 //! Every block is prepared once (its time is a row of its own) and then executed by every executor, in an order that
 //! rotates from block to block; each executor has its own state, and all must agree on the digest after every block.
@@ -72,21 +73,25 @@ fn compare(
     blocks: usize,
     block_size: usize,
 ) -> Result<(), Box<dyn Error>> {
+    if blocks == 0 {
+        return Ok(());
+    }
     let total = (blocks + WARM_UP) as u64;
     let config = WorkloadConfig { kind, accounts: 100_000, block_size, seed: 7, signed, blocks: total };
     let mut workload = Workload::new(config)?;
     let vm = LedgerVm::new(workload.ledger_config());
     let genesis = workload.genesis()?;
-    let state = || BaseState::with_entries(StateConfig::default(), genesis.iter().map(|(key, value)| (key, value)));
+    let state =
+        || BaseState::with_entries(StateConfig::default(), genesis.iter().map(|(key, value)| (key, value)));
     let mut contenders = vec![Contender::new("sequential", Sequential::new(vm.clone(), state()?))];
     for shards in [1, 2] {
         let threads = ThreadsConfig { shards, ..ThreadsConfig::default() };
-        contenders.push(Contender::new(&format!("threads {shards}"), Threads::launch(threads, vm.clone(), state()?)?));
-        let processes = ProcessesConfig {
-            shards,
-            vm: bcs::to_bytes(&vm.config())?,
-            ..ProcessesConfig::default()
-        };
+        contenders.push(Contender::new(
+            &format!("threads {shards}"),
+            Threads::launch(threads, vm.clone(), state()?)?,
+        ));
+        let processes =
+            ProcessesConfig { shards, vm: bcs::to_bytes(&vm.config())?, ..ProcessesConfig::default() };
         let processes = Processes::launch(&processes, vm.clone(), state()?)?;
         contenders.push(Contender::new(&format!("processes {shards}"), processes));
     }
@@ -116,8 +121,14 @@ fn compare(
 }
 
 fn report(label: &str, block_size: usize, prepare: &[f64], contenders: &[Contender]) {
-    println!("\n{label}, blocks of {block_size}, ns per transaction (medians); prepare {:.0}", median(prepare));
-    println!("{:<14}{:>9}{:>9}{:>9}{:>10}{:>9}   ratio to sequential [95 %]", "executor", "total", "plan", "execute", "validate", "commit");
+    println!(
+        "\n{label}, blocks of {block_size}, ns per transaction (medians); prepare {:.0}",
+        median(prepare)
+    );
+    println!(
+        "{:<14}{:>9}{:>9}{:>9}{:>10}{:>9}   ratio to sequential [95 %]",
+        "executor", "total", "plan", "execute", "validate", "commit"
+    );
     for contender in contenders {
         let (low, middle, high) = ratio(&contenders[0].nanos, &contender.nanos);
         println!(
@@ -154,7 +165,8 @@ fn ratio(base: &[f64], other: &[f64]) -> (f64, f64, f64) {
         random ^= random << 17;
         ratios[(random % ratios.len().max(1) as u64) as usize]
     };
-    let mut medians: Vec<f64> = (0..1_000).map(|_| median(&ratios.iter().map(|_| draw()).collect::<Vec<_>>())).collect();
+    let mut medians: Vec<f64> =
+        (0..1_000).map(|_| median(&ratios.iter().map(|_| draw()).collect::<Vec<_>>())).collect();
     medians.sort_by(f64::total_cmp);
     (medians[25], median(&ratios), medians[975])
 }

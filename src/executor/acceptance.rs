@@ -4,13 +4,14 @@
 //! only if every value it was computed from is the one that the accepted transactions before it leave.
 
 use crate::executor::block_output::OutputPlace;
-use crate::executor::key_states::{Backing, Held, KeyState, UNTOUCHED, value_in};
+use crate::executor::check::{Check, check};
+use crate::executor::key_states::{Backing, BasePlace, Held, KeyState, UNTOUCHED, look_up_ahead, value_in};
 use crate::executor::overlay::{OverlayWriter, Shown};
 use crate::partition::{ArenaError, ArenaWriter, Standing, TransactionAccess};
 use crate::state::{BaseState, StateError};
 use crate::types::{
-    AccessMode, Incarnation, KeyId, OUTPUT_PANICKED, Origin, OutputError, OutputView, ReadRecord, TxnIndex,
-    Write, WriteRecord,
+    AccessMode, Incarnation, KeyId, OUTPUT_PANICKED, Origin, OutputError, OutputView, TxnIndex, Write,
+    WriteRecord,
 };
 
 /// A transaction of the block being executed.
@@ -37,6 +38,9 @@ struct Speculation {
     dirty: bool,
 }
 
+/// Entries of the base state fetched ahead while changes are applied.
+const APPLY_AHEAD: usize = 16;
+
 /// What a validation came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Verdict {
@@ -61,6 +65,8 @@ pub(super) struct Acceptance {
     records: Vec<Record>,
     frontier: usize,
     keys: Vec<KeyState>,
+    /// Where keys stand in the base state, as far as they were looked up ahead.
+    places: Vec<BasePlace>,
     /// Keys changed by accepted transactions, in the order of their first change.
     changed: Vec<KeyId>,
     is_changed: Vec<bool>,
@@ -89,6 +95,7 @@ impl Acceptance {
         self.records.resize(transactions, record);
         self.frontier = 0;
         self.keys.clear();
+        self.places.clear();
         self.changed.clear();
         self.is_changed.clear();
         self.buffers.clear();
@@ -120,6 +127,17 @@ impl Acceptance {
                 record.planned.0 += 1;
             }
         }
+    }
+
+    /// Looks up some more of the keys that the plan expects to change, while the shards work or before validation. False
+    /// when there is nothing left to do.
+    pub(super) fn look_up_ahead(
+        &mut self,
+        arena: &ArenaWriter,
+        base: &BaseState,
+        wanted: impl Fn(KeyId) -> bool,
+    ) -> bool {
+        look_up_ahead(&mut self.places, arena, base, wanted)
     }
 
     /// Takes a buffer of outputs that one shard left; `expected` are its transactions in order. Returns how many
@@ -208,11 +226,13 @@ impl Acceptance {
             let txn = TxnIndex(u32::try_from(self.frontier).unwrap_or(u32::MAX));
             self.keys.resize(arena.keys().max(self.keys.len()), UNTOUCHED);
             let holds = {
-                let Acceptance { keys, buffers, pending, validation, .. } = &mut *self;
-                let (view, resolver) = (view_in(buffers, record.place), Resolver { arena, base, buffers });
+                let Acceptance { keys, places, buffers, pending, validation, .. } = &mut *self;
+                let (view, backing) =
+                    (view_in(buffers, record.place), Backing { base, places, arena, buffers });
                 let origin = Origin::written_by(txn, record.incarnation);
                 let checked = view.and_then(|view| {
-                    resolver.check(
+                    check(
+                        &backing,
                         &view,
                         origin,
                         record.place,
@@ -305,9 +325,9 @@ impl Acceptance {
         txn: TxnIndex,
         record: &Record,
     ) -> Result<bool, ValidateError> {
-        let Acceptance { keys, buffers, pending, speculation, stamp, validation, .. } = &mut *self;
+        let Acceptance { keys, places, buffers, pending, speculation, stamp, validation, .. } = &mut *self;
         let view = view_in(buffers, record.place);
-        let resolver = Resolver { arena, base, buffers };
+        let backing = Backing { base, places, arena, buffers };
         let origin = Origin::written_by(txn, record.incarnation);
         let state_of = |key: KeyId| match speculation.get(key.index()).filter(|known| known.stamp == *stamp) {
             Some(known) if known.dirty => None,
@@ -315,7 +335,7 @@ impl Acceptance {
             None => Some(key_state(keys, key)),
         };
         let check = view
-            .and_then(|view| resolver.check(&view, origin, record.place, pending, state_of, *validation))
+            .and_then(|view| check(&backing, &view, origin, record.place, pending, state_of, *validation))
             .map_err(|error| ValidateError::Damaged(Damaged { txn, error }))?;
         if check != Check::Holds {
             return Ok(false);
@@ -360,17 +380,17 @@ impl Acceptance {
         if !record.fresh {
             return Ok(());
         }
-        let Acceptance { buffers, learned, .. } = &mut *self;
+        let Acceptance { places, buffers, learned, .. } = &mut *self;
         let Ok(view) = view_in(buffers, record.place) else { return Ok(()) };
         learned.clear();
-        let resolver = Resolver { arena, base, buffers };
+        let backing = Backing { base, places, arena, buffers };
         for read in view.reads().flatten() {
-            if let Ok(Some(key)) = resolver.key_of(read.key_id, read.key) {
+            if let Ok(Some(key)) = backing.key_of(read.key_id, read.key) {
                 learned.push(TransactionAccess { key, mode: AccessMode::Read as u32 });
             }
         }
         for WriteRecord { key_id, key, write } in view.writes().flatten() {
-            let Ok(Some(key)) = resolver.key_of(key_id, key) else { continue };
+            let Ok(Some(key)) = backing.key_of(key_id, key) else { continue };
             let mode = learned_mode(&write, rejected);
             match learned.iter_mut().find(|access| access.key == key) {
                 Some(read) => read.mode = AccessMode::ReadWrite as u32,
@@ -389,7 +409,7 @@ impl Acceptance {
         overlay: &mut OverlayWriter,
     ) -> Result<(), ValidateError> {
         overlay.clear();
-        let backing = Backing { base, arena, buffers: &self.buffers };
+        let backing = Backing { base, places: &self.places, arena, buffers: &self.buffers };
         for &key in &self.changed {
             let state = key_state(&self.keys, key);
             match backing.value(key, &state, &mut [0; 32]) {
@@ -397,7 +417,7 @@ impl Acceptance {
                 None => overlay.show(key, state.latest, Shown::Delete),
             }
         }
-        let resolver = Resolver { arena, base, buffers: &self.buffers };
+        let backing = Backing { base, places: &self.places, arena, buffers: &self.buffers };
         for (index, record) in self.records.iter().enumerate().skip(self.frontier) {
             if record.standing != Standing::Provisional {
                 continue;
@@ -407,7 +427,7 @@ impl Acceptance {
             let damaged = |error| ValidateError::Damaged(Damaged { txn, error });
             for write in self.view(record).map_err(damaged)?.writes() {
                 let WriteRecord { key_id, key, write } = write.map_err(damaged)?;
-                let Some(key) = resolver.key_of(key_id, key).map_err(damaged)? else { continue };
+                let Some(key) = backing.key_of(key_id, key).map_err(damaged)? else { continue };
                 match &write {
                     Write::Set(value) => overlay.show(key, origin, Shown::Set(value)),
                     Write::Delete => overlay.show(key, origin, Shown::Delete),
@@ -420,24 +440,30 @@ impl Acceptance {
         Ok(())
     }
 
-    /// Calls `each` with every changed key and its final value.
+    /// Calls `each` with every changed key, its value in the base state and its final value.
     pub(super) fn final_values<E>(
         &self,
         arena: &ArenaWriter,
         base: &BaseState,
-        mut each: impl FnMut(KeyId, Option<&[u8]>) -> Result<(), E>,
+        mut each: impl FnMut(&[u8], Option<&[u8]>, Option<&[u8]>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let backing = Backing { base, arena, buffers: &self.buffers };
+        let backing = Backing { base, places: &self.places, arena, buffers: &self.buffers };
         for &key in &self.changed {
             let mut buffer = [0; 32];
-            each(key, backing.value(key, &key_state(&self.keys, key), &mut buffer))?;
+            let Ok((_, name)) = arena.key(key) else { continue };
+            let new = backing.value(key, &key_state(&self.keys, key), &mut buffer);
+            each(name, backing.base_value(key), new)?;
         }
         Ok(())
     }
 
     /// Puts every changed key's final value into the base state. Room must have been reserved.
     pub(super) fn apply_final(&self, arena: &ArenaWriter, base: &mut BaseState) -> Result<(), StateError> {
-        for &key in &self.changed {
+        let place_of = |key: KeyId| self.places.get(key.index()).and_then(BasePlace::place);
+        for (index, &key) in self.changed.iter().enumerate() {
+            if let Some(place) = self.changed.get(index + APPLY_AHEAD).and_then(|&later| place_of(later)) {
+                base.prefetch_place(place);
+            }
             let state = key_state(&self.keys, key);
             let Ok((hash, name)) = arena.key(key) else { continue };
             let mut buffer = [0; 32];
@@ -446,7 +472,7 @@ impl Acceptance {
                 Held::Base => {}
                 Held::Absent | Held::Number { .. } | Held::Bytes { .. } => {
                     let value = value_in(&self.buffers, &state, &mut buffer);
-                    base.put(hash, name, value)?;
+                    base.put_at(place_of(key), hash, name, value)?;
                 }
             }
         }
@@ -476,83 +502,6 @@ pub(super) enum ValidateError {
 impl From<ArenaError> for ValidateError {
     fn from(error: ArenaError) -> ValidateError {
         ValidateError::Arena(error)
-    }
-}
-
-/// What checking one output came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Check {
-    Holds,
-    Fails,
-    /// It names keys that have no id yet.
-    NewKeys,
-}
-
-/// Checks outputs against key states.
-struct Resolver<'a> {
-    arena: &'a ArenaWriter,
-    base: &'a BaseState,
-    buffers: &'a [Vec<u8>],
-}
-
-impl Resolver<'_> {
-    /// The key's id: as given, or looked up by its bytes. `None` if it has none yet.
-    fn key_of(&self, id: KeyId, key: &[u8]) -> Result<Option<KeyId>, OutputError> {
-        if id == KeyId::UNKNOWN {
-            return Ok(self.arena.find(self.base.hasher().hash(key), key));
-        }
-        if id.index() >= self.arena.keys() {
-            return Err(OutputError::BadField { field: "key id", value: id.0.into(), at: 0 });
-        }
-        Ok(Some(id))
-    }
-
-    /// Checks every read and delta of an output against `state_of` (`None`: unknown, reads of it fail, sums pass) and
-    /// leaves the states after its writes in `pending`.
-    fn check(
-        &self,
-        view: &OutputView<'_>,
-        origin: Origin,
-        place: OutputPlace,
-        pending: &mut Vec<(KeyId, KeyState)>,
-        state_of: impl Fn(KeyId) -> Option<KeyState>,
-        validation: bool,
-    ) -> Result<Check, OutputError> {
-        pending.clear();
-        if view.header().flags & OUTPUT_PANICKED != 0 {
-            return Ok(Check::Fails);
-        }
-        let backing = Backing { base: self.base, arena: self.arena, buffers: self.buffers };
-        for read in view.reads() {
-            let ReadRecord { key_id, key, origin, observed } = read?;
-            let Some(key) = self.key_of(key_id, key)? else { return Ok(Check::NewKeys) };
-            let holds = state_of(key).is_some_and(|state| backing.read_holds(key, &state, origin, observed));
-            if validation && !holds {
-                return Ok(Check::Fails);
-            }
-        }
-        for write in view.writes() {
-            let WriteRecord { key_id, key, write } = write?;
-            let Some(key) = self.key_of(key_id, key)? else { return Ok(Check::NewKeys) };
-            let after = match &write {
-                Write::Set(_) | Write::Delete => backing.written(&write, origin, place.buffer),
-                Write::Add(delta) => match state_of(key) {
-                    // What an open transaction leaves here is not known: the sum stays unknown.
-                    None => continue,
-                    Some(state) => match backing.sum(key, &state, delta, origin) {
-                        None if validation => return Ok(Check::Fails),
-                        None => Some(state),
-                        Some(after) if after == state => continue,
-                        after => after,
-                    },
-                },
-            };
-            match after {
-                Some(after) => pending.push((key, after)),
-                None => return Ok(Check::Fails),
-            }
-        }
-        Ok(Check::Holds)
     }
 }
 

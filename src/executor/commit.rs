@@ -20,12 +20,10 @@ pub(super) fn commit(
     conserved: &Conserved,
 ) -> Result<(), ExecuteError> {
     let (mut entries, mut bytes, mut difference) = (0, 0, 0_i128);
-    acceptance.final_values(arena, base, |key, value| {
-        let (hash, name) = arena.key(key)?;
-        let old = base.get(hash, name);
-        difference = difference.wrapping_add(conserved(name, value)).wrapping_sub(conserved(name, old));
-        entries += usize::from(old.is_none() && value.is_some());
-        bytes += name.len() + value.map_or(0, <[u8]>::len);
+    acceptance.final_values(arena, base, |key, old, new| {
+        difference = difference.wrapping_add(conserved(key, new)).wrapping_sub(conserved(key, old));
+        entries += usize::from(old.is_none() && new.is_some());
+        bytes += key.len() + new.map_or(0, <[u8]>::len);
         Ok::<(), ExecuteError>(())
     })?;
     if difference != 0 {

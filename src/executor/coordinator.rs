@@ -23,6 +23,9 @@ const PROBE_INTERVAL: Duration = Duration::from_micros(250);
 const EXPLAIN_LIMIT: Duration = Duration::from_millis(150);
 /// Deaths on accepted values, by the transaction itself, that make it poison.
 const POISON_LIMIT: u32 = 2;
+/// Global rounds in a row that may be cut short by deaths before the block is given up. Somebody who kills a shard every
+/// few milliseconds on a loaded host easily hits a handful of rounds before their first transaction is done.
+const CUT_GLOBAL_ROUNDS_MAX: u32 = 64;
 
 /// What to do when a shard dies while a block executes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -255,7 +258,7 @@ impl<F: Fleet> Coordinator<F> {
             if (call.cancelled)() {
                 return RoundEnd::CutShort(Cut::Cancelled);
             }
-            if self.plan_ahead(call) {
+            if self.look_up_ahead() || self.plan_ahead(call) {
                 continue;
             }
             let (fleet, members) = (&self.fleet, &self.members);
@@ -266,6 +269,12 @@ impl<F: Fleet> Coordinator<F> {
 
     fn all_parked(&self, round: RoundId) -> bool {
         self.members.iter().all(|&member| self.fleet.is_parked(member, round))
+    }
+
+    /// Looks up some of the keys that the block will change; false when all are known.
+    fn look_up_ahead(&mut self) -> bool {
+        let lane = &self.lanes[self.active];
+        self.acceptance.look_up_ahead(&lane.arena, &self.base, |key| lane.changes(key))
     }
 
     /// Goes on with the plan of the next block by one step; false when there is nothing to do.
@@ -301,6 +310,9 @@ impl<F: Fleet> Coordinator<F> {
                     let stalled = self.fleet.park_limit().unwrap_or_default();
                     self.fleet.kill(member, DeathCause::Hang { stalled });
                 }
+            } else {
+                // Whoever is to carry out the kill may be gone or stopped: that is found by looking, as in a round.
+                let _ = self.fleet.probe(&late, round);
             }
             self.fleet.bell().wait(0, Some(PROBE_INTERVAL), || false);
         }
@@ -311,6 +323,7 @@ impl<F: Fleet> Coordinator<F> {
         for place in 0..self.members.len() {
             self.collect(self.members[place])?;
         }
+        while self.look_up_ahead() {}
         loop {
             let arena = &mut self.lanes[self.active].arena;
             match self.acceptance.validate(arena, &self.base, first_in_line) {
@@ -363,6 +376,7 @@ impl<F: Fleet> Coordinator<F> {
         if self.acceptance.is_complete() {
             return Ok(());
         }
+        let patience = if matches!(end, RoundEnd::Finished) { 0 } else { CUT_GLOBAL_ROUNDS_MAX };
         match end {
             RoundEnd::CutShort(Cut::Deadline) => {
                 return Err(ExecuteError::DeadlineExceeded { accepted: done, transactions });
@@ -373,7 +387,8 @@ impl<F: Fleet> Coordinator<F> {
             RoundEnd::CutShort(Cut::Death(death)) => self.judge_death(call, death, first_in_line)?,
             RoundEnd::Finished => {}
         }
-        if global && accepted == 0 {
+        let limit = self.options.rounds_without_progress.saturating_add(patience);
+        if global && self.run.without_progress > limit {
             let last_death = self.run.last_death.take();
             let rounds = self.run.without_progress;
             return Err(ExecuteError::NoProgress { rounds, accepted: done, transactions, last_death });

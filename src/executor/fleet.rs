@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 pub(crate) struct Member {
     pub(crate) shard: ShardId,
     pub(crate) generation: Generation,
+    /// The process of that life; 0 for a thread.
+    pub(crate) pid: i32,
 }
 
 /// A set of shards: threads of this process, or processes under a supervisor.

@@ -1,8 +1,8 @@
 //! What each key of a block holds after the transactions looked at so far.
 
 use crate::partition::ArenaWriter;
-use crate::state::BaseState;
-use crate::types::{Delta, KeyId, NumberWidth, Observed, Origin, Write, number_of};
+use crate::state::{BaseState, Place};
+use crate::types::{Delta, KeyId, NumberWidth, Observed, Origin, OutputError, Write, number_of};
 
 /// A key's value.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,10 +29,77 @@ pub(super) struct KeyState {
 
 pub(super) const UNTOUCHED: KeyState = KeyState { latest: Origin::BASE, held: Held::Base, summed: false };
 
+/// Where a key stands in the base state, as far as it was looked up. Good for one block: the base state does not change
+/// before its commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BasePlace {
+    Unknown,
+    Absent,
+    /// With a copy of the value: the table is far, this is near.
+    Short {
+        place: Place,
+        length: u8,
+        bytes: [u8; SHORT_BYTES],
+    },
+    Long(Place),
+}
+
+/// Values up to this length are copied when they are looked up ahead.
+const SHORT_BYTES: usize = 16;
+
+impl BasePlace {
+    fn of(found: Option<(Place, &[u8])>) -> BasePlace {
+        let Some((place, value)) = found else { return BasePlace::Absent };
+        let mut bytes = [0; SHORT_BYTES];
+        match (bytes.get_mut(..value.len()), u8::try_from(value.len())) {
+            (Some(target), Ok(length)) => {
+                target.copy_from_slice(value);
+                BasePlace::Short { place, length, bytes }
+            }
+            _ => BasePlace::Long(place),
+        }
+    }
+
+    /// Where the entry stands, if that is known.
+    pub(super) fn place(&self) -> Option<Place> {
+        match self {
+            BasePlace::Unknown | BasePlace::Absent => None,
+            BasePlace::Short { place, .. } | BasePlace::Long(place) => Some(*place),
+        }
+    }
+}
+
+/// Keys that are looked up in the base state together: enough to keep the memory busy.
+const BATCH: usize = 64;
+
+/// Looks up the next keys for which `wanted` holds, from place `places.len()` on: first all cache lines are asked for,
+/// then the keys are found. True when there was something to do.
+pub(super) fn look_up_ahead(
+    places: &mut Vec<BasePlace>,
+    arena: &ArenaWriter,
+    base: &BaseState,
+    wanted: impl Fn(KeyId) -> bool,
+) -> bool {
+    let start = places.len();
+    let end = arena.keys().min(start + BATCH);
+    let ids = (0_u32..).map(KeyId).take(end).skip(start);
+    for id in ids.clone().filter(|&id| wanted(id)) {
+        if let Ok((hash, _)) = arena.key(id) {
+            base.prefetch(hash);
+        }
+    }
+    places.extend(ids.map(|id| match arena.key(id) {
+        Ok((hash, key)) if wanted(id) => BasePlace::of(base.locate(hash, key)),
+        _ => BasePlace::Unknown,
+    }));
+    end > start
+}
+
 /// Where the bytes behind key states are.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Backing<'a> {
     pub(super) base: &'a BaseState,
+    pub(super) places: &'a [BasePlace],
     pub(super) arena: &'a ArenaWriter,
     pub(super) buffers: &'a [Vec<u8>],
 }
@@ -49,9 +116,25 @@ impl<'a> Backing<'a> {
         }
     }
 
-    fn base_value(&self, key: KeyId) -> Option<&'a [u8]> {
-        let (hash, bytes) = self.arena.key(key).ok()?;
-        self.base.get(hash, bytes)
+    pub(super) fn base_value(&self, key: KeyId) -> Option<&'a [u8]> {
+        let far = || self.arena.key(key).ok();
+        match self.places.get(key.index()) {
+            Some(BasePlace::Absent) => None,
+            Some(BasePlace::Short { length, bytes, .. }) => bytes.get(..usize::from(*length)),
+            Some(&BasePlace::Long(place)) => self.base.value_at(place, far()?.1),
+            Some(BasePlace::Unknown) | None => far().and_then(|(hash, name)| self.base.get(hash, name)),
+        }
+    }
+
+    /// The key's id: as given, or looked up by its bytes. `None` if it has none yet.
+    pub(super) fn key_of(&self, id: KeyId, key: &[u8]) -> Result<Option<KeyId>, OutputError> {
+        if id == KeyId::UNKNOWN {
+            return Ok(self.arena.find(self.base.hasher().hash(key), key));
+        }
+        if id.index() >= self.arena.keys() {
+            return Err(OutputError::BadField { field: "key id", value: id.0.into(), at: 0 });
+        }
+        Ok(Some(id))
     }
 
     /// The value as a number, if it is one.

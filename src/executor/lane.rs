@@ -2,7 +2,7 @@
 
 use crate::executor::error::ExecuteError;
 use crate::partition::{ArenaWriter, CostModel, PlanTotals, Planner, Standing};
-use crate::types::{Incarnation, PreparedBlock, RoundId, ShardId, TxnIndex};
+use crate::types::{Incarnation, KeyId, PreparedBlock, RoundId, ShardId, TxnIndex};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -122,6 +122,11 @@ impl Lane {
         self.stage = Stage::Planned;
         self.spent += begun.elapsed();
         Ok(())
+    }
+
+    /// Whether the plan expects some transaction to change this key.
+    pub(super) fn changes(&self, key: KeyId) -> bool {
+        self.planner.changes(key)
     }
 
     /// Completes the plan as that of `round`.

@@ -3,6 +3,7 @@
 mod acceptance;
 mod block_output;
 mod board;
+mod check;
 mod commit;
 mod coordinator;
 mod error;

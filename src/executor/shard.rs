@@ -10,7 +10,7 @@ use crate::executor::progress::Progress;
 use crate::executor::source::{ExtraKeys, ShardSource};
 use crate::executor::transport::Transport;
 use crate::executor::view::{ViewBuffers, execute_transaction};
-use crate::partition::{ArenaError, ArenaReader, Edge, PlannedTransaction, RoundPlan};
+use crate::partition::{ArenaError, ArenaReader, Edge, NO_TXN, PlannedTransaction, RoundPlan};
 use crate::state::StateReader;
 use crate::types::{Origin, RoundId, ShardId, TxnIndex};
 use crate::vm::Vm;
@@ -22,6 +22,9 @@ use std::time::Duration;
 /// While a round runs, a waiting shard looks up this often even if nobody rings: a lost wake-up by damaged memory
 /// costs time, not the round.
 const WAIT_LIMIT: Duration = Duration::from_millis(10);
+
+/// Keys fetched ahead per transaction.
+const PREFETCH_MAX: usize = 16;
 
 /// Most messages kept for a round not announced yet; a peer that sends more is damaged.
 const EARLY_MAX: usize = 1 << 22;
@@ -208,6 +211,7 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
     fn execute_all(&mut self) -> RoundEnd {
         let Some(sub_block) = self.plan.sub_blocks.get(self.id.index()) else { return RoundEnd::Finished };
         let (mut txn, round) = (sub_block.first, self.plan.header.round);
+        let mut ahead = self.prefetch(self.prefetch(txn));
         for count in 1..=sub_block.count {
             // Planned chains are never shorter than their count; a damaged one ends the round.
             let Some(&planned) = self.plan.planned.get(txn.index()) else { return RoundEnd::CutShort };
@@ -217,8 +221,24 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
             Progress { round, count }.publish(self.slot);
             self.answer_dependents(txn, &planned);
             txn = planned.next;
+            ahead = self.prefetch(ahead);
         }
         self.empty_outbox()
+    }
+
+    /// Fetches what a transaction will read of the base state, and returns the one after it.
+    fn prefetch(&self, txn: TxnIndex) -> TxnIndex {
+        let (Some(planned), Some((_, expected))) =
+            (self.plan.planned.get(txn.index()), self.plan.transaction(txn))
+        else {
+            return NO_TXN;
+        };
+        for access in expected.iter().take(PREFETCH_MAX) {
+            if let Some((hash, _)) = self.plan.key(access.key) {
+                self.base.prefetch(hash);
+            }
+        }
+        planned.next
     }
 
     /// Waits for the required edges of one transaction; false when the round is cut short.

@@ -139,7 +139,7 @@ impl Fleet for ThreadFleet {
                 slot.ready_generation.load(Ordering::Acquire) == ONLY_LIFE.0 && !thread.is_finished()
             });
             if ready {
-                members.push(Member { shard: ShardId(id), generation: ONLY_LIFE });
+                members.push(Member { shard: ShardId(id), generation: ONLY_LIFE, pid: 0 });
             }
         }
     }

@@ -169,11 +169,6 @@ impl Planner {
         Ok(PlanTotals { transactions: self.transactions, edges, makespan_ns: self.load.greatest() })
     }
 
-    /// Keys that some transaction of the plan is expected to change.
-    pub fn changed_keys(&self) -> impl Iterator<Item = KeyId> + '_ {
-        (0_u32..).zip(&self.writers).filter(|(_, writer)| writer.txn != NO_TXN).map(|(id, _)| KeyId(id))
-    }
-
     /// Whether some transaction of the plan is expected to change this key.
     #[must_use]
     pub fn changes(&self, key: KeyId) -> bool {

@@ -32,6 +32,17 @@ struct Header {
     seed: u64,
 }
 
+impl Header {
+    /// Byte offset of the slot where the look-up of a hash begins.
+    fn line_of(&self, hash: u64) -> usize {
+        to_usize(self.area_offset) + home_of(hash, self.slots_log2) * SLOT_BYTES
+    }
+}
+
+/// Where an entry stood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place(usize);
+
 /// One entry. `hash` 0 means empty. The payload is key then value, or (with `FLAG_HEAP`) the byte offset of both.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C, align(64))]
@@ -208,6 +219,29 @@ impl BaseState {
         source.find(&self.header, hash, key).map(|(_, value)| value)
     }
 
+    /// Fetches the cache line where the look-up of a key with this hash begins.
+    pub fn prefetch(&self, hash: u64) {
+        self.region.prefetch(self.header.line_of(hash));
+    }
+
+    /// The place and the value of `key`, or `None` if it is absent. Places are good until an entry is added or removed.
+    #[must_use]
+    pub fn locate(&self, hash: u64, key: &[u8]) -> Option<(Place, &[u8])> {
+        let source = Source::Writer(&self.region);
+        source.find(&self.header, hash, key).map(|(index, value)| (Place(index), value))
+    }
+
+    /// Fetches the cache line of an entry.
+    pub fn prefetch_place(&self, place: Place) {
+        self.region.prefetch(to_usize(self.header.area_offset) + place.0 * SLOT_BYTES);
+    }
+
+    /// The value at a place, if `key` stands there.
+    #[must_use]
+    pub fn value_at(&self, place: Place, key: &[u8]) -> Option<&[u8]> {
+        Source::Writer(&self.region).value_at(&self.header, place, key)
+    }
+
     /// Calls `each` with every entry, in table order.
     pub fn for_each(&self, mut each: impl FnMut(&[u8], &[u8])) {
         let source = Source::Writer(&self.region);
@@ -243,27 +277,41 @@ impl BaseState {
     /// # Errors
     /// [`StateError`] when room was not reserved.
     pub fn put(&mut self, hash: u64, key: &[u8], value: Option<&[u8]>) -> Result<(), StateError> {
+        self.put_at(None, hash, key, value)
+    }
+
+    /// As [`put`](Self::put), with the place where `key` stood lately: it is looked for there first.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub fn put_at(
+        &mut self,
+        place: Option<Place>,
+        hash: u64,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<(), StateError> {
         let source = Source::Writer(&self.region);
-        let found = source.find(&self.header, hash, key);
-        let index = match (found, value) {
-            (Some((_, old)), Some(new)) if old == new => return Ok(()),
-            (Some((index, old)), _) => {
-                self.digest.remove(key, old);
-                Some((index, old.len()))
+        let known = place.and_then(|place| Some((place.0, source.value_at(&self.header, place, key)?)));
+        let found = known.or_else(|| source.find(&self.header, hash, key));
+        match (found, value) {
+            (None, None) => Ok(()),
+            (None, Some(new)) => {
+                self.digest.insert(key, new);
+                self.insert(hash, key, new)
             }
-            (None, None) => return Ok(()),
-            (None, Some(_)) => None,
-        };
-        match (index, value) {
-            (Some((index, old_bytes)), Some(new)) => self.overwrite(index, key, old_bytes, new)?,
-            (Some((index, _)), None) => self.remove(index)?,
-            (None, Some(new)) => self.insert(hash, key, new)?,
-            (None, None) => {}
+            (Some((_, old)), Some(new)) if old == new => Ok(()),
+            (Some((index, old)), Some(new)) => {
+                self.digest.remove(key, old);
+                self.digest.insert(key, new);
+                let old_bytes = old.len();
+                self.overwrite(index, key, old_bytes, new)
+            }
+            (Some((index, old)), None) => {
+                self.digest.remove(key, old);
+                self.remove(index)
+            }
         }
-        if let Some(new) = value {
-            self.digest.insert(key, new);
-        }
-        Ok(())
     }
 
     fn insert(&mut self, hash: u64, key: &[u8], value: &[u8]) -> Result<(), StateError> {
@@ -290,6 +338,12 @@ impl BaseState {
         value: &[u8],
     ) -> Result<(), StateError> {
         let old = self.slots_mut()?[index];
+        if old.flags & FLAG_HEAP == 0 && value.len() == old_bytes {
+            // The common case: a number changes in its slot.
+            let payload: &mut [u8] = bytes_of_mut(&mut self.slots_mut()?[index].payload);
+            payload[key.len()..key.len() + value.len()].copy_from_slice(value);
+            return Ok(());
+        }
         let place = (old.flags & FLAG_HEAP != 0).then_some((old.payload[0], key.len() + old_bytes));
         let slot = self.write_entry(old, key, value, place)?;
         self.slots_mut()?[index] = slot;
@@ -420,6 +474,13 @@ impl StateReader {
         let header = self.region.slice::<Header>(0, 1).ok()?.first()?;
         Source::Reader(&self.region).find(header, hash, key).map(|(_, value)| value)
     }
+
+    /// Fetches the cache line where the look-up of a key with this hash begins.
+    pub fn prefetch(&self, hash: u64) {
+        if let Ok([header]) = self.region.slice::<Header>(0, 1) {
+            self.region.prefetch(header.line_of(hash));
+        }
+    }
 }
 
 /// A read-only descriptor of the state for [`StateReader`].
@@ -467,6 +528,11 @@ impl<'a> Source<'a> {
             cast_slice::<u64, u8>(&slot.payload).get(..key_bytes + value_bytes)?
         };
         Some(both.split_at(key_bytes))
+    }
+
+    fn value_at(&self, header: &Header, place: Place, key: &[u8]) -> Option<&'a [u8]> {
+        let slot = self.slots(header).get(place.0).filter(|slot| slot.hash != 0)?;
+        self.entry(slot).filter(|&(found, _)| found == key).map(|(_, value)| value)
     }
 
     fn find(&self, header: &Header, hash: u64, key: &[u8]) -> Option<(usize, &'a [u8])> {

@@ -78,14 +78,16 @@ impl ProcessFleet {
         let ready = generation != 0
             && slot.ready_generation.load(Ordering::Acquire) == generation
             && slot.lifeline(generation).probe() == LifelineState::Held;
-        ready.then_some(Member { shard, generation: Generation(generation) })
+        // 0 as long as the supervisor has not noted which process it made.
+        let pid = slot.pid.load(Ordering::Acquire);
+        (ready && pid != 0).then_some(Member { shard, generation: Generation(generation), pid })
     }
 
     /// The death of a member as far as it is known now.
     fn death_of(&self, member: Member) -> Death {
         let mut death = Death {
             shard: member.shard,
-            pid: 0,
+            pid: member.pid,
             generation: member.generation,
             txn: None,
             cause: DeathCause::Unknown,
@@ -93,7 +95,6 @@ impl ProcessFleet {
         let Some(slot) = self.control.slot(member.shard.0) else { return death };
         let present = slot.generation.load(Ordering::Acquire);
         let current = if present == member.generation.0 {
-            death.pid = slot.pid.load(Ordering::Relaxed);
             slot.current.load(Ordering::Relaxed)
         } else {
             slot.died_at.load(Ordering::Relaxed)
@@ -176,7 +177,7 @@ impl Fleet for ProcessFleet {
 
     fn probe(&mut self, members: &[Member], round: RoundId) -> Option<Death> {
         if let Some(&dead) = members.iter().find(|&&member| self.is_gone(member)) {
-            let Member { shard, generation } = dead;
+            let Member { shard, generation, .. } = dead;
             self.link.command(Command::Replace { shard: shard.0, generation: generation.0 });
             return Some(self.death_of(dead));
         }
@@ -204,7 +205,7 @@ impl Fleet for ProcessFleet {
     fn kill(&mut self, member: Member, cause: DeathCause) {
         tracing::warn!(shard = %member.shard, generation = %member.generation, %cause, "shard is killed");
         self.known_causes.insert(member, cause);
-        let Member { shard, generation } = member;
+        let Member { shard, generation, .. } = member;
         self.link.command(Command::Kill { shard: shard.0, generation: generation.0 });
     }
 
@@ -249,7 +250,7 @@ impl Fleet for ProcessFleet {
     }
 
     fn explain(&mut self, death: Death, limit: Duration) -> Death {
-        let member = Member { shard: death.shard, generation: death.generation };
+        let member = Member { shard: death.shard, generation: death.generation, pid: death.pid };
         let deadline = Instant::now() + limit;
         let mut cause = self.cause_of(member);
         while cause == DeathCause::Unknown && Instant::now() < deadline {

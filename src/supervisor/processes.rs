@@ -191,11 +191,13 @@ pub(crate) fn health_of(control: &Control) -> Vec<ShardHealth> {
     slots
         .map(|slot| {
             let generation = slot.generation.load(Ordering::Acquire);
-            let ready = slot.ready_generation.load(Ordering::Acquire) == generation
+            let pid = slot.pid.load(Ordering::Acquire);
+            let ready = pid != 0
+                && slot.ready_generation.load(Ordering::Acquire) == generation
                 && generation != 0
                 && slot.lifeline(generation).probe() == LifelineState::Held;
             ShardHealth {
-                pid: slot.pid.load(Ordering::Relaxed),
+                pid,
                 generation,
                 ready,
                 resting: slot.state() == SlotState::Resting,

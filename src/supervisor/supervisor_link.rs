@@ -43,7 +43,7 @@ impl SupervisorLink {
         let (channel, theirs) = Channel::pair().map_err(LaunchError::resource)?;
         let process = spawn_image(&image.path(), (MARKER, MARKER_VALUE), theirs.into_fd())
             .map_err(LaunchError::resource)?;
-        let link = SupervisorLink {
+        let mut link = SupervisorLink {
             process,
             channel,
             open_ping: None,
@@ -51,7 +51,10 @@ impl SupervisorLink {
             last_heard: Instant::now(),
             unsent: Vec::new(),
         };
-        link.hand_over(regions)?;
+        if let Err(error) = link.hand_over(regions) {
+            link.kill();
+            return Err(error);
+        }
         Ok(link)
     }
 

@@ -126,6 +126,8 @@ impl<V: Vm> Supervisor<V> {
             return;
         }
         slot.clear_child_lines();
+        // Nobody takes the child for ready before its pid stands here.
+        slot.pid.store(0, Ordering::Relaxed);
         slot.generation.store(generation, Ordering::SeqCst);
         let executed_before = slot.counters[counter::EXECUTED].load(Ordering::Relaxed);
         let supervisor = Pid::this();
@@ -138,9 +140,9 @@ impl<V: Vm> Supervisor<V> {
             Ok(Fork::Parent { child }) => {
                 let pid = child.as_raw();
                 self.unreaped.insert(pid, (id, generation));
-                slot.pid.store(pid, Ordering::Relaxed);
                 let start_time = ProcessIdentity::of(pid).map_or(0, |identity| identity.start_time);
                 slot.start_time.store(start_time, Ordering::Relaxed);
+                slot.pid.store(pid, Ordering::Release);
                 slot.spawns.fetch_add(1, Ordering::Relaxed);
                 let child = &mut self.children[place];
                 (child.generation, child.executed_before) = (generation, executed_before);

@@ -1,0 +1,83 @@
+//! What the command's exit code says.
+
+use std::process::ExitCode;
+
+/// How the command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Everything was executed, and verified unless verification was off.
+    Ok,
+    /// A block could not be executed, or the report could not be written.
+    Failed,
+    /// The options make no sense. The option parser ends with the same code by itself.
+    Usage,
+    /// An executor's result is not that of sequential execution.
+    Mismatch,
+    /// The file that the workload comes from cannot be read.
+    Workload,
+    /// Memory, threads or shard processes could not be had.
+    Start,
+    /// Ended by SIGINT.
+    Interrupted,
+    /// Ended by SIGTERM.
+    Terminated,
+}
+
+/// The table of `--help`.
+pub const EXIT_CODES: &str = "\
+Exit codes:
+    0  all blocks were executed, and verified unless --no-verify was given
+    1  a block could not be executed, or the report could not be written
+    2  the options make no sense
+    3  a result differs from sequential execution
+    4  the workload's file cannot be read
+    5  memory, threads or shard processes could not be had
+  130  ended by SIGINT (Ctrl-C)
+  143  ended by SIGTERM
+
+A run that fails prints one line on standard error and nothing on standard output, in either format.";
+
+impl Exit {
+    /// The code that the caller of the command sees.
+    pub const fn code(self) -> u8 {
+        match self {
+            Exit::Ok => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::Mismatch => 3,
+            Exit::Workload => 4,
+            Exit::Start => 5,
+            Exit::Interrupted => 130,
+            Exit::Terminated => 143,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit.code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_in_the_help() {
+        let exits = [
+            Exit::Ok,
+            Exit::Failed,
+            Exit::Usage,
+            Exit::Mismatch,
+            Exit::Workload,
+            Exit::Start,
+            Exit::Interrupted,
+            Exit::Terminated,
+        ];
+        for exit in exits {
+            let code = format!("{:>5}  ", exit.code());
+            assert!(EXIT_CODES.lines().any(|line| line.starts_with(&code)), "{exit:?} is not documented");
+        }
+    }
+}

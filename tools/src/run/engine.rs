@@ -1,0 +1,143 @@
+//! The executor that the options ask for.
+
+use crate::cli::{ExecutorKind, RunOptions, Shards};
+use crate::run::error::RunError;
+use crate::run::family::{Casualties, Family};
+use phalanx::Phalanx;
+use phalanx::executor::{
+    BlockExecutor, BlockOutput, ExecuteError, MemoryConfig, Sequential, Threads, ThreadsConfig,
+};
+use phalanx::state::{BaseState, StateError};
+use phalanx::topology::Host;
+use phalanx::types::{Block, PrepareError, PreparedBlock};
+use phalanx::vm::ledger::{GenesisEntry, LedgerConfig, LedgerVm};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long an orderly end may wait for a start that is under way.
+pub const CLOSE_PATIENCE: Duration = Duration::from_millis(500);
+
+/// One of the executors.
+#[derive(Debug)]
+pub enum Engine {
+    /// One transaction after the other, on the calling thread.
+    Sequential(Box<Sequential<LedgerVm>>),
+    /// Shards as threads.
+    Threads {
+        /// The executor.
+        threads: Box<Threads>,
+        /// Number of shards.
+        shards: usize,
+    },
+    /// Shards as processes.
+    Processes(Arc<Family>),
+}
+
+impl Engine {
+    /// Starts the executor on the first state; processes are started in `family`.
+    ///
+    /// # Errors
+    /// When memory, threads or processes cannot be had.
+    pub fn start(
+        options: &RunOptions,
+        filter: &str,
+        config: LedgerConfig,
+        genesis: &[GenesisEntry],
+        family: Arc<Family>,
+    ) -> Result<Engine, RunError> {
+        match options.executor {
+            ExecutorKind::Sequential => Ok(Engine::Sequential(Box::new(oracle(config, genesis)?))),
+            ExecutorKind::Threads => {
+                let shards = match options.shards {
+                    Shards::Count(count) => count,
+                    Shards::Auto => {
+                        Host::detect().map_err(|error| RunError::Threads(error.into()))?.auto_shards()
+                    }
+                };
+                let config_of_threads = ThreadsConfig { shards, ..ThreadsConfig::default() };
+                let launched =
+                    Threads::launch(config_of_threads, LedgerVm::new(config), first_state(genesis)?);
+                let threads = Box::new(launched.map_err(RunError::Threads)?);
+                Ok(Engine::Threads { threads, shards })
+            }
+            ExecutorKind::Processes => {
+                let mut builder = Phalanx::builder(config).on_death(options.on_death.into()).log(filter);
+                if let Shards::Count(count) = options.shards {
+                    builder = builder.shards(count);
+                }
+                family.launch(builder, genesis)?;
+                Ok(Engine::Processes(family))
+            }
+        }
+    }
+
+    /// Number of shards; the sequential executor counts as one.
+    pub fn shards(&self) -> usize {
+        match self {
+            Engine::Sequential(_) => 1,
+            Engine::Threads { shards, .. } => *shards,
+            Engine::Processes(family) => family.shards(),
+        }
+    }
+
+    /// Makes a block ready for this executor. The sequential one plans nothing and gets no access hints.
+    ///
+    /// # Errors
+    /// [`PrepareError`] for a block that is too large.
+    pub fn prepare(&self, vm: &LedgerVm, block: &Block) -> Result<PreparedBlock, PrepareError> {
+        match self {
+            Engine::Sequential(_) => {
+                let mut prepared = PreparedBlock::new(block.header.clone());
+                for transaction in &block.transactions {
+                    prepared.push(transaction, |_| {})?;
+                }
+                Ok(prepared)
+            }
+            Engine::Threads { .. } | Engine::Processes(_) => PreparedBlock::prepare(vm, block),
+        }
+    }
+
+    /// Executes and commits one block.
+    ///
+    /// # Errors
+    /// [`ExecuteError`]; nothing of the block is committed.
+    pub fn execute(
+        &mut self,
+        block: &Arc<PreparedBlock>,
+        deadline: Instant,
+    ) -> Result<BlockOutput, ExecuteError> {
+        match self {
+            Engine::Sequential(sequential) => sequential.execute(block, deadline),
+            Engine::Threads { threads, .. } => threads.execute(block, deadline),
+            Engine::Processes(family) => family.execute(block, deadline),
+        }
+    }
+
+    /// What the shard processes went through so far.
+    pub fn casualties(&self) -> Casualties {
+        match self {
+            Engine::Processes(family) => family.casualties(),
+            Engine::Sequential(_) | Engine::Threads { .. } => Casualties::default(),
+        }
+    }
+
+    /// Ends threads or processes and waits for them.
+    pub fn close(self) {
+        match self {
+            Engine::Processes(family) => family.close(CLOSE_PATIENCE),
+            Engine::Sequential(_) | Engine::Threads { .. } => {}
+        }
+    }
+}
+
+/// A sequential executor with a state of its own.
+///
+/// # Errors
+/// [`StateError`] when memory cannot be had.
+pub fn oracle(config: LedgerConfig, genesis: &[GenesisEntry]) -> Result<Sequential<LedgerVm>, StateError> {
+    Ok(Sequential::new(LedgerVm::new(config), first_state(genesis)?))
+}
+
+fn first_state(genesis: &[GenesisEntry]) -> Result<BaseState, StateError> {
+    BaseState::with_entries(MemoryConfig::default().state, genesis.iter().map(|(key, value)| (key, value)))
+}

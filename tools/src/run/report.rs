@@ -1,0 +1,196 @@
+//! What a run comes to: the table and the JSON object.
+
+use crate::cli::{RunOptions, WorkloadName};
+use crate::run::family::Casualties;
+use phalanx::executor::{BlockOutput, BlockStats};
+use phalanx::state::StateDigest;
+use phalanx::types::StatusCode;
+use serde::Serialize;
+use std::fmt::Write;
+use std::time::Duration;
+
+/// Version of the JSON object: raised when a key changes its meaning or goes, not when one is added.
+const SCHEMA_VERSION: u32 = 1;
+
+/// Sums over the blocks of a run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    blocks: u64,
+    transactions: u64,
+    succeeded: u64,
+    prepare: Duration,
+    /// Preparation and execution, seen from outside.
+    wall: Duration,
+    stats: BlockStats,
+    digest: StateDigest,
+}
+
+impl Tally {
+    /// Counts one block in.
+    pub fn count(&mut self, output: &BlockOutput, prepare: Duration, execute: Duration) {
+        let succeeded = output.transactions().filter(|output| output.status() == StatusCode::SUCCESS).count();
+        self.blocks += 1;
+        self.transactions += output.len() as u64;
+        self.succeeded += succeeded as u64;
+        self.prepare += prepare;
+        self.wall += prepare + execute;
+        self.digest = output.digest();
+        let (sum, one) = (&mut self.stats, output.stats());
+        sum.plan += one.plan;
+        sum.execute += one.execute;
+        sum.validate += one.validate;
+        sum.commit += one.commit;
+        sum.rounds += one.rounds;
+        sum.rounds_cut_short += one.rounds_cut_short;
+        sum.reexecuted += one.reexecuted;
+        sum.cross_shard_edges += one.cross_shard_edges;
+    }
+
+    /// Nanoseconds per transaction, to a tenth.
+    fn per_transaction(&self, time: Duration) -> f64 {
+        let each = time.as_secs_f64() * 1e9 / self.transactions.max(1) as f64;
+        rounded(each, 10.0)
+    }
+}
+
+/// What a run comes to. The keys of the JSON object are the names of the fields.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    schema_version: u32,
+    executor: String,
+    shards: usize,
+    workload: String,
+    /// Exponent of the zipf workload, for no other.
+    skew: Option<f64>,
+    /// Accounts asked for; a file brings its own.
+    accounts: Option<usize>,
+    block_size: usize,
+    signed: bool,
+    seed: u64,
+    blocks: u64,
+    transactions: u64,
+    succeeded: u64,
+    failed: u64,
+    wall_ms: f64,
+    transactions_per_s: f64,
+    prepare_ns_per_txn: f64,
+    plan_ns_per_txn: f64,
+    execute_ns_per_txn: f64,
+    validate_ns_per_txn: f64,
+    commit_ns_per_txn: f64,
+    cross_shard_edges: u64,
+    reexecuted: u64,
+    rounds: u64,
+    rounds_cut_short: u64,
+    respawns: u64,
+    supervisor_restarts: u64,
+    state_digest: String,
+    /// `None` when nobody looked. A mismatch is an error and makes no report.
+    verified: Option<bool>,
+}
+
+impl Report {
+    /// For a run that came to its end.
+    pub fn new(
+        options: &RunOptions,
+        shards: usize,
+        tally: &Tally,
+        casualties: Casualties,
+        verified: bool,
+    ) -> Report {
+        let Tally { transactions, succeeded, wall, stats, .. } = *tally;
+        let from_file = matches!(options.workload, WorkloadName::File(_));
+        let seconds = wall.as_secs_f64();
+        let rate = if seconds > 0.0 { transactions as f64 / seconds } else { 0.0 };
+        Report {
+            schema_version: SCHEMA_VERSION,
+            executor: options.executor.to_string(),
+            shards,
+            workload: options.workload.to_string(),
+            skew: (options.workload == WorkloadName::Zipf).then_some(options.skew),
+            accounts: (!from_file).then_some(options.accounts),
+            block_size: options.block_size,
+            signed: !options.unsigned,
+            seed: options.seed,
+            blocks: tally.blocks,
+            transactions,
+            succeeded,
+            failed: transactions - succeeded,
+            wall_ms: rounded(seconds * 1e3, 1e3),
+            transactions_per_s: rounded(rate, 1.0),
+            prepare_ns_per_txn: tally.per_transaction(tally.prepare),
+            plan_ns_per_txn: tally.per_transaction(stats.plan),
+            execute_ns_per_txn: tally.per_transaction(stats.execute),
+            validate_ns_per_txn: tally.per_transaction(stats.validate),
+            commit_ns_per_txn: tally.per_transaction(stats.commit),
+            cross_shard_edges: stats.cross_shard_edges,
+            reexecuted: stats.reexecuted,
+            rounds: stats.rounds,
+            rounds_cut_short: stats.rounds_cut_short,
+            respawns: casualties.respawns,
+            supervisor_restarts: casualties.supervisor_restarts,
+            state_digest: tally.digest.to_string(),
+            verified: verified.then_some(true),
+        }
+    }
+
+    /// The JSON object, on one line.
+    ///
+    /// # Errors
+    /// None that can happen with these fields; the encoder's type has one.
+    pub fn json(&self) -> Result<String, serde_json::Error> {
+        Ok(serde_json::to_string(self)? + "\n")
+    }
+
+    /// The table for people.
+    pub fn table(&self) -> String {
+        let mut table = String::new();
+        let width = self.rows().iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        for (name, value) in self.rows() {
+            // Writing to a string cannot fail.
+            let _ = writeln!(table, "{name:<width$}  {value}");
+        }
+        table
+    }
+
+    fn rows(&self) -> Vec<(&'static str, String)> {
+        let signed = if self.signed { "signed" } else { "unsigned" };
+        let skew = self.skew.map(|skew| format!(", skew {skew}")).unwrap_or_default();
+        let verified = match self.verified {
+            Some(true) => "every block equals sequential execution",
+            Some(false) => "NO: a block differs from sequential execution",
+            None => "not looked at",
+        };
+        let each = |time: f64| format!("{time:.1} ns per transaction");
+        vec![
+            ("executor", format!("{}, {} shards", self.executor, self.shards)),
+            ("workload", format!("{}{skew}, {signed}, seed {}", self.workload, self.seed)),
+            ("blocks", self.blocks.to_string()),
+            (
+                "transactions",
+                format!("{}: {} succeeded, {} failed", self.transactions, self.succeeded, self.failed),
+            ),
+            ("wall time", format!("{:.1} ms", self.wall_ms)),
+            ("throughput", format!("{:.0} transactions/s", self.transactions_per_s)),
+            ("prepare", each(self.prepare_ns_per_txn)),
+            ("plan", each(self.plan_ns_per_txn)),
+            ("execute", each(self.execute_ns_per_txn)),
+            ("validate", each(self.validate_ns_per_txn)),
+            ("commit", each(self.commit_ns_per_txn)),
+            ("rounds", format!("{}, {} cut short", self.rounds, self.rounds_cut_short)),
+            ("executed again", self.reexecuted.to_string()),
+            ("cross-shard edges", self.cross_shard_edges.to_string()),
+            (
+                "respawns",
+                format!("{} of shards, {} of the supervisor", self.respawns, self.supervisor_restarts),
+            ),
+            ("state digest", self.state_digest.clone()),
+            ("verified", verified.to_owned()),
+        ]
+    }
+}
+
+/// `value` with as many steps per unit as `steps` says.
+fn rounded(value: f64, steps: f64) -> f64 {
+    (value * steps).round() / steps
+}
