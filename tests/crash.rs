@@ -284,6 +284,34 @@ fn a_supervisor_stopped_during_a_block_is_replaced_within_a_second_or_so() {
     assert!(eventually(Duration::from_secs(2), || state_of(supervisor).is_none()), "the stopped one is gone");
 }
 
+#[test]
+fn shards_and_supervisor_killed_and_stopped_in_any_order_never_change_a_block() {
+    let seed = seed();
+    let context = format!("reproduce with PHALANX_SEED={seed}");
+    let mut scene = Scene::new(seed, 60, false);
+    let blocks = scene.expected(std::iter::repeat_n(1_000, 60));
+    let builder = scene.builder(4).stall_limit(Duration::from_millis(100)).pacing(patient_pacing());
+    let phalanx = scene.launch(builder);
+    let (mut dice, mut hits) = (Dice::new(seed), 0_u32);
+    let totals = execute_all(&phalanx, &blocks, &context, |phalanx| {
+        std::thread::sleep(Duration::from_micros(2_000 + dice.next() % 20_000));
+        if hits >= 120 {
+            return;
+        }
+        let shard = dice.pick(&phalanx.health()).pid;
+        let hit = match dice.below(20) {
+            0 => supervisor_of(phalanx).is_some_and(|pid| send_signal(pid, SUPERVISOR, Signal::SIGKILL)),
+            1 => supervisor_of(phalanx).is_some_and(|pid| send_signal(pid, SUPERVISOR, Signal::SIGSTOP)),
+            2..5 => send_signal(shard, SHARD, Signal::SIGSTOP),
+            5..8 => send_signal(shard, SHARD, Signal::SIGCONT),
+            _ => send_signal(shard, SHARD, Signal::SIGKILL),
+        };
+        hits += u32::from(hit);
+    });
+    println!("{hits} hits, {totals:?}");
+    assert!(hits > 0 && totals.stats.rounds_cut_short > 0, "{context}: {totals:?}");
+}
+
 /// Once broke: a round that was cut short waited for a stopped shard whose killer was stopped as well, for ever.
 #[test]
 fn a_stopped_supervisor_a_stopped_shard_and_a_killed_one_together_do_not_hang_the_block() {

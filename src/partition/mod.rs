@@ -1,11 +1,15 @@
 //! Planning: who executes what, who waits for whom. A plan is a hint written large: correctness never rests on it.
 
 mod arena;
+mod arena_reader;
+mod arena_writer;
 mod key_table;
 mod planner;
 
 pub use arena::{
-    ArenaError, ArenaLimits, ArenaReader, ArenaWriter, Edge, KeyRecord, NO_EDGE, NO_TXN, PlannedTransaction,
-    RoundHeader, RoundPlan, SubBlock, TransactionAccess,
+    ArenaError, ArenaLimits, Edge, KeyRecord, NO_EDGE, NO_TXN, PlannedTransaction, RoundHeader, SubBlock,
+    TransactionAccess,
 };
+pub use arena_reader::{ArenaReader, RoundPlan};
+pub use arena_writer::ArenaWriter;
 pub use planner::{CostModel, PlanTotals, Planner, Standing};

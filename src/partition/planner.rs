@@ -4,9 +4,9 @@
 //! order as the priority list). The same inputs always give the same plan.
 
 use crate::partition::arena::{
-    ArenaError, ArenaWriter, Edge, NO_EDGE, NO_TXN, PlanParts, PlannedTransaction, SubBlock,
-    TransactionAccess,
+    ArenaError, Edge, NO_EDGE, NO_TXN, PlannedTransaction, SubBlock, TransactionAccess,
 };
+use crate::partition::arena_writer::{ArenaWriter, PlanParts};
 use crate::types::{AccessMode, Incarnation, KeyId, PreparedTransaction, RoundId, ShardId, TxnIndex};
 
 /// Where a transaction stands between rounds.

@@ -1,0 +1,393 @@
+//! The coordinator's end of a block arena.
+
+use crate::MAX_SHARDS;
+use crate::partition::arena::{
+    ArenaError, ArenaLimits, Edge, HEADER_BYTES_MAX, KeyRecord, NO_TXN, PlannedTransaction, RoundHeader,
+    Sections, SubBlock, TransactionAccess,
+};
+use crate::partition::key_table::{self, KeyTable};
+use crate::types::{
+    BlockHeader, Incarnation, KeyId, PreparedBlock, PreparedTransaction, RoundId, ShardId, TxnIndex,
+};
+use bytemuck::{Pod, Zeroable};
+use phalanx_ipc::Region;
+use std::os::fd::OwnedFd;
+
+/// The coordinator's end of an arena.
+#[derive(Debug)]
+pub struct ArenaWriter {
+    region: Region,
+    limits: ArenaLimits,
+    sections: Sections,
+    header: RoundHeader,
+    key_bytes: usize,
+    accesses: usize,
+}
+
+impl ArenaWriter {
+    /// An empty arena.
+    ///
+    /// # Errors
+    /// [`ArenaError::Region`].
+    pub fn create(name: &str, limits: ArenaLimits) -> Result<ArenaWriter, ArenaError> {
+        let sections = Sections::new(&limits);
+        let region = Region::create(name, sections.end)?;
+        Ok(ArenaWriter { region, limits, sections, header: RoundHeader::zeroed(), key_bytes: 0, accesses: 0 })
+    }
+
+    /// The region, to seal it.
+    #[must_use]
+    pub fn region(&self) -> &Region {
+        &self.region
+    }
+
+    /// The limits that it was made with.
+    #[must_use]
+    pub fn limits(&self) -> ArenaLimits {
+        self.limits
+    }
+
+    /// Copies a block in and forgets the one before. No key is known yet.
+    ///
+    /// # Errors
+    /// [`ArenaError::BlockTooLarge`] before anything is written.
+    pub fn load(&mut self, block: &PreparedBlock) -> Result<(), ArenaError> {
+        let encoded = encode_header(block.header())?;
+        let fits = |what, needed, limit| {
+            if needed > limit { Err(ArenaError::BlockTooLarge { what, needed, limit }) } else { Ok(()) }
+        };
+        fits("transactions", block.len(), self.limits.transactions)?;
+        fits("bytes of transactions", block.transaction_bytes().len(), self.limits.transaction_bytes)?;
+        fits("declared accesses", block.accesses().len(), self.limits.accesses)?;
+        fits("bytes of declared keys", block.key_bytes().len(), self.limits.key_bytes)?;
+        fits("bytes of block header", encoded.len(), HEADER_BYTES_MAX)?;
+        self.copy_in(self.sections.header, &encoded)?;
+        self.copy_in(self.sections.transactions, block.transactions())?;
+        self.copy_in(self.sections.transaction_bytes, block.transaction_bytes())?;
+        self.copy_in(self.sections.key_bytes, block.key_bytes())?;
+        self.key_bytes = block.key_bytes().len();
+        self.accesses = block.accesses().len();
+        let log2 = key_table::index_slots(block.accesses().len().min(self.limits.keys)).trailing_zeros();
+        self.header = RoundHeader {
+            round: RoundId(0),
+            seed: block.hasher().seed(),
+            transactions: u32_of("transactions", block.len(), self.limits.transactions)?,
+            keys: 0,
+            edges: 0,
+            has_overlay: 0,
+            header_bytes: u32_of("bytes of block header", encoded.len(), HEADER_BYTES_MAX)?,
+            key_index_log2: log2,
+        };
+        self.region.slice_mut::<u32>(self.sections.key_index, 1 << log2)?.fill(0);
+        Ok(())
+    }
+
+    fn copy_in<T: Pod>(&mut self, offset: usize, items: &[T]) -> Result<(), ArenaError> {
+        self.region.slice_mut::<T>(offset, items.len())?.copy_from_slice(items);
+        Ok(())
+    }
+
+    /// Number of keys known so far.
+    #[must_use]
+    pub fn keys(&self) -> usize {
+        self.header.keys as usize
+    }
+
+    /// Gives ids to the keys of the declared accesses `range` of `block`, which must be the loaded one.
+    ///
+    /// # Errors
+    /// [`ArenaError::BlockTooLarge`] when there are too many distinct keys.
+    pub fn identify(
+        &mut self,
+        block: &PreparedBlock,
+        range: std::ops::Range<usize>,
+    ) -> Result<(), ArenaError> {
+        let (limit, total) = (self.limits.keys, self.accesses);
+        let mut log2 = self.header.key_index_log2;
+        let mut known = self.header.keys;
+        let parts = self.key_parts(log2)?;
+        let accesses = part_mut::<TransactionAccess>(parts.accesses, total)?;
+        let declared = block.accesses().get(range.clone()).unwrap_or(&[]);
+        let targets = accesses.get_mut(range).unwrap_or(&mut []);
+        for (access, target) in declared.iter().zip(targets) {
+            let start = access.key_offset as usize;
+            let key = parts.bytes.get(start..start + usize::from(access.key_bytes)).unwrap_or(&[]);
+            let table =
+                KeyTable { index: &*parts.index, keys: &parts.keys[..known as usize], bytes: parts.bytes };
+            let id = match table.find(access.hash, key) {
+                Some(id) => id,
+                None if known as usize >= limit => {
+                    let needed = known as usize + 1;
+                    return Err(ArenaError::BlockTooLarge { what: "distinct keys", needed, limit });
+                }
+                None => {
+                    parts.keys[known as usize] = KeyRecord {
+                        hash: access.hash,
+                        offset: access.key_offset,
+                        bytes: u32::from(access.key_bytes),
+                    };
+                    key_table::link(parts.index, access.hash, KeyId(known));
+                    known += 1;
+                    KeyId(known - 1)
+                }
+            };
+            *target = TransactionAccess { key: id, mode: u32::from(access.mode) };
+        }
+        self.header.keys = known;
+        log2 = log2.max(key_table::index_slots(known as usize).trailing_zeros());
+        if log2 > self.header.key_index_log2 { self.grow_key_index(log2) } else { Ok(()) }
+    }
+
+    /// The id of a key that the block did not declare, given now if it had none.
+    ///
+    /// # Errors
+    /// [`ArenaError::BlockTooLarge`] when there is no room for another key.
+    pub fn intern(&mut self, hash: u64, key: &[u8]) -> Result<KeyId, ArenaError> {
+        if let Some(found) = self.key_table()?.find(hash, key) {
+            return Ok(found);
+        }
+        let known = self.keys();
+        if known >= self.limits.keys {
+            let (needed, limit) = (known + 1, self.limits.keys);
+            return Err(ArenaError::BlockTooLarge { what: "distinct keys", needed, limit });
+        }
+        let offset = self.append_key_bytes(key)?;
+        let bytes = u32_of("bytes of one key", key.len(), self.limits.key_bytes)?;
+        self.region.slice_mut::<KeyRecord>(self.sections.keys, known + 1)?[known] =
+            KeyRecord { hash, offset, bytes };
+        self.header.keys += 1;
+        let id = KeyId(self.header.keys - 1);
+        let log2 = self.header.key_index_log2;
+        if key_table::index_slots(known + 1) > 1 << log2 {
+            self.grow_key_index(log2 + 1)?;
+        } else {
+            let index = self.region.slice_mut::<u32>(self.sections.key_index, 1 << log2)?;
+            key_table::link(index, hash, id);
+        }
+        Ok(id)
+    }
+
+    /// The parts of the key table, and the accesses before it.
+    fn key_parts(&mut self, log2: u32) -> Result<KeyParts<'_>, ArenaError> {
+        let (s, limit) = (self.sections, self.limits.keys);
+        let all = self.region.slice_mut::<u8>(0, s.end)?;
+        let (head, index) = all.split_at_mut(s.key_index);
+        let (head, bytes) = head.split_at_mut(s.key_bytes);
+        let (head, keys) = head.split_at_mut(s.keys);
+        Ok(KeyParts {
+            accesses: &mut head[s.accesses..],
+            keys: part_mut(keys, limit)?,
+            bytes,
+            index: part_mut(index, 1 << log2)?,
+        })
+    }
+
+    fn append_key_bytes(&mut self, key: &[u8]) -> Result<u32, ArenaError> {
+        let (offset, end) = (self.key_bytes, self.key_bytes + key.len());
+        if end > self.limits.key_bytes {
+            let limit = self.limits.key_bytes;
+            return Err(ArenaError::BlockTooLarge { what: "bytes of keys", needed: end, limit });
+        }
+        self.copy_in(self.sections.key_bytes + offset, key)?;
+        self.key_bytes = end;
+        u32_of("bytes of keys", offset, self.limits.key_bytes)
+    }
+
+    fn grow_key_index(&mut self, log2: u32) -> Result<(), ArenaError> {
+        self.header.key_index_log2 = log2;
+        let hashes: Vec<u64> = self
+            .region
+            .slice::<KeyRecord>(self.sections.keys, self.keys())?
+            .iter()
+            .map(|key| key.hash)
+            .collect();
+        let index = self.region.slice_mut::<u32>(self.sections.key_index, 1 << log2)?;
+        index.fill(0);
+        for (id, hash) in (0_u32..).zip(hashes) {
+            key_table::link(index, hash, KeyId(id));
+        }
+        Ok(())
+    }
+
+    fn key_table(&self) -> Result<KeyTable<'_>, ArenaError> {
+        Ok(KeyTable {
+            index: self.region.slice(self.sections.key_index, 1 << self.header.key_index_log2)?,
+            keys: self.region.slice(self.sections.keys, self.keys())?,
+            bytes: self.region.slice(self.sections.key_bytes, self.key_bytes)?,
+        })
+    }
+
+    /// Hash and bytes of a known key.
+    ///
+    /// # Errors
+    /// [`ArenaError::Damaged`] for an id that was never given.
+    pub fn key(&self, id: KeyId) -> Result<(u64, &[u8]), ArenaError> {
+        let table = self.key_table()?;
+        table.key(id).ok_or(ArenaError::Damaged { field: "key id", value: u64::from(id.0) })
+    }
+
+    /// Records and bytes of all known keys.
+    ///
+    /// # Errors
+    /// [`ArenaError::Region`].
+    pub fn all_keys(&self) -> Result<(&[KeyRecord], &[u8]), ArenaError> {
+        let table = self.key_table()?;
+        Ok((table.keys, table.bytes))
+    }
+
+    /// The id of a key, if it has one.
+    #[must_use]
+    pub fn find(&self, hash: u64, key: &[u8]) -> Option<KeyId> {
+        self.key_table().ok()?.find(hash, key)
+    }
+
+    /// The expected accesses of a transaction; none past the end.
+    ///
+    /// # Errors
+    /// [`ArenaError::Region`].
+    pub fn accesses_of(&self, txn: TxnIndex) -> Result<&[TransactionAccess], ArenaError> {
+        let count = self.header.transactions as usize;
+        let entries = self.region.slice::<PreparedTransaction>(self.sections.transactions, count)?;
+        let Some(entry) = entries.get(txn.index()) else { return Ok(&[]) };
+        let accesses = self.region.slice(self.sections.accesses, self.accesses)?;
+        let first = entry.access_start as usize;
+        Ok(accesses.get(first..first + entry.access_count as usize).unwrap_or(&[]))
+    }
+
+    /// The transactions that a shard executes in the present plan, in order.
+    ///
+    /// # Errors
+    /// [`ArenaError::Region`].
+    pub fn sub_block(
+        &self,
+        shard: ShardId,
+    ) -> Result<impl Iterator<Item = (TxnIndex, Incarnation)> + '_, ArenaError> {
+        let sub_blocks = self.region.slice::<SubBlock>(self.sections.sub_blocks, MAX_SHARDS)?;
+        let planned = self
+            .region
+            .slice::<PlannedTransaction>(self.sections.planned, self.header.transactions as usize)?;
+        let part = sub_blocks.get(shard.index()).copied().unwrap_or(SubBlock { first: NO_TXN, count: 0 });
+        let mut next = part.first;
+        Ok((0..part.count).map_while(move |_| {
+            let (txn, planned) = (next, planned.get(next.index())?);
+            next = planned.next;
+            Some((txn, planned.incarnation))
+        }))
+    }
+
+    /// The transactions' entries, whose access ranges may be replaced by learned ones.
+    ///
+    /// # Errors
+    /// [`ArenaError::Region`].
+    pub fn transactions_mut(&mut self) -> Result<&mut [PreparedTransaction], ArenaError> {
+        Ok(self.region.slice_mut(self.sections.transactions, self.header.transactions as usize)?)
+    }
+
+    /// Replaces the access set of `txn` by a learned one. Without room the old one is kept: it is only a hint.
+    ///
+    /// # Errors
+    /// [`ArenaError::Region`].
+    pub fn learn(&mut self, txn: TxnIndex, learned: &[TransactionAccess]) -> Result<(), ArenaError> {
+        let end = self.accesses + learned.len();
+        let (Ok(start), Ok(count)) = (u32::try_from(self.accesses), u32::try_from(learned.len())) else {
+            return Ok(());
+        };
+        if end > self.limits.accesses {
+            return Ok(());
+        }
+        self.accesses = end;
+        let accesses = self.region.slice_mut(self.sections.accesses, end)?;
+        accesses[start as usize..].copy_from_slice(learned);
+        if let Some(entry) = self.transactions_mut()?.get_mut(txn.index()) {
+            (entry.access_start, entry.access_count) = (start, count);
+        }
+        Ok(())
+    }
+
+    /// The plan's parts, all at once, for the planner: transactions, accesses, planned transactions, edges (up to the
+    /// limit) and sub-blocks.
+    ///
+    /// # Errors
+    /// [`ArenaError::Region`].
+    pub(super) fn plan_parts(&mut self) -> Result<PlanParts<'_>, ArenaError> {
+        let count = self.header.transactions as usize;
+        let (accesses, edges) = (self.accesses, self.limits.edges);
+        let s = self.sections;
+        // One mutable slice over all, split at the sections' borders: the parts do not overlap.
+        let all = self.region.slice_mut::<u8>(0, s.end)?;
+        let (head, planned_on) = all.split_at_mut(s.planned);
+        let (planned, edges_on) = planned_on.split_at_mut(s.edges - s.planned);
+        let (head, accesses_on) = head.split_at_mut(s.accesses);
+        let (sub_blocks_on, transactions_on) = head.split_at_mut(s.transactions);
+        Ok(PlanParts {
+            transactions: part(transactions_on, 0, count)?,
+            accesses: part(accesses_on, 0, accesses)?,
+            planned: part_mut(planned, count)?,
+            edges: part_mut(edges_on, edges)?,
+            sub_blocks: part_mut(&mut sub_blocks_on[s.sub_blocks..], MAX_SHARDS)?,
+        })
+    }
+
+    /// Writes the header of a finished plan.
+    ///
+    /// # Errors
+    /// [`ArenaError::Region`].
+    pub fn seal_round(&mut self, round: RoundId, edges: u32, has_overlay: bool) -> Result<(), ArenaError> {
+        self.header.round = round;
+        self.header.edges = edges;
+        self.header.has_overlay = u32::from(has_overlay);
+        let header = self.header;
+        self.copy_in(0, &[header])
+    }
+
+    /// Re-opens the region read-only.
+    ///
+    /// # Errors
+    /// [`ArenaError::Region`].
+    pub fn reader_fd(&self) -> Result<OwnedFd, ArenaError> {
+        Ok(self.region.reader_fd()?)
+    }
+}
+
+/// The parts of an arena that hold its keys.
+struct KeyParts<'a> {
+    accesses: &'a mut [u8],
+    keys: &'a mut [KeyRecord],
+    bytes: &'a [u8],
+    index: &'a mut [u32],
+}
+
+/// The parts of an arena that the planner works on.
+#[derive(Debug)]
+pub(super) struct PlanParts<'a> {
+    pub(super) transactions: &'a [PreparedTransaction],
+    pub(super) accesses: &'a [TransactionAccess],
+    pub(super) planned: &'a mut [PlannedTransaction],
+    pub(super) edges: &'a mut [Edge],
+    pub(super) sub_blocks: &'a mut [SubBlock],
+}
+
+fn part<T: Pod>(bytes: &[u8], start: usize, count: usize) -> Result<&[T], ArenaError> {
+    let field = ArenaError::Damaged { field: "section", value: start as u64 };
+    let bytes = bytes.get(start..start + count * size_of::<T>()).ok_or(field)?;
+    bytemuck::try_cast_slice(bytes).map_err(|_| ArenaError::Damaged { field: "section", value: start as u64 })
+}
+
+fn part_mut<T: Pod>(bytes: &mut [u8], count: usize) -> Result<&mut [T], ArenaError> {
+    let bytes =
+        bytes.get_mut(..count * size_of::<T>()).ok_or(ArenaError::Damaged { field: "section", value: 0 })?;
+    bytemuck::try_cast_slice_mut(bytes).map_err(|_| ArenaError::Damaged { field: "section", value: 0 })
+}
+
+fn encode_header(header: &BlockHeader) -> Result<Vec<u8>, ArenaError> {
+    let needed = header.extra.len();
+    bcs::to_bytes(header).map_err(|_| ArenaError::BlockTooLarge {
+        what: "bytes of block header",
+        needed,
+        limit: HEADER_BYTES_MAX,
+    })
+}
+
+fn u32_of(what: &'static str, value: usize, limit: usize) -> Result<u32, ArenaError> {
+    u32::try_from(value).map_err(|_| ArenaError::BlockTooLarge { what, needed: value, limit })
+}
