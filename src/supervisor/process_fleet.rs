@@ -63,11 +63,6 @@ impl ProcessFleet {
         self.link.identity()
     }
 
-    /// Stops everything; no process is left afterwards.
-    pub(super) fn stop(&mut self) {
-        self.link.stop();
-    }
-
     fn shards(&self) -> impl Iterator<Item = ShardId> + use<> {
         (0..self.control.shards()).map(ShardId)
     }

@@ -223,9 +223,3 @@ impl BlockExecutor for Processes {
         self.coordinator.base().digest()
     }
 }
-
-impl Drop for Processes {
-    fn drop(&mut self) {
-        self.coordinator.fleet_mut().stop();
-    }
-}

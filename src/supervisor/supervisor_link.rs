@@ -161,7 +161,7 @@ impl SupervisorLink {
     }
 
     /// Stops the supervisor and its shards in order, or kills it when that takes too long.
-    pub(super) fn stop(&mut self) {
+    fn stop(&mut self) {
         self.command(Command::Stop);
         let deadline = Instant::now() + STOP_LIMIT;
         while Instant::now() < deadline {
@@ -175,5 +175,12 @@ impl SupervisorLink {
             }
         }
         self.kill();
+    }
+}
+
+/// No process is left behind, whichever way the coordinator comes to its end in order.
+impl Drop for SupervisorLink {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
