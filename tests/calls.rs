@@ -376,7 +376,7 @@ fn two_families_in_one_process_do_not_disturb_each_other() {
     assert_ne!(supervisors[0], supervisors[1]);
 }
 
-/// A launch that must fail, in a process of its own; returns the error and how long it took.
+/// Once broke: a supervisor that was gone before it was handed its order stayed a zombie. A launch that must fail, in a process of its own; returns the error and how long it took.
 fn failing_launch(config: &ProcessesConfig, scene: &Scene) -> (LaunchError, Duration) {
     let own = i32::try_from(std::process::id()).unwrap();
     let before = fds_of(own).len();

@@ -51,8 +51,7 @@ fn patient_pacing() -> Pacing {
     Pacing { immediate: u32::MAX, intensity: u32::MAX, ..Pacing::default() }
 }
 
-/// Executes the blocks, over and over until `enough` says so after a whole turn on a fresh family, while `torment` is
-/// called again and again on another thread. Every block must be the oracle's.
+/// Executes the blocks while `torment` is called again and again on another thread. Every block must be the oracle's.
 fn execute_all(
     phalanx: &Phalanx,
     blocks: &Expected,
@@ -84,6 +83,8 @@ fn execute_all(
     phalanx.stats()
 }
 
+/// Once broke: a few deaths in a row before a first transaction was done were taken for a block that cannot be done,
+/// and the death of the only ready shard between two looks for a family without shards.
 fn kill_at_random(shards: usize, signed: bool, blocks: usize, size: usize) {
     let seed = seed();
     let context = format!("{shards} shards, signed: {signed}, reproduce with PHALANX_SEED={seed}");
@@ -336,6 +337,8 @@ fn a_stopped_supervisor_a_stopped_shard_and_a_killed_one_together_do_not_hang_th
     assert_same(&blocks[1].1, &phalanx.execute(&blocks[1].0, deadline()).unwrap(), "afterwards");
 }
 
+/// Once broke: a replacement that was ready before anyone looked passed for the shard that had died, and the death went
+/// unnoticed; and a death whose replacement came first had no pid.
 #[test]
 fn on_death_fail_names_the_death_and_leaves_the_state_for_the_next_block() {
     let mut scene = Scene::new(16, 60, false);
@@ -343,7 +346,7 @@ fn on_death_fail_names_the_death_and_leaves_the_state_for_the_next_block() {
     let builder = scene.builder(3).on_death(OnDeath::Fail).stall_limit(Duration::from_secs(30));
     let phalanx = scene.launch(builder);
     assert_same(&blocks[0].1, &phalanx.execute(&blocks[0].0, deadline()).unwrap(), "first");
-    for turn in 0..5 {
+    for turn in 0..25 {
         assert!(eventually(Duration::from_secs(10), || all_ready(&phalanx)));
         let before = (phalanx.digest(), phalanx.health());
         let victim = with_one_stopped(&scene, &phalanx, 1);
@@ -363,7 +366,7 @@ fn on_death_fail_names_the_death_and_leaves_the_state_for_the_next_block() {
         assert_eq!(phalanx.digest(), before.0, "turn {turn}: nothing is committed");
     }
     assert_same(&blocks[1].1, &phalanx.execute(&blocks[1].0, deadline()).unwrap(), "the same block again");
-    assert_eq!(phalanx.stats().failed_blocks, 5);
+    assert_eq!(phalanx.stats().failed_blocks, 25);
 }
 
 /// The other end of the tests that kill a coordinator: launches, tells its family, executes blocks until it is killed.

@@ -98,6 +98,8 @@ pub(crate) struct Coordinator<F> {
     last_round: RoundId,
     /// Members of the present round.
     members: Vec<Member>,
+    /// Those of the round before.
+    last_members: Vec<Member>,
     shards: Vec<ShardId>,
     poisoned: Option<String>,
     run: BlockRun,
@@ -133,6 +135,7 @@ impl<F: Fleet> Coordinator<F> {
             options,
             last_round: RoundId(0),
             members: Vec::new(),
+            last_members: Vec::new(),
             shards: Vec::new(),
             poisoned: None,
             run: BlockRun::default(),
@@ -197,13 +200,20 @@ impl<F: Fleet> Coordinator<F> {
 
     /// Fills `members` and `shards` with those that are ready, waiting for the first one if there is none.
     fn gather(&mut self, deadline: Instant) -> Result<(), ExecuteError> {
-        self.fleet.recover(deadline)?;
-        self.fleet.ready(&mut self.members);
+        loop {
+            self.fleet.recover(deadline)?;
+            self.fleet.ready(&mut self.members);
+            if !self.members.is_empty() {
+                break;
+            }
+            // The one that was ready has just died.
+            if Instant::now() >= deadline {
+                return Err(ExecuteError::NoShards("none is ready".to_owned()));
+            }
+            self.fleet.bell().wait(0, Some(PROBE_INTERVAL), || false);
+        }
         self.shards.clear();
         self.shards.extend(self.members.iter().map(|member| member.shard));
-        if self.members.is_empty() {
-            return Err(ExecuteError::NoShards("none is ready".to_owned()));
-        }
         Ok(())
     }
 
@@ -211,7 +221,7 @@ impl<F: Fleet> Coordinator<F> {
         self.gather(call.deadline)?;
         if self.run.without_progress >= self.options.rounds_without_progress {
             // The global round: all that is left on one shard, another one each time.
-            let turn = (self.run.stats.rounds as usize) % self.members.len();
+            let turn = usize::try_from(self.run.stats.rounds).unwrap_or(0) % self.members.len();
             self.members = vec![self.members[turn]];
             self.shards = vec![self.shards[turn]];
         }
@@ -234,6 +244,12 @@ impl<F: Fleet> Coordinator<F> {
             let announcement = Announcement { round, arena: self.active };
             self.board.announce(member.shard, announcement).map_err(ExecuteError::system)?;
             self.fleet.ring(member.shard);
+        }
+        if self.members != self.last_members {
+            // Somebody died since the last round, perhaps halfway through waking a peer: plain rings would pass that
+            // peer over.
+            self.fleet.ring_all();
+            self.last_members.clone_from(&self.members);
         }
         let end = self.await_end(call, round);
         if matches!(end, RoundEnd::CutShort(_)) {

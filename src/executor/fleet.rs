@@ -60,8 +60,12 @@ pub(crate) trait Fleet {
     /// How long a member may take to leave a round that was cut short, before it is killed; `None`: it cannot be killed.
     fn park_limit(&self) -> Option<Duration>;
 
-    /// Whether a member has left `round`.
+    /// Whether a member has left `round`. A successor, which takes part in no round announced before it, is not the
+    /// member: the ready word is cleared before a successor is made, and read here after what a successor may write.
     fn is_parked(&self, member: Member, round: RoundId) -> bool {
-        self.slot(member.shard).is_none_or(|slot| slot.parked.load(Ordering::Acquire) == round.0)
+        self.slot(member.shard).is_none_or(|slot| {
+            slot.parked.load(Ordering::Acquire) == round.0
+                && slot.ready_generation.load(Ordering::Acquire) == member.generation.0
+        })
     }
 }

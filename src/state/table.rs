@@ -125,7 +125,7 @@ impl Layout {
 
     /// Byte offset of the area for tables of this size: sizes alternate.
     fn area(&self, slots_log2: u64) -> u64 {
-        if (self.max_log2 - slots_log2) % 2 == 0 {
+        if (self.max_log2 - slots_log2).is_multiple_of(2) {
             HEADER_BYTES as u64
         } else {
             HEADER_BYTES as u64 + ((SLOT_BYTES as u64) << self.max_log2)

@@ -35,6 +35,8 @@ pub fn log_to_stderr(filter: &str) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("warn"));
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // A log that nobody reads any more is no reason to panic, which the report about it would.
+        .log_internal_errors(false)
         .event_format(LineWithProcess)
         .with_writer(std::io::stderr)
         .finish();
