@@ -186,6 +186,27 @@ struct Job {
     answer: Sender<Result<BlockOutput, ExecuteError>>,
 }
 
+impl Job {
+    fn answer_cancelled(&self) {
+        let (accepted, transactions) = (0, self.block.len());
+        // The caller may have gone.
+        let _ = self.answer.send(Err(ExecuteError::Cancelled { accepted, transactions }));
+    }
+}
+
+impl DeskState {
+    /// Takes blocks that their callers gave up out of the queue.
+    fn drop_abandoned(&mut self) {
+        self.queue.retain(|job| {
+            let abandoned = job.decision.is_abandoned();
+            if abandoned {
+                job.answer_cancelled();
+            }
+            !abandoned
+        });
+    }
+}
+
 /// A submitted block.
 #[derive(Debug)]
 pub struct BlockHandle {
@@ -250,6 +271,7 @@ impl Phalanx {
         if desk.stopped {
             return Err(ExecuteError::Stopped);
         }
+        desk.drop_abandoned();
         if desk.queue.len() >= QUEUE_LIMIT {
             return Err(ExecuteError::Busy { queued: desk.queue.len() });
         }
@@ -350,11 +372,7 @@ fn next_job(desk: &Desk) -> Option<Job> {
             return None;
         }
         match state.queue.pop_front() {
-            Some(job) if job.decision.is_abandoned() => {
-                let (accepted, transactions) = (0, job.block.len());
-                // The caller may have gone.
-                let _ = job.answer.send(Err(ExecuteError::Cancelled { accepted, transactions }));
-            }
+            Some(job) if job.decision.is_abandoned() => job.answer_cancelled(),
             Some(job) => return Some(job),
             None => desk.news.wait(&mut state),
         }

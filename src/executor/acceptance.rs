@@ -120,6 +120,13 @@ impl Acceptance {
         })
     }
 
+    /// Has everything that is not accepted executed again.
+    pub(super) fn give_up_provisional(&mut self) {
+        for record in &mut self.records[self.frontier..] {
+            record.standing = Standing::Open;
+        }
+    }
+
     /// Notes that every open transaction is about to be executed as [`standing`](Self::standing) said.
     pub(super) fn start_round(&mut self) {
         for record in &mut self.records[self.frontier..] {

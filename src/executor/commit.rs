@@ -3,7 +3,7 @@
 use crate::executor::acceptance::Acceptance;
 use crate::executor::error::ExecuteError;
 use crate::partition::ArenaWriter;
-use crate::state::BaseState;
+use crate::state::{BaseState, Room};
 
 /// How much of the conserved quantity a key holds with a value; see [`crate::vm::Vm::conserved`].
 pub(crate) type Conserved = Box<dyn Fn(&[u8], Option<&[u8]>) -> i128 + Send>;
@@ -19,17 +19,16 @@ pub(super) fn commit(
     height: u64,
     conserved: &Conserved,
 ) -> Result<(), ExecuteError> {
-    let (mut entries, mut bytes, mut difference) = (0, 0, 0_i128);
+    let (mut room, mut difference) = (Room::default(), 0_i128);
     acceptance.final_values(arena, base, |key, old, new| {
         difference = difference.wrapping_add(conserved(key, new)).wrapping_sub(conserved(key, old));
-        entries += usize::from(old.is_none() && new.is_some());
-        bytes += key.len() + new.map_or(0, <[u8]>::len);
+        room.count(key, old, new);
         Ok::<(), ExecuteError>(())
     })?;
     if difference != 0 {
         return Err(ExecuteError::SupplyChanged { height, difference });
     }
-    base.reserve(entries, bytes)?;
+    base.reserve(room)?;
     let poisoned = |cause: String| ExecuteError::StatePoisoned { height, cause };
     acceptance.apply_final(arena, base).map_err(|error| poisoned(error.to_string()))
 }

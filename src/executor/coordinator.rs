@@ -21,6 +21,9 @@ const PROBE_INTERVAL: Duration = Duration::from_micros(250);
 /// How long the caller of a failed block waits for the kernel to tell how a shard ended. Tearing down a gigabyte of
 /// mappings takes up to 50 ms.
 const EXPLAIN_LIMIT: Duration = Duration::from_millis(150);
+/// Undisturbed rounds after which all that is left goes to one shard: a block whose transactions depend on each other in
+/// ways that no round foresees is done faster there than by guessing on.
+const SPECULATIVE_ROUNDS_MAX: u32 = 5;
 /// Deaths on accepted values, by the transaction itself, that make it poison.
 const POISON_LIMIT: u32 = 2;
 /// Global rounds in a row that may be cut short by deaths before the block is given up. Somebody who kills a shard every
@@ -110,6 +113,8 @@ pub(crate) struct Coordinator<F> {
 struct BlockRun {
     stats: BlockStats,
     without_progress: u32,
+    /// Rounds that ran to their end.
+    finished: u32,
     last_death: Option<Death>,
     /// The first transaction in line that panicked or killed its shard by itself, and how often.
     suspect: Option<(TxnIndex, u32, String)>,
@@ -219,8 +224,9 @@ impl<F: Fleet> Coordinator<F> {
 
     fn plan_again(&mut self, call: &Call<'_>) -> Result<(), ExecuteError> {
         self.gather(call.deadline)?;
-        if self.run.without_progress >= self.options.rounds_without_progress {
-            // The global round: all that is left on one shard, another one each time.
+        if self.is_global() {
+            // All that is left on one shard, another one each time, on accepted values alone: nothing can be rejected.
+            self.acceptance.give_up_provisional();
             let turn = usize::try_from(self.run.stats.rounds).unwrap_or(0) % self.members.len();
             self.members = vec![self.members[turn]];
             self.shards = vec![self.shards[turn]];
@@ -229,6 +235,12 @@ impl<F: Fleet> Coordinator<F> {
         self.acceptance.show_all(&lane.arena, &self.base, &mut self.overlay).map_err(no_room)?;
         let acceptance = &self.acceptance;
         lane.plan_rest(&self.shards, |txn| acceptance.standing(txn))
+    }
+
+    /// Whether the next round is a global round.
+    fn is_global(&self) -> bool {
+        self.run.without_progress >= self.options.rounds_without_progress
+            || self.run.finished >= SPECULATIVE_ROUNDS_MAX
     }
 
     /// Announces the planned round and waits for its end; afterwards every member is parked or gone.
@@ -386,7 +398,8 @@ impl<F: Fleet> Coordinator<F> {
         first_in_line: usize,
         accepted: usize,
     ) -> Result<(), ExecuteError> {
-        let global = self.run.without_progress >= self.options.rounds_without_progress;
+        let global = self.is_global();
+        self.run.finished += u32::from(matches!(end, RoundEnd::Finished));
         self.run.without_progress = if accepted > 0 { 0 } else { self.run.without_progress + 1 };
         let (done, transactions) = (self.acceptance.frontier(), call.block.len());
         if self.acceptance.is_complete() {

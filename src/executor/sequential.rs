@@ -4,7 +4,7 @@ use crate::executor::block_output::{BlockOutput, BlockStats, KeyDirectory, Outpu
 use crate::executor::error::ExecuteError;
 use crate::executor::view::{LocalKey, ValueSource, ViewBuffers, execute_transaction};
 use crate::executor::{BlockExecutor, Conserved};
-use crate::state::{BaseState, StateDigest};
+use crate::state::{BaseState, Room, StateDigest};
 use crate::types::{Incarnation, KeyId, Origin, OutputView, PreparedBlock, TxnIndex, Write, number_of};
 use crate::vm::Vm;
 use std::sync::Arc;
@@ -171,7 +171,9 @@ impl<V: Vm> Sequential<V> {
             };
             difference += (self.conserved)(record.key, new) - (self.conserved)(record.key, old);
             self.undo.push((record.key.to_vec(), old.map(<[u8]>::to_vec)));
-            self.state.reserve(1, record.key.len() + new.map_or(0, <[u8]>::len))?;
+            let mut room = Room::default();
+            room.count(record.key, old, new);
+            self.state.reserve(room)?;
             self.state.put(hash, record.key, new)?;
         }
         Ok(difference)

@@ -37,11 +37,11 @@ impl Heap {
         }
     }
 
-    /// Whether `entries` more of at most `bytes` in all are sure to fit.
+    /// Whether `entries` more of `bytes` in all are sure to fit.
     pub(super) fn fits(&self, entries: usize, bytes: usize) -> bool {
         // An entry takes less than twice its length, and at least one smallest class.
         let need = (entries as u64).saturating_mul(MIN_CLASS_BYTES).saturating_add(2 * bytes as u64);
-        self.next.saturating_add(need) <= self.end
+        entries == 0 || self.next.saturating_add(need) <= self.end
     }
 
     /// Bytes handed out so far, freed ones included.

@@ -7,4 +7,4 @@ mod heap;
 mod table;
 
 pub use digest::StateDigest;
-pub use table::{BaseState, Place, StateConfig, StateError, StateReader};
+pub use table::{BaseState, Place, Room, StateConfig, StateError, StateReader};

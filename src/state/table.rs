@@ -100,6 +100,27 @@ pub enum StateError {
     },
 }
 
+/// Room that a set of changes needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Room {
+    entries: usize,
+    long_entries: usize,
+    long_bytes: usize,
+}
+
+impl Room {
+    /// Counts in a change of `key` from `old` to `new`.
+    pub fn count(&mut self, key: &[u8], old: Option<&[u8]>, new: Option<&[u8]>) {
+        let Some(new) = new else { return };
+        self.entries += usize::from(old.is_none());
+        let bytes = key.len() + new.len();
+        if bytes > INLINE_BYTES {
+            self.long_entries += 1;
+            self.long_bytes += bytes;
+        }
+    }
+}
+
 /// Where everything lies; derived from the configuration alone.
 #[derive(Clone, Copy, Debug)]
 struct Layout {
@@ -176,7 +197,9 @@ impl BaseState {
         let mut state = BaseState::create(config)?;
         for (key, value) in entries {
             let (key, value) = (key.as_ref(), value.as_ref());
-            state.reserve(1, key.len() + value.len())?;
+            let mut room = Room::default();
+            room.count(key, None, Some(value));
+            state.reserve(room)?;
             state.put(state.hasher.hash(key), key, Some(value))?;
         }
         Ok(state)
@@ -252,17 +275,17 @@ impl BaseState {
         }
     }
 
-    /// Makes sure that `entries` more entries of `bytes` in all can be put without an error.
+    /// Makes sure that changes which need this room can be put without an error.
     ///
     /// # Errors
     /// [`StateError::Full`] or [`StateError::HeapFull`]; nothing has changed then.
-    pub fn reserve(&mut self, entries: usize, bytes: usize) -> Result<(), StateError> {
-        let wanted = self.header.entries + entries as u64;
+    pub fn reserve(&mut self, room: Room) -> Result<(), StateError> {
+        let wanted = self.header.entries + room.entries as u64;
         let limit = (2_u64 << self.layout.max_log2) / 3;
         if wanted > limit {
-            return Err(StateError::Full { entries: self.header.entries, more: entries as u64, limit });
+            return Err(StateError::Full { entries: self.header.entries, more: room.entries as u64, limit });
         }
-        if !self.heap.fits(entries, bytes) {
+        if !self.heap.fits(room.long_entries, room.long_bytes) {
             let limit = self.layout.end - self.layout.heap_start;
             return Err(StateError::HeapFull { used: self.heap.used(), limit });
         }
@@ -598,7 +621,9 @@ mod tests {
                 let key = format!("key-{number}").into_bytes();
                 let hash = state.hasher().hash(&key);
                 let value = length.map(|length| vec![number.to_le_bytes()[0]; length]);
-                state.reserve(1, 256).unwrap();
+                let mut room = Room::default();
+                room.count(&key, None, value.as_deref());
+                state.reserve(room).unwrap();
                 state.put(hash, &key, value.as_deref()).unwrap();
                 match value { Some(value) => map.insert(key, value), None => map.remove(&key) };
             }
@@ -622,7 +647,9 @@ mod tests {
         let mut put = 0_u64;
         let error = loop {
             let key = put.to_le_bytes();
-            if let Err(error) = state.reserve(1, 0) {
+            let mut room = Room::default();
+            room.count(&key, None, Some(b"v"));
+            if let Err(error) = state.reserve(room) {
                 break error;
             }
             state.put(state.hasher().hash(&key), &key, Some(b"v")).unwrap();

@@ -9,6 +9,7 @@ use crate::vm::Vm;
 use crate::vm::ledger::{LedgerConfig, LedgerVm};
 use phalanx_ipc::{Channel, ChannelError, Control, SPAWN_SOCKET_FD, SignalFd, SignalSetup};
 use std::error::Error;
+use std::io::Write;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -41,7 +42,8 @@ pub fn supervisor_entry_with<V: Vm>(make: impl FnOnce(&[u8]) -> Result<V, Box<dy
         Ok(StopCause::Broken) => 1,
         Err(error) => {
             tracing::error!(%error, "supervisor cannot start");
-            eprintln!("phx-supervisor: cannot start: {error}");
+            // Standard error may be closed; there is nobody else to tell.
+            let _ = writeln!(std::io::stderr(), "phx-supervisor: cannot start: {error}");
             1
         }
     };

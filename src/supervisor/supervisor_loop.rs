@@ -191,7 +191,7 @@ impl<V: Vm> Supervisor<V> {
                 slot.record_exit(generation, raw);
                 slot.crashes.fetch_add(1, Ordering::Relaxed);
             }
-            tracing::info!(shard = %id, generation, pid = pid.as_raw(), cause = cause_of(raw), "shard ended");
+            tracing::warn!(shard = %id, generation, pid = pid.as_raw(), cause = cause_of(raw), "shard ended");
             self.died(id, generation);
         }
     }
