@@ -31,9 +31,9 @@ const LIFELINES: usize = 2;
 pub enum SlotState {
     /// Never used.
     Empty = 0,
-    /// A process was made and has not said that it is ready.
+    /// A process is being made.
     Starting = 1,
-    /// Its process is ready.
+    /// A process was made; the ready generation tells whether it is ready.
     Up = 2,
     /// Its process died; a successor may follow.
     Down = 3,

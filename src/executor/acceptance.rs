@@ -44,8 +44,6 @@ const APPLY_AHEAD: usize = 16;
 /// What a validation came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Verdict {
-    /// Transactions newly accepted.
-    pub(super) accepted: usize,
     /// Outputs rejected.
     pub(super) rejected: usize,
     /// The first transaction that is not accepted panicked on accepted values.
@@ -168,6 +166,11 @@ impl Acceptance {
                 }
             };
             let header = view.header();
+            let whole = start + header.total_bytes as usize <= outputs.len();
+            if !whole || u32::try_from(start).is_err() {
+                result = Err(Damaged { txn, error: OutputError::CutOff { at: start, bytes: outputs.len() } });
+                break;
+            }
             if header.txn != txn || header.incarnation != incarnation {
                 let value = u64::from(header.txn.0);
                 result = Err(Damaged {
@@ -202,9 +205,8 @@ impl Acceptance {
         base: &BaseState,
         alone: usize,
     ) -> Result<Verdict, ValidateError> {
-        let before = self.frontier;
         self.accept_prefix(arena, base)?;
-        let mut verdict = Verdict { accepted: self.frontier - before, ..Verdict::default() };
+        let mut verdict = Verdict::default();
         if !self.is_complete() {
             verdict.poisoned = self.poisoned_at(alone);
             verdict.rejected = self.judge_rest(arena, base)?;
@@ -289,8 +291,9 @@ impl Acceptance {
         place: OutputPlace,
     ) -> Result<(), ValidateError> {
         let Ok(view) = view_in(&self.buffers, place) else { return Ok(()) };
-        let reads = view.reads().flatten().map(|read| (read.key_id, read.key));
-        let writes = view.writes().flatten().map(|write| (write.key_id, write.key));
+        // A damaged output ends at its first unreadable record; checking it reports the damage.
+        let reads = view.reads().map_while(Result::ok).map(|read| (read.key_id, read.key));
+        let writes = view.writes().map_while(Result::ok).map(|write| (write.key_id, write.key));
         for (_, key) in reads.chain(writes).filter(|&(id, _)| id == KeyId::UNKNOWN) {
             arena.intern(base.hasher().hash(key), key)?;
         }
@@ -391,12 +394,12 @@ impl Acceptance {
         let Ok(view) = view_in(buffers, record.place) else { return Ok(()) };
         learned.clear();
         let backing = Backing { base, places, arena, buffers };
-        for read in view.reads().flatten() {
+        for read in view.reads().map_while(Result::ok) {
             if let Ok(Some(key)) = backing.key_of(read.key_id, read.key) {
                 learned.push(TransactionAccess { key, mode: AccessMode::Read as u32 });
             }
         }
-        for WriteRecord { key_id, key, write } in view.writes().flatten() {
+        for WriteRecord { key_id, key, write } in view.writes().map_while(Result::ok) {
             let Ok(Some(key)) = backing.key_of(key_id, key) else { continue };
             let mode = learned_mode(&write, rejected);
             match learned.iter_mut().find(|access| access.key == key) {

@@ -1,7 +1,7 @@
 //! The board: words by which the coordinator talks to all shards. Only the coordinator can write them.
 
 use crate::MAX_SHARDS;
-use crate::types::{RoundId, ShardId};
+use crate::types::{Generation, RoundId, ShardId};
 use phalanx_ipc::{PeerReader, Region, RegionError};
 use std::os::fd::OwnedFd;
 
@@ -10,21 +10,39 @@ const ABORTED_UPTO: usize = 0;
 const ANNOUNCEMENTS: usize = 4096;
 const STRIDE: usize = 64;
 
-/// A round as announced to a shard: its id and the arena that holds its plan.
+/// Bits of a generation that an announcement carries.
+const GENERATION_BITS: u32 = 23;
+const GENERATION_MASK: u32 = (1 << GENERATION_BITS) - 1;
+
+/// A round as announced to a shard: its id, the life of the shard that is to take part, and the arena that holds its
+/// plan; one word, so that they cannot be seen apart. 2^40 rounds last for decades.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Announcement {
     pub(crate) round: RoundId,
+    /// Its lower 23 bits count.
+    pub(crate) generation: Generation,
     /// 0 or 1.
     pub(crate) arena: usize,
 }
 
 impl Announcement {
+    /// Whether this life of the shard is meant.
+    pub(crate) fn is_for(&self, generation: Generation) -> bool {
+        self.generation.0 == generation.0 & GENERATION_MASK
+    }
+
     fn encode(self) -> u64 {
-        self.round.0 << 1 | (self.arena as u64 & 1)
+        let generation = u64::from(self.generation.0 & GENERATION_MASK);
+        self.round.0 << (GENERATION_BITS + 1) | generation << 1 | (self.arena as u64 & 1)
     }
 
     fn decode(word: u64) -> Announcement {
-        Announcement { round: RoundId(word >> 1), arena: usize::from(word & 1 == 1) }
+        let generation = u32::try_from(word >> 1 & u64::from(GENERATION_MASK)).unwrap_or(0);
+        Announcement {
+            round: RoundId(word >> (GENERATION_BITS + 1)),
+            generation: Generation(generation),
+            arena: usize::from(word & 1 == 1),
+        }
     }
 }
 

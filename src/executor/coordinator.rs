@@ -14,10 +14,18 @@ use crate::partition::CostModel;
 use crate::state::BaseState;
 use crate::types::{PreparedBlock, RoundId, ShardId, TxnIndex};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// While a round runs the coordinator never sleeps longer: deaths are found by looking.
 const PROBE_INTERVAL: Duration = Duration::from_micros(250);
+/// How long into a round the coordinator spins between looks: in a longer one the wake-up at its end does not count, and
+/// a spinner slows down a shard that shares its core.
+const SPIN_LIMIT: Duration = Duration::from_millis(1);
+/// How long shards may take to leave a round whose deadline has passed or whose caller has gone.
+const LATE_PARK_LIMIT: Duration = Duration::from_millis(100);
+/// How long a killed shard may take to be gone. Only one in an uninterruptible wait takes longer than a moment.
+const KILL_LIMIT: Duration = Duration::from_secs(5);
 /// How long the caller of a failed block waits for the kernel to tell how a shard ended. Tearing down a gigabyte of
 /// mappings takes up to 50 ms.
 const EXPLAIN_LIMIT: Duration = Duration::from_millis(150);
@@ -83,8 +91,31 @@ enum RoundEnd {
 /// Why a round was cut short.
 enum Cut {
     Death(Death),
+    /// Nobody made progress.
+    Stall,
     Deadline,
     Cancelled,
+}
+
+/// When the members of a round last moved.
+struct Motion {
+    seen: u64,
+    since: Instant,
+}
+
+impl Motion {
+    fn new(now: Instant) -> Motion {
+        Motion { seen: 0, since: now }
+    }
+
+    /// Takes in what is seen now; whether it has been the same for longer than `limit`.
+    fn is_older_than(&mut self, seen: u64, limit: Option<Duration>) -> bool {
+        let now = Instant::now();
+        if std::mem::replace(&mut self.seen, seen) != seen {
+            self.since = now;
+        }
+        limit.is_some_and(|limit| now.duration_since(self.since) > limit)
+    }
 }
 
 /// Executes blocks over a fleet.
@@ -193,7 +224,7 @@ impl<F: Fleet> Coordinator<F> {
 
     /// Plans the first round, or what is left to plan of it.
     fn plan_first(&mut self, call: &Call<'_>) -> Result<(), ExecuteError> {
-        self.gather(call.deadline)?;
+        self.gather(call)?;
         let lane = &mut self.lanes[self.active];
         if !lane.holds(call.block) {
             lane.load(call.block)?;
@@ -204,9 +235,10 @@ impl<F: Fleet> Coordinator<F> {
     }
 
     /// Fills `members` and `shards` with those that are ready, waiting for the first one if there is none.
-    fn gather(&mut self, deadline: Instant) -> Result<(), ExecuteError> {
+    fn gather(&mut self, call: &Call<'_>) -> Result<(), ExecuteError> {
+        let deadline = call.deadline;
         loop {
-            self.fleet.recover(deadline)?;
+            self.fleet.recover(deadline, call.cancelled)?;
             self.fleet.ready(&mut self.members);
             if !self.members.is_empty() {
                 break;
@@ -223,7 +255,7 @@ impl<F: Fleet> Coordinator<F> {
     }
 
     fn plan_again(&mut self, call: &Call<'_>) -> Result<(), ExecuteError> {
-        self.gather(call.deadline)?;
+        self.gather(call)?;
         if self.is_global() {
             // All that is left on one shard, another one each time, on accepted values alone: nothing can be rejected.
             self.acceptance.give_up_provisional();
@@ -253,7 +285,7 @@ impl<F: Fleet> Coordinator<F> {
         self.run.stats.cross_shard_edges += u64::from(totals.edges);
         let begun = Instant::now();
         for member in &self.members {
-            let announcement = Announcement { round, arena: self.active };
+            let announcement = Announcement { round, generation: member.generation, arena: self.active };
             self.board.announce(member.shard, announcement).map_err(ExecuteError::system)?;
             self.fleet.ring(member.shard);
         }
@@ -264,15 +296,23 @@ impl<F: Fleet> Coordinator<F> {
             self.last_members.clone_from(&self.members);
         }
         let end = self.await_end(call, round);
-        if matches!(end, RoundEnd::CutShort(_)) {
+        if let RoundEnd::CutShort(cut) = &end {
             self.run.stats.rounds_cut_short += 1;
-            self.cut_short(round)?;
+            let patience = match cut {
+                Cut::Death(_) | Cut::Stall => self.fleet.park_limit(),
+                Cut::Deadline | Cut::Cancelled => {
+                    self.fleet.park_limit().map(|limit| limit.min(LATE_PARK_LIMIT))
+                }
+            };
+            self.cut_short(round, patience)?;
         }
         self.run.stats.execute += begun.elapsed();
         Ok(end)
     }
 
     fn await_end(&mut self, call: &Call<'_>, round: RoundId) -> RoundEnd {
+        let begun = Instant::now();
+        let mut motion = Motion::new(begun);
         loop {
             if self.all_parked(round) {
                 return RoundEnd::Finished;
@@ -286,13 +326,29 @@ impl<F: Fleet> Coordinator<F> {
             if (call.cancelled)() {
                 return RoundEnd::CutShort(Cut::Cancelled);
             }
+            if self.is_stalled(&mut motion) {
+                return RoundEnd::CutShort(Cut::Stall);
+            }
             if self.look_up_ahead() || self.plan_ahead(call) {
                 continue;
             }
             let (fleet, members) = (&self.fleet, &self.members);
             let parked = || members.iter().all(|&member| fleet.is_parked(member, round));
-            fleet.bell().wait(fleet.spins(), Some(PROBE_INTERVAL), parked);
+            let spins = if begun.elapsed() < SPIN_LIMIT { fleet.spins() } else { 0 };
+            fleet.bell().wait(spins, Some(PROBE_INTERVAL), parked);
         }
+    }
+
+    /// Whether no member has moved for the stall limit. A hanging one is found and killed a little before that.
+    fn is_stalled(&self, motion: &mut Motion) -> bool {
+        let slots = self.members.iter().filter_map(|member| self.fleet.slot(member.shard));
+        let seen = slots.fold(0_u64, |sum, slot| {
+            let words =
+                [&slot.progress, &slot.current, &slot.parked].map(|word| word.load(Ordering::Relaxed));
+            words.iter().fold(sum, |sum, word| sum.rotate_left(7) ^ word)
+        });
+        let limit = self.fleet.stall_limit().map(|limit| limit + limit / 2);
+        motion.is_older_than(seen, limit)
     }
 
     fn all_parked(&self, round: RoundId) -> bool {
@@ -317,11 +373,13 @@ impl<F: Fleet> Coordinator<F> {
     }
 
     /// Ends a round before its end: afterwards every member is parked or gone.
-    fn cut_short(&mut self, round: RoundId) -> Result<(), ExecuteError> {
+    /// Whoever has not left after `patience` is killed.
+    fn cut_short(&mut self, round: RoundId, patience: Option<Duration>) -> Result<(), ExecuteError> {
         self.board.abort_upto(round).map_err(ExecuteError::system)?;
         self.fleet.ring_all();
-        let limit = self.fleet.park_limit().and_then(|limit| Instant::now().checked_add(limit));
-        let mut killed = false;
+        let begun = Instant::now();
+        let limit = patience.and_then(|limit| begun.checked_add(limit));
+        let mut killed = None;
         loop {
             let late: Vec<Member> = self
                 .members
@@ -332,10 +390,16 @@ impl<F: Fleet> Coordinator<F> {
             if late.is_empty() {
                 return Ok(());
             }
-            if !killed && limit.is_some_and(|limit| Instant::now() >= limit) {
-                killed = true;
+            if killed.is_some_and(|killed: Instant| killed.elapsed() >= KILL_LIMIT) {
+                // It may still touch what the next block would rewrite.
+                let cause = format!("shard {} cannot be ended; look for a process in state D", late[0].shard);
+                self.poisoned = Some(cause.clone());
+                return Err(ExecuteError::System(cause));
+            }
+            if killed.is_none() && limit.is_some_and(|limit| Instant::now() >= limit) {
+                killed = Some(Instant::now());
                 for member in late {
-                    let stalled = self.fleet.park_limit().unwrap_or_default();
+                    let stalled = begun.elapsed();
                     self.fleet.kill(member, DeathCause::Hang { stalled });
                 }
             } else {
@@ -359,7 +423,7 @@ impl<F: Fleet> Coordinator<F> {
                     if let Some(txn) = verdict.poisoned {
                         self.suspect(txn, "it panics")?;
                     }
-                    return Ok(verdict.accepted);
+                    return Ok(self.acceptance.frontier() - first_in_line);
                 }
                 Err(ValidateError::Arena(error)) => return Err(error.into()),
                 Err(ValidateError::Damaged(damaged)) => {
@@ -380,9 +444,11 @@ impl<F: Fleet> Coordinator<F> {
         if count == 0 {
             return Ok(());
         }
+        let arena = &self.lanes[self.active].arena;
         let mut bytes = Vec::new();
-        outputs.copy_outputs(0, &mut bytes).map_err(ExecuteError::system)?;
-        let expected = self.lanes[self.active].arena.sub_block(member.shard)?;
+        let txns = arena.sub_block(member.shard)?.take(count as usize).map(|(txn, _)| txn);
+        outputs.copy_outputs(txns, &mut bytes).map_err(ExecuteError::system)?;
+        let expected = arena.sub_block(member.shard)?;
         if let Err(damaged) = self.acceptance.collect(bytes, count, expected) {
             let what = format!("output of transaction {}: {}", damaged.txn, damaged.error);
             self.fleet.kill(member, DeathCause::Damage(what));
@@ -414,6 +480,11 @@ impl<F: Fleet> Coordinator<F> {
                 return Err(ExecuteError::Cancelled { accepted: done, transactions });
             }
             RoundEnd::CutShort(Cut::Death(death)) => self.judge_death(call, death, first_in_line)?,
+            RoundEnd::CutShort(Cut::Stall) => {
+                tracing::warn!(accepted = done, transactions, "no shard made progress; the rest goes to one");
+                self.run.without_progress =
+                    self.run.without_progress.max(self.options.rounds_without_progress);
+            }
             RoundEnd::Finished => {}
         }
         let limit = self.options.rounds_without_progress.saturating_add(patience);

@@ -48,17 +48,21 @@ pub(crate) trait Fleet {
     /// Ends this life of a shard. Returns before it is over; see [`is_gone`](Self::is_gone).
     fn kill(&mut self, member: Member, cause: DeathCause);
 
-    /// Puts dead shards back, waiting a little for full strength and until `deadline` for the first one.
+    /// Puts dead shards back, waiting a little for full strength, and for the first one until `deadline` or until
+    /// `cancelled` answers true.
     ///
     /// # Errors
     /// `NoShards` when none can be had in time.
-    fn recover(&mut self, deadline: Instant) -> Result<(), ExecuteError>;
+    fn recover(&mut self, deadline: Instant, cancelled: &dyn Fn() -> bool) -> Result<(), ExecuteError>;
 
     /// The death with its cause, if the kernel tells within `limit`.
     fn explain(&mut self, death: Death, limit: Duration) -> Death;
 
     /// How long a member may take to leave a round that was cut short, before it is killed; `None`: it cannot be killed.
     fn park_limit(&self) -> Option<Duration>;
+
+    /// Without progress of any member for this long a round is cut short; `None`: never.
+    fn stall_limit(&self) -> Option<Duration>;
 
     /// Whether a member has left `round`. A successor, which takes part in no round announced before it, is not the
     /// member: the ready word is cleared before a successor is made, and read here after what a successor may write.

@@ -145,7 +145,8 @@ impl<'a> Backing<'a> {
         number_of(self.value(key, state, &mut [0; 32]))
     }
 
-    /// Rule V2: a read is valid if its origin is the latest write, or the bytes are equal.
+    /// Rule V2: a read is valid if its origin is the latest write, or the bytes are equal. The origin alone is believed
+    /// for the base state, which shards read themselves; a value that came from a peer is compared.
     pub(super) fn read_holds(
         &self,
         key: KeyId,
@@ -153,7 +154,8 @@ impl<'a> Backing<'a> {
         origin: Origin,
         observed: Observed<'_>,
     ) -> bool {
-        if origin == state.latest && !state.summed {
+        let latest = origin == state.latest && !state.summed;
+        if latest && (origin == Origin::BASE || observed == Observed::Long) {
             return true;
         }
         let mut buffer = [0; 32];

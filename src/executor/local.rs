@@ -6,6 +6,9 @@ use crate::types::{Origin, RoundId, TxnIndex, number_of};
 /// Values up to this length lie in the entry itself.
 const INLINE_BYTES: usize = 28;
 
+/// Base values up to this length are copied: every number is.
+const COPY_MAX: usize = 32;
+
 /// How an entry holds its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Held {
@@ -137,7 +140,7 @@ impl LocalStore {
 
     /// Notes a value read from the base state; a long one is not copied.
     pub(super) fn put_base(&mut self, key: u32, value: Option<&[u8]>) {
-        if value.is_none_or(|value| value.len() <= INLINE_BYTES) {
+        if value.is_none_or(|value| value.len() <= COPY_MAX) {
             return self.put(key, value, Origin::BASE, TxnIndex(0));
         }
         if let Some(entry) = self.entries.get_mut(key as usize) {

@@ -14,7 +14,7 @@ pub struct MemoryConfig {
     pub arena: ArenaLimits,
     /// The most that the base state may hold.
     pub state: StateConfig,
-    /// Room for the outputs of one shard in one round, in bytes; 16 MiB ..= 1 TiB. A shard that fills it ends its part
+    /// Room for the outputs of one shard in one round, in bytes; 32 MiB ..= 4 GiB. A shard that fills it ends its part
     /// of the round, and the rest is planned again.
     pub output_arena_bytes: usize,
     /// Room for all rings between processes, in bytes; each ring gets its share, at least 16 cells.
@@ -33,11 +33,13 @@ impl Default for MemoryConfig {
 }
 
 impl MemoryConfig {
-    /// Least size of an output arena: four times the longest output.
-    pub(crate) const OUTPUT_ARENA_MIN: usize = 16 << 20;
+    /// Least size of an output arena: the longest output fits.
+    pub(crate) const OUTPUT_ARENA_MIN: usize = 32 << 20;
+    /// Greatest size: offsets in it have 32 bits.
+    pub(crate) const OUTPUT_ARENA_MAX: usize = 4 << 30;
 
     pub(crate) fn output_layout(&self) -> OutputArenaLayout {
-        OutputArenaLayout::of(self.output_arena_bytes.max(Self::OUTPUT_ARENA_MIN))
+        OutputArenaLayout::of(self.output_arena_bytes.clamp(Self::OUTPUT_ARENA_MIN, Self::OUTPUT_ARENA_MAX))
     }
 
     pub(crate) fn overlay_limits(&self) -> OverlayLimits {

@@ -1,11 +1,13 @@
 //! A shard's output arena: the encoded outputs of its present round one after the other, then room for values too
 //! long for a cell. The shard writes, everyone reads copies.
 
+use crate::types::{MAX_OUTPUT_BYTES, MAX_VALUE_BYTES, OutputHeader, TxnIndex};
 use phalanx_ipc::{PeerReader, Region, RegionError};
 use std::os::fd::OwnedFd;
 
-const USED: usize = 0;
-const OUTPUTS: usize = 4096;
+const OUTPUTS: usize = 0;
+/// Longest output, reads included. A transaction beyond it cannot be executed.
+const TOTAL_BYTES_MAX: usize = MAX_OUTPUT_BYTES * 4;
 
 /// Sizes of an output arena.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,13 +57,13 @@ impl OutputArenaWriter {
     /// Appends one encoded output; false when there is no room. Publish the progress counter afterwards.
     pub(crate) fn push(&mut self, output: &[u8]) -> bool {
         let end = self.used + output.len();
-        if end > self.layout.outputs {
+        if end > self.layout.outputs || output.len() > TOTAL_BYTES_MAX {
             return false;
         }
         let Ok(target) = self.region.slice_mut::<u8>(OUTPUTS + self.used, output.len()) else { return false };
         target.copy_from_slice(output);
         self.used = end;
-        self.region.store_u64(USED, end as u64).is_ok()
+        true
     }
 
     /// Keeps a long value for a peer to fetch; its offset in the arena, or `None` when there is no room.
@@ -89,19 +91,40 @@ impl OutputArenaReader {
         Ok(OutputArenaReader { region: PeerReader::map(fd)?, layout })
     }
 
-    /// Appends a copy of the outputs from byte `from` on to `into` and returns how many bytes there were. Load the
-    /// progress counter first: all outputs that it counts are in the copy.
-    pub(crate) fn copy_outputs(&self, from: usize, into: &mut Vec<u8>) -> Result<usize, RegionError> {
-        let used = self.region.load_u64(USED)?;
-        let used = usize::try_from(used).unwrap_or(usize::MAX).min(self.layout.outputs) / 8 * 8;
-        let more = used.saturating_sub(from);
-        self.region.copy_out(OUTPUTS + from, more, into)?;
-        Ok(more)
+    /// Appends a copy of the first outputs, which must be those of `expected` in order, to `into`. Stops at the first
+    /// whose first words say otherwise, so that damaged lengths copy nothing large. Load the progress counter first: all
+    /// outputs that it counts are there.
+    pub(crate) fn copy_outputs(
+        &self,
+        expected: impl Iterator<Item = TxnIndex>,
+        into: &mut Vec<u8>,
+    ) -> Result<(), RegionError> {
+        let mut end = 0_usize;
+        for txn in expected {
+            if end + 16 > self.layout.outputs {
+                break;
+            }
+            // Words 0 and 1 of an output's header: total and public length, txn index and incarnation.
+            let (lengths, names) =
+                (self.region.load_u64(OUTPUTS + end)?, self.region.load_u64(OUTPUTS + end + 8)?);
+            let total = usize::try_from(lengths & 0xffff_ffff).unwrap_or(usize::MAX);
+            let fits = total >= size_of::<OutputHeader>()
+                && total.is_multiple_of(8)
+                && total <= TOTAL_BYTES_MAX
+                && end + total <= self.layout.outputs;
+            if !fits || names & 0xffff_ffff != u64::from(txn.0) {
+                break;
+            }
+            end += total;
+        }
+        self.region.copy_out(OUTPUTS, end, into)
     }
 
     /// Appends a copy of a long value; false if the range is none of the arena.
     pub(crate) fn fetch(&self, offset: u64, length: u32, into: &mut Vec<u8>) -> bool {
         let Ok(offset) = usize::try_from(offset) else { return false };
-        offset >= self.layout.values_start() && self.region.copy_out(offset, length as usize, into).is_ok()
+        offset >= self.layout.values_start()
+            && length as usize <= MAX_VALUE_BYTES
+            && self.region.copy_out(offset, length as usize, into).is_ok()
     }
 }

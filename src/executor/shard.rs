@@ -12,7 +12,7 @@ use crate::executor::transport::Transport;
 use crate::executor::view::{ViewBuffers, execute_transaction};
 use crate::partition::{ArenaError, ArenaReader, Edge, NO_TXN, PlannedTransaction, RoundPlan};
 use crate::state::StateReader;
-use crate::types::{Origin, RoundId, ShardId, TxnIndex};
+use crate::types::{Generation, Origin, RoundId, ShardId, TxnIndex};
 use crate::vm::Vm;
 use phalanx_ipc::{Activity, Cell, ChildSlot};
 use std::collections::VecDeque;
@@ -101,12 +101,20 @@ pub(crate) struct Shard<'s, V, T> {
     memory: ShardMemory,
     transport: T,
     slot: &'s ChildSlot,
+    generation: Generation,
     scratch: Scratch,
 }
 
 impl<'s, V: Vm, T: Transport> Shard<'s, V, T> {
-    pub(crate) fn new(id: ShardId, vm: V, memory: ShardMemory, transport: T, slot: &'s ChildSlot) -> Self {
-        Shard { id, vm, memory, transport, slot, scratch: Scratch::default() }
+    pub(crate) fn new(
+        id: ShardId,
+        vm: V,
+        memory: ShardMemory,
+        transport: T,
+        slot: &'s ChildSlot,
+        generation: Generation,
+    ) -> Self {
+        Shard { id, vm, memory, transport, slot, generation, scratch: Scratch::default() }
     }
 
     /// Takes part in no round announced before now. Call once before [`run`](Self::run) and before the shard is called
@@ -126,6 +134,11 @@ impl<'s, V: Vm, T: Transport> Shard<'s, V, T> {
                 continue;
             }
             last = announcement.round;
+            if !announcement.is_for(self.generation) {
+                // Meant for the life before this one; nobody waits for this one to leave the round, so it must not enter.
+                self.slot.parked.store(last.0, Ordering::SeqCst);
+                continue;
+            }
             self.slot.set_activity(Activity::Running);
             if let Err(error) = self.run_round(announcement) {
                 self.slot.set_message(&error.to_string());
@@ -154,7 +167,7 @@ impl<'s, V: Vm, T: Transport> Shard<'s, V, T> {
     }
 
     fn run_round(&mut self, announcement: Announcement) -> Result<(), ArenaError> {
-        let Shard { id, vm, memory, transport, slot, scratch } = self;
+        let Shard { id, vm, memory, transport, slot, scratch, .. } = self;
         let arena = &memory.arenas[announcement.arena & 1];
         let plan = arena.round()?;
         if plan.header.round != announcement.round {
@@ -278,7 +291,12 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
         let (plan, id) = (self.plan, self.id);
         let Scratch { arrivals, early, .. } = &mut *self.scratch;
         let (mut used, mut stale) = (0, 0);
+        let mut later = Vec::new();
         let mut take = |from: ShardId, cell: &Cell| {
+            if Message::round_of(cell) > plan.header.round && later.len() < EARLY_MAX {
+                later.push((from, *cell));
+                return;
+            }
             let message = Message::decode(cell, plan.header.round, plan.edges);
             let known = message.filter(|message| plan.edges[message.edge as usize].to_shard == id.0);
             match known.and_then(|message| Some((arrivals.get_mut(message.edge as usize)?, message))) {
@@ -290,7 +308,8 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
             }
         };
         early.drain(..).for_each(|(from, cell)| take(from, &cell));
-        self.transport.receive(take);
+        self.transport.receive(&mut take);
+        early.append(&mut later);
         add(self.slot, counter::RECEIVED, used);
         add(self.slot, counter::STALE, stale);
     }
@@ -332,7 +351,8 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
                 continue;
             };
             let Scratch { local, long_value, .. } = &mut *self.scratch;
-            if local.is_written_since(edge.key.0, edge.writer) {
+            // A value from the base state is read there: what a message says of it need not be believed.
+            if arrival.origin == Origin::BASE || local.is_written_since(edge.key.0, edge.writer) {
                 continue;
             }
             let value = match &arrival.payload {

@@ -183,7 +183,7 @@ impl Fleet for ThreadFleet {
 
     fn kill(&mut self, _: Member, _: DeathCause) {}
 
-    fn recover(&mut self, deadline: Instant) -> Result<(), ExecuteError> {
+    fn recover(&mut self, deadline: Instant, _: &dyn Fn() -> bool) -> Result<(), ExecuteError> {
         let started = |slot: &ChildSlot| slot.ready_generation.load(Ordering::Acquire) == ONLY_LIFE.0;
         let all_started =
             || (0_u32..).zip(&self.threads).all(|(id, _)| self.slot(ShardId(id)).is_none_or(started));
@@ -198,6 +198,10 @@ impl Fleet for ThreadFleet {
     }
 
     fn park_limit(&self) -> Option<Duration> {
+        None
+    }
+
+    fn stall_limit(&self) -> Option<Duration> {
         None
     }
 }
@@ -268,7 +272,7 @@ impl Threads {
                     tracing::warn!(shard = id, %error, "thread is not pinned");
                 }
                 if let Some(slot) = control.slot(id) {
-                    let mut shard = Shard::new(ShardId(id), vm, memory, transport, slot);
+                    let mut shard = Shard::new(ShardId(id), vm, memory, transport, slot, ONLY_LIFE);
                     let last = shard.join();
                     slot.ready_generation.store(ONLY_LIFE.0, Ordering::Release);
                     control.bell().ring();

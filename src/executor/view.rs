@@ -75,6 +75,12 @@ impl<S: ValueSource> TransactionView<'_, S> {
         self.buffers.output.push_read(id, key, origin, value);
     }
 
+    /// Records a read of the value before the transaction: what is decided now rests on it, and no interval says so.
+    fn pin(&mut self, local: LocalKey, key: &[u8]) -> Option<u128> {
+        self.record_read(local, key);
+        None
+    }
+
     fn overwrite(&mut self, key: &[u8], write: Write<'_>) -> Result<(), LimitExceeded> {
         if key.len() > MAX_KEY_BYTES {
             return Err(LimitExceeded::Key { bytes: key.len() });
@@ -129,9 +135,10 @@ impl<S: ValueSource> StateView for TransactionView<'_, S> {
             }
             (_, Some((_, PendingWrite::Delete))) => Some(0),
             (local, Some((_, PendingWrite::Add(delta)))) => {
-                number_of(self.source.value(local).0).and_then(|before| delta.apply(before))
+                let before = number_of(self.source.value(local).0);
+                before.and_then(|before| delta.apply(before)).or_else(|| self.pin(local, key))
             }
-            (local, None) => number_of(self.source.value(local).0),
+            (local, None) => number_of(self.source.value(local).0).or_else(|| self.pin(local, key)),
         }
     }
 
@@ -140,13 +147,21 @@ impl<S: ValueSource> StateView for TransactionView<'_, S> {
             return Err(LimitExceeded::Key { bytes: key.len() });
         }
         let before = self.number(key).ok_or(LimitExceeded::NotANumber)?;
-        let after = delta.apply(before).ok_or(LimitExceeded::Interval { value: before })?;
-        match self.find(key) {
+        let (local, pending) = self.find(key);
+        let Some(after) = delta.apply(before) else {
+            self.pin(local, key);
+            return Err(LimitExceeded::Interval { value: before });
+        };
+        match (local, pending) {
             (local, None) => self.push(local, key, Write::Add(delta)),
-            (_, Some((place, PendingWrite::Add(first)))) => {
-                let merged = first.then(&delta).ok_or(LimitExceeded::Interval { value: before })?;
-                self.buffers.output.replace_write(place, Write::Add(merged))
-            }
+            (_, Some((_, PendingWrite::Set { .. } | PendingWrite::Delete))) if delta.amount == 0 => Ok(()),
+            (local, Some((place, PendingWrite::Add(first)))) => match first.then(&delta) {
+                Some(merged) => self.buffers.output.replace_write(place, Write::Add(merged)),
+                None => {
+                    self.pin(local, key);
+                    Err(LimitExceeded::Interval { value: before })
+                }
+            },
             (_, Some((place, PendingWrite::Set { .. } | PendingWrite::Delete))) => {
                 let sum = delta.width.encode(after, &mut self.sum);
                 self.buffers.output.replace_write(place, Write::Set(sum))

@@ -52,7 +52,7 @@ impl ChildState {
     /// As the control segment shows it.
     pub(super) fn slot_state(&self) -> SlotState {
         match self {
-            ChildState::Running { .. } => SlotState::Starting,
+            ChildState::Running { .. } => SlotState::Up,
             ChildState::Waiting { .. } => SlotState::Down,
             ChildState::Resting { .. } => SlotState::Resting,
         }

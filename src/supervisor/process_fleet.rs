@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 const FULL_STRENGTH_LIMIT: Duration = Duration::from_millis(10);
 /// How long a member may take to leave a round that was cut short, at least.
 const PARK_LIMIT: Duration = Duration::from_millis(500);
+/// Supervisors in a row that may end before they answer.
+const STILLBORN_MAX: u32 = 5;
 /// Probes between two looks at the supervisor.
 const LOOK_EVERY: u32 = 64;
 
@@ -30,6 +32,8 @@ pub(super) struct ProcessFleet {
     known_causes: HashMap<Member, DeathCause>,
     probes: u32,
     supervisor_restarts: u64,
+    /// Supervisors in a row that ended before they ever answered.
+    stillborn: u32,
 }
 
 impl ProcessFleet {
@@ -50,6 +54,7 @@ impl ProcessFleet {
             known_causes: HashMap::new(),
             probes: 0,
             supervisor_restarts: 0,
+            stillborn: 0,
         }
     }
 
@@ -65,6 +70,10 @@ impl ProcessFleet {
 
     fn shards(&self) -> impl Iterator<Item = ShardId> + use<> {
         (0..self.control.shards()).map(ShardId)
+    }
+
+    fn any_ready(&self) -> bool {
+        self.shards().any(|shard| self.is_ready(shard).is_some())
     }
 
     fn is_ready(&self, shard: ShardId) -> Option<Member> {
@@ -114,11 +123,21 @@ impl ProcessFleet {
     }
 
     /// Kills a supervisor that is gone or does not answer, waits for its shards to be gone, and starts another.
+    ///
+    /// One that ends over and over without ever having answered is given up: its image or its limits are wrong.
     fn restart_supervisor(&mut self) -> Result<(), ExecuteError> {
         tracing::warn!("supervisor is gone or does not answer; starting another");
         self.link.kill();
+        self.stillborn = if self.link.has_answered() { 0 } else { self.stillborn + 1 };
+        if self.stillborn >= STILLBORN_MAX {
+            self.stillborn = 0;
+            let what = format!(
+                "the supervisor ended {STILLBORN_MAX} times before it answered; look at its log lines"
+            );
+            return Err(ExecuteError::NoShards(what));
+        }
         let deadline = Instant::now() + PARK_LIMIT;
-        while self.shards().any(|shard| self.is_ready(shard).is_some()) && Instant::now() < deadline {
+        while self.any_ready() && Instant::now() < deadline {
             self.control.bell().wait(0, Some(Duration::from_micros(250)), || false);
         }
         self.supervisor_restarts += 1;
@@ -204,7 +223,7 @@ impl Fleet for ProcessFleet {
         self.link.command(Command::Kill { shard: shard.0, generation: generation.0 });
     }
 
-    fn recover(&mut self, deadline: Instant) -> Result<(), ExecuteError> {
+    fn recover(&mut self, deadline: Instant, cancelled: &dyn Fn() -> bool) -> Result<(), ExecuteError> {
         self.known_causes.retain(|member, _| {
             // Causes of lives long gone are of no interest.
             self.control.slot(member.shard.0).is_some_and(|slot| {
@@ -222,7 +241,7 @@ impl Fleet for ProcessFleet {
             for shard in self.shards() {
                 // A death that fell between two rounds: the supervisor may not have heard of it yet.
                 if let Some(slot) = self.control.slot(shard.0)
-                    && slot.state() == SlotState::Starting
+                    && slot.state() == SlotState::Up
                 {
                     let generation = slot.generation.load(Ordering::Acquire);
                     if slot.lifeline(generation).probe() == LifelineState::Gone {
@@ -231,17 +250,21 @@ impl Fleet for ProcessFleet {
                 }
             }
             let now = Instant::now();
-            let some_ready = self.shards().any(|shard| self.is_ready(shard).is_some());
-            if now >= deadline || (some_ready && now.duration_since(begun) >= FULL_STRENGTH_LIMIT) {
+            let some_ready = self.any_ready();
+            if now >= deadline
+                || cancelled()
+                || (some_ready && now.duration_since(begun) >= FULL_STRENGTH_LIMIT)
+            {
                 break;
             }
             let filled = || !self.is_filling();
             self.control.bell().wait(0, Some(Duration::from_micros(250)), filled);
         }
-        if self.shards().any(|shard| self.is_ready(shard).is_some()) {
-            return Ok(());
+        if !self.any_ready() {
+            self.wait_for_one(deadline, cancelled)?;
         }
-        self.wait_for_one(deadline)
+        self.link.note_answer();
+        Ok(())
     }
 
     fn explain(&mut self, death: Death, limit: Duration) -> Death {
@@ -262,13 +285,17 @@ impl Fleet for ProcessFleet {
     fn park_limit(&self) -> Option<Duration> {
         Some(self.stall.limit().max(PARK_LIMIT))
     }
+
+    fn stall_limit(&self) -> Option<Duration> {
+        Some(self.stall.limit())
+    }
 }
 
 impl ProcessFleet {
     /// All shards rest or are away: waits until the first is back.
-    fn wait_for_one(&mut self, deadline: Instant) -> Result<(), ExecuteError> {
-        while Instant::now() < deadline {
-            if self.shards().any(|shard| self.is_ready(shard).is_some()) {
+    fn wait_for_one(&mut self, deadline: Instant, cancelled: &dyn Fn() -> bool) -> Result<(), ExecuteError> {
+        while Instant::now() < deadline && !cancelled() {
+            if self.any_ready() {
                 return Ok(());
             }
             if !self.link.is_well() {

@@ -139,7 +139,7 @@ impl Processes {
         let deadline = begun + config.attach_limit;
         loop {
             let fleet = self.coordinator.fleet_mut();
-            fleet.recover(deadline)?;
+            fleet.recover(deadline, &|| false)?;
             let mut ready = Vec::new();
             fleet.ready(&mut ready);
             if ready.len() == config.shards {

@@ -44,7 +44,8 @@ impl Transport for RingTransport<'_> {
             }
         }
         if let Some(producer) = drained.corrupt {
-            // Nothing more comes out of that ring; whoever waits for it is cut short by the stall limit.
+            // Nothing more comes out of that ring; whoever waits for it makes no progress, and the round is cut short
+            // when nobody does.
             tracing::error!(producer, "ring is damaged and is passed over");
         }
     }

@@ -4,7 +4,7 @@ use crate::executor::{MemoryConfig, OutputArenaReader, Shard, ShardFds, ShardLim
 use crate::supervisor::process_name::name_process;
 use crate::supervisor::protocol::LaunchOrder;
 use crate::supervisor::ring_transport::RingTransport;
-use crate::types::ShardId;
+use crate::types::{Generation, ShardId};
 use crate::vm::Vm;
 use nix::unistd::Pid;
 use phalanx_ipc::{
@@ -88,7 +88,8 @@ impl<V: Vm> Birth<'_, V> {
         let transport = self.attach(&limits)?;
         // Everything is mapped: from here on the shard needs no descriptor, and holds none.
         close_all_fds_except(&[])?;
-        let mut shard = Shard::new(self.id, self.vm.clone(), memory, transport, slot);
+        let mut shard =
+            Shard::new(self.id, self.vm.clone(), memory, transport, slot, Generation(self.generation));
         let last = shard.join();
         slot.ready_generation.store(self.generation, Ordering::SeqCst);
         self.control.bell().ring();

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 const PONG_LIMIT: Duration = Duration::from_millis(200);
 /// One that the kernel does not show as stopped is given this long: the host may be starved.
 const STARVED_LIMIT: Duration = Duration::from_secs(2);
+/// A supervisor that has just been started is given this long to answer for the first time.
+const START_LIMIT: Duration = Duration::from_secs(10);
 /// Time between pings while a round runs.
 const PING_INTERVAL: Duration = Duration::from_millis(50);
 /// How long an orderly stop may take.
@@ -29,6 +31,8 @@ pub(super) struct SupervisorLink {
     channel: Channel,
     open_ping: Option<Ping>,
     pings: u64,
+    /// Whether it has ever answered or made a shard: until then it may be busy making its virtual machine.
+    answered: bool,
     last_heard: Instant,
     /// Commands that found no room in the socket.
     unsent: Vec<Command>,
@@ -48,6 +52,7 @@ impl SupervisorLink {
             channel,
             open_ping: None,
             pings: 0,
+            answered: false,
             last_heard: Instant::now(),
             unsent: Vec::new(),
         };
@@ -113,7 +118,7 @@ impl SupervisorLink {
             }
             None => true,
             Some(ping) => match now.duration_since(ping.sent) {
-                waited if waited < PONG_LIMIT => true,
+                waited if waited < PONG_LIMIT || (!self.answered && waited < START_LIMIT) => true,
                 waited if waited < STARVED_LIMIT => !self.is_stopped(),
                 _ => false,
             },
@@ -131,6 +136,7 @@ impl SupervisorLink {
                         && self.open_ping.is_some_and(|ping| ping.number == number)
                     {
                         self.open_ping = None;
+                        self.answered = true;
                     }
                 }
                 Err(ChannelError::WouldBlock) => return true,
@@ -144,6 +150,16 @@ impl SupervisorLink {
             .ok()
             .and_then(state_of)
             .is_none_or(|state| matches!(state, 'T' | 't' | 'Z' | 'X'))
+    }
+
+    /// Whether the supervisor has shown that it works.
+    pub(super) fn has_answered(&self) -> bool {
+        self.answered
+    }
+
+    /// Notes that the supervisor has made a shard: as good as an answer.
+    pub(super) fn note_answer(&mut self) {
+        self.answered = true;
     }
 
     /// The supervisor's process.

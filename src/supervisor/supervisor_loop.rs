@@ -15,7 +15,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use phalanx_ipc::{
-    Channel, ChannelError, ChildSlot, Control, Fork, ProcessIdentity, SignalFd, fork_single_threaded,
+    Channel, ChannelError, ChildSlot, Control, Fork, ProcessIdentity, SignalFd, SlotState,
+    fork_single_threaded,
 };
 use std::collections::HashMap;
 use std::os::fd::AsFd;
@@ -88,7 +89,10 @@ impl<V: Vm> Supervisor<V> {
         let due = self.children.iter().filter_map(|child| child.state.due()).min();
         let timeout = due.map_or(PollTimeout::NONE, |due| {
             let left = due.saturating_duration_since(Instant::now()).as_micros().div_ceil(1_000);
-            u16::try_from(left).map_or(PollTimeout::MAX, PollTimeout::from)
+            i32::try_from(left)
+                .ok()
+                .and_then(|left| PollTimeout::try_from(left).ok())
+                .unwrap_or(PollTimeout::MAX)
         });
         let watch = PollFlags::POLLIN;
         let mut fds = [PollFd::new(self.channel.as_fd(), watch), PollFd::new(signals.as_fd(), watch)];
@@ -125,6 +129,7 @@ impl<V: Vm> Supervisor<V> {
             self.children[place].state = after_failed_fork(&self.order.pacing, Instant::now());
             return;
         }
+        slot.set_state(SlotState::Starting);
         slot.clear_child_lines();
         // Nobody takes the child for ready before its pid stands here.
         slot.pid.store(0, Ordering::Relaxed);
@@ -233,6 +238,8 @@ impl<V: Vm> Supervisor<V> {
                     }
                 }
                 Ok(Command::Replace { shard, generation }) => {
+                    // Dead by its lifeline, or that word is damaged: either way this life ends now.
+                    self.kill(ShardId(shard), generation);
                     self.died(ShardId(shard), generation);
                     self.start_due();
                 }

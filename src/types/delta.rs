@@ -102,11 +102,11 @@ impl Delta {
     #[must_use]
     pub fn then(&self, next: &Delta) -> Option<Delta> {
         let at_least = self.at_least.max(self.before(next.at_least)?);
-        // A bound that no pre-value can exceed does not narrow the interval.
-        let at_most = match self.before(next.at_most) {
-            Some(bound) => self.at_most.min(bound),
-            None if self.negative => self.at_most,
-            None => return None,
+        // A bound that no pre-value can exceed does not narrow the interval; one that none can meet empties it.
+        let at_most = if self.negative {
+            next.at_most.checked_add(self.amount).map_or(self.at_most, |bound| self.at_most.min(bound))
+        } else {
+            self.at_most.min(next.at_most.checked_sub(self.amount)?)
         };
         let (amount, negative) = if self.negative == next.negative {
             (self.amount.checked_add(next.amount)?, self.negative)
@@ -118,7 +118,7 @@ impl Delta {
         (at_least <= at_most).then_some(Delta { amount, negative, width: next.width, at_least, at_most })
     }
 
-    /// The pre-value that this delta turns into `after`; for a credit, values below the amount come from 0.
+    /// The least pre-value that this delta turns into `after` or more.
     fn before(&self, after: u128) -> Option<u128> {
         if self.negative { after.checked_add(self.amount) } else { Some(after.saturating_sub(self.amount)) }
     }

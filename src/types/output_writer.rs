@@ -42,8 +42,10 @@ struct PendingKey {
 #[derive(Debug, Default)]
 pub struct OutputWriter {
     writes: Vec<(PendingKey, PendingWrite)>,
-    /// Keys and values of pending writes.
+    /// Keys (those without an id) and values of pending writes.
     pool: Vec<u8>,
+    /// Length of all keys and values pushed, whether pooled or not: what the limit counts.
+    charged: usize,
     events: Vec<u8>,
     event_count: u32,
     reads: Vec<u8>,
@@ -56,6 +58,7 @@ impl OutputWriter {
     pub fn clear(&mut self) {
         self.writes.clear();
         self.pool.clear();
+        self.charged = 0;
         self.events.clear();
         self.event_count = 0;
         self.reads.clear();
@@ -91,6 +94,7 @@ impl OutputWriter {
         write: WriteInput<'_>,
     ) -> Result<usize, LimitExceeded> {
         self.admit(key.len() + write.len())?;
+        self.charged += key.len() + write.len();
         let start = self.pool.len();
         let spelled = if id == KeyId::UNKNOWN { key } else { &[] };
         self.pool.extend_from_slice(spelled);
@@ -105,6 +109,7 @@ impl OutputWriter {
     /// [`LimitExceeded::Output`]: nothing is recorded.
     pub fn replace_write(&mut self, place: usize, write: WriteInput<'_>) -> Result<(), LimitExceeded> {
         self.admit(write.len())?;
+        self.charged += write.len();
         let pending = self.pool_write(write);
         if let Some((_, slot)) = self.writes.get_mut(place) {
             *slot = pending;
@@ -196,7 +201,7 @@ impl OutputWriter {
     /// Whether `more` bytes still fit the output limit. Counts generously (80 bytes per record), the same in every
     /// executor.
     fn admit(&self, more: usize) -> Result<(), LimitExceeded> {
-        let bytes = self.pool.len() + self.events.len() + 80 * (self.writes.len() + 1) + more;
+        let bytes = self.charged + self.events.len() + 80 * (self.writes.len() + 1) + more;
         if bytes > MAX_OUTPUT_BYTES { Err(LimitExceeded::Output { bytes }) } else { Ok(()) }
     }
 

@@ -11,14 +11,15 @@ pub trait StateView {
     fn read(&mut self, key: &[u8]) -> Option<&[u8]>;
 
     /// The best known number under `key` (absent is 0); `None` if the value is no number of at most 16 significant
-    /// bytes. Not recorded: whoever decides by it must record a [`Delta`] whose interval holds every number for which
-    /// the decision is the same.
+    /// bytes (that answer is recorded as a read). A number is not recorded: whoever decides by it must record a [`Delta`]
+    /// whose interval holds every number for which the decision is the same.
     fn number(&mut self, key: &[u8]) -> Option<u128>;
 
     /// Adds to a number commutatively, or checks it (amount 0). Several deltas of one transaction on one key merge.
     ///
     /// # Errors
-    /// [`LimitExceeded::Interval`] when the present number is outside the delta's interval: nothing is recorded.
+    /// [`LimitExceeded::Interval`] when the present number is outside the delta's interval, `NotANumber` when there is
+    /// none: no write is recorded, but the value is as read.
     fn add(&mut self, key: &[u8], delta: Delta) -> Result<(), LimitExceeded>;
 
     /// Sets the value of `key`.
