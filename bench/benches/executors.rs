@@ -163,7 +163,8 @@ fn ratio(base: &[f64], other: &[f64]) -> (f64, f64, f64) {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        ratios[(random % ratios.len().max(1) as u64) as usize]
+        let place = usize::try_from(random % ratios.len().max(1) as u64).unwrap_or(0);
+        ratios.get(place).copied().unwrap_or(f64::NAN)
     };
     let mut medians: Vec<f64> =
         (0..1_000).map(|_| median(&ratios.iter().map(|_| draw()).collect::<Vec<_>>())).collect();
