@@ -48,6 +48,6 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
             equal = false;
         }
     }
-    phalanx.shutdown();
+    phalanx.shutdown(Instant::now() + Duration::from_secs(5))?;
     Ok(if equal { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -122,6 +122,8 @@ pub struct Phalanx {
     desk: Arc<Desk>,
     control: Arc<Control>,
     worker: Option<JoinHandle<()>>,
+    /// Disconnected when the worker has stopped all processes.
+    finished: Receiver<()>,
 }
 
 /// What the callers and the coordinator's thread share.
@@ -252,11 +254,15 @@ impl Phalanx {
         desk.inner.lock().digest = processes.digest();
         let control = processes.control();
         let shared = Arc::clone(&desk);
+        let (done, finished) = bounded(0);
         let worker = std::thread::Builder::new()
             .name("phx-coordinator".to_owned())
-            .spawn(move || serve(processes, &shared))
+            .spawn(move || {
+                serve(processes, &shared);
+                drop(done);
+            })
             .map_err(|error| LaunchError::Resource(error.to_string()))?;
-        Ok(Phalanx { desk, control, worker: Some(worker) })
+        Ok(Phalanx { desk, control, worker: Some(worker), finished })
     }
 
     /// Queues a block; at most [`QUEUE_LIMIT`] wait behind the one that executes. Blocks are executed in the order of
@@ -315,17 +321,28 @@ impl Phalanx {
         self.desk.inner.lock().digest
     }
 
-    /// Gives up what is queued or executing, stops all processes and waits for their end. Dropping does the same.
-    pub fn shutdown(mut self) {
-        self.stop();
+    /// Gives up what is queued or executing, stops all processes and waits for their end, until the deadline at most.
+    /// It takes about a second at worst. Dropping does the same, without a deadline.
+    ///
+    /// # Errors
+    /// `System` when the deadline passes first; the stop goes on in the background.
+    pub fn shutdown(mut self, deadline: Instant) -> Result<(), ExecuteError> {
+        self.ask_to_stop();
+        if self.finished.recv_deadline(deadline) == Err(RecvTimeoutError::Timeout) {
+            // Not joined: the thread ends by itself.
+            self.worker = None;
+            return Err(ExecuteError::system("the shutdown takes longer than its deadline and goes on in the background"));
+        }
+        self.join();
+        Ok(())
     }
 
-    fn stop(&mut self) {
-        {
-            let mut desk = self.desk.inner.lock();
-            desk.stopped = true;
-            self.desk.news.notify_one();
-        }
+    fn ask_to_stop(&self) {
+        self.desk.inner.lock().stopped = true;
+        self.desk.news.notify_one();
+    }
+
+    fn join(&mut self) {
         if let Some(worker) = self.worker.take()
             && worker.join().is_err()
         {
@@ -336,7 +353,8 @@ impl Phalanx {
 
 impl Drop for Phalanx {
     fn drop(&mut self) {
-        self.stop();
+        self.ask_to_stop();
+        self.join();
     }
 }
 

@@ -322,7 +322,7 @@ fn a_shutdown_with_blocks_in_flight_answers_them_and_leaves_nothing() {
         // The stopped shard cannot leave its round: it is killed after the park limit, here twice the patience, unless
         // the shutdown does not wait for it.
         let_go(pids[0]);
-        phalanx.shutdown();
+        phalanx.shutdown(deadline()).unwrap();
         assert!(begun.elapsed() < 2 * SOON, "{:?}", begun.elapsed());
         match executing.wait() {
             Ok(output) => assert_same(&blocks[0].1, &output, "finished before the shutdown"),
@@ -350,7 +350,7 @@ fn a_shutdown_while_a_shard_is_stopped_ends_in_time() {
     let executing = phalanx.submit(&blocks[0].0, deadline()).unwrap();
     await_start(&phalanx, start);
     let begun = Instant::now();
-    phalanx.shutdown();
+    phalanx.shutdown(deadline()).unwrap();
     assert!(begun.elapsed() < 2 * SOON, "{:?}", begun.elapsed());
     if let Ok(output) = executing.wait() {
         assert_same(&blocks[0].1, &output, "finished before the shutdown");

@@ -447,7 +447,7 @@ fn two_hundred_respawns_leave_no_descriptor_and_no_zombie() {
             children.len() == 2 && children.iter().all(|&pid| state_of(pid) != Some('Z'))
         };
         assert!(eventually(Duration::from_secs(2), whole), "{:?}", children_of(supervisor));
-        phalanx.shutdown();
+        phalanx.shutdown(deadline()).unwrap();
         assert_eq!(children_of(own), Vec::<i32>::new(), "of the coordinator");
         assert!(state_of(supervisor).is_none());
         assert_eq!(segments_of(own), Vec::<String>::new());
@@ -475,7 +475,7 @@ fn repeated_supervisor_deaths_leave_no_descriptor_no_zombie_and_no_segment() {
         assert_eq!(children_of(own).len(), 1, "one supervisor");
         assert_eq!(segments_of(own).len(), 1);
         assert!(phalanx.stats().supervisor_restarts >= 10, "{:?}", phalanx.stats());
-        phalanx.shutdown();
+        phalanx.shutdown(deadline()).unwrap();
         assert_eq!(children_of(own), Vec::<i32>::new());
         assert_eq!(segments_of(own), Vec::<String>::new());
     });

@@ -97,7 +97,11 @@ impl Family {
         let last = std::mem::replace(&mut *stage, Stage::Closed);
         drop(stage);
         match last {
-            Stage::Running(phalanx) => phalanx.shutdown(),
+            Stage::Running(phalanx) => {
+                if let Err(error) = phalanx.shutdown(Instant::now() + patience) {
+                    tracing::warn!(%error, "the shards are left to their supervisor");
+                }
+            }
             Stage::Idle | Stage::Closed => {}
         }
     }
