@@ -331,7 +331,9 @@ impl Phalanx {
         if self.finished.recv_deadline(deadline) == Err(RecvTimeoutError::Timeout) {
             // Not joined: the thread ends by itself.
             self.worker = None;
-            return Err(ExecuteError::system("the shutdown takes longer than its deadline and goes on in the background"));
+            return Err(ExecuteError::system(
+                "the shutdown takes longer than its deadline and goes on in the background",
+            ));
         }
         self.join();
         Ok(())

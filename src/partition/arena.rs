@@ -5,7 +5,7 @@
 //! so that offsets follow from the limits alone. `docs/layout.md` has the byte table.
 
 use crate::MAX_SHARDS;
-use crate::partition::key_table;
+use crate::partition::key_table::{self, KeyRecord};
 use crate::types::{Incarnation, KeyId, PreparedTransaction, RoundId, TxnIndex};
 use bytemuck::{Pod, Zeroable};
 use phalanx_ipc::RegionError;
@@ -92,18 +92,6 @@ pub struct RoundHeader {
     pub header_bytes: u32,
     /// Slots of the key index, as a power of two.
     pub key_index_log2: u32,
-}
-
-/// A known key.
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-#[repr(C)]
-pub struct KeyRecord {
-    /// Hash under the arena's seed.
-    pub hash: u64,
-    /// Start in the key bytes.
-    pub offset: u32,
-    /// Length.
-    pub bytes: u32,
 }
 
 /// One expected access of a transaction.

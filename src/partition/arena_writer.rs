@@ -2,10 +2,10 @@
 
 use crate::MAX_SHARDS;
 use crate::partition::arena::{
-    ArenaError, ArenaLimits, Edge, HEADER_BYTES_MAX, KeyRecord, NO_TXN, PlannedTransaction, RoundHeader,
-    Sections, SubBlock, TransactionAccess,
+    ArenaError, ArenaLimits, Edge, HEADER_BYTES_MAX, NO_TXN, PlannedTransaction, RoundHeader, Sections,
+    SubBlock, TransactionAccess,
 };
-use crate::partition::key_table::{self, KeyTable};
+use crate::partition::key_table::{self, KeyRecord, KeyTable};
 use crate::types::{
     BlockHeader, Incarnation, KeyId, PreparedBlock, PreparedTransaction, RoundId, ShardId, TxnIndex,
 };

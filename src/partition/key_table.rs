@@ -1,7 +1,19 @@
 //! Finds a key's dense id by its hash: open addressing over `id + 1`, 0 is empty.
 
-use crate::partition::arena::KeyRecord;
 use crate::types::KeyId;
+use bytemuck::{Pod, Zeroable};
+
+/// A known key.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct KeyRecord {
+    /// Hash under the arena's seed.
+    pub hash: u64,
+    /// Start in the key bytes.
+    pub offset: u32,
+    /// Length.
+    pub bytes: u32,
+}
 
 /// A view of index, records and bytes.
 #[derive(Clone, Copy, Debug)]

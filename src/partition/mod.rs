@@ -7,9 +7,10 @@ mod key_table;
 mod planner;
 
 pub use arena::{
-    ArenaError, ArenaLimits, Edge, KeyRecord, NO_EDGE, NO_TXN, PlannedTransaction, RoundHeader, SubBlock,
+    ArenaError, ArenaLimits, Edge, NO_EDGE, NO_TXN, PlannedTransaction, RoundHeader, SubBlock,
     TransactionAccess,
 };
 pub use arena_reader::{ArenaReader, RoundPlan};
 pub use arena_writer::ArenaWriter;
+pub use key_table::KeyRecord;
 pub use planner::{CostModel, PlanTotals, Planner, Standing};

@@ -1,10 +1,10 @@
 //! The entry of an image that was started to be the supervisor.
 
 use crate::executor::{ExecuteError, ShardFds};
-use crate::supervisor::process_name::name_process;
 use crate::supervisor::protocol::{LaunchOrder, MARKER, MARKER_VALUE};
 use crate::supervisor::shard_process::{FamilyFds, OneShardFds};
 use crate::supervisor::supervisor_loop::{StopCause, Supervisor};
+use crate::telemetry::name_process;
 use crate::vm::Vm;
 use crate::vm::ledger::{LedgerConfig, LedgerVm};
 use phalanx_ipc::{Channel, ChannelError, Control, SPAWN_SOCKET_FD, SignalFd, SignalSetup};

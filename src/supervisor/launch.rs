@@ -1,33 +1,12 @@
 //! Making the regions of a process family.
 
 use crate::executor::{CoordinatorMemory, ExecuteError, OutputArenaReader, ShardFds, ShardLimits};
-use crate::supervisor::processes::ProcessesConfig;
+use crate::supervisor::config::ProcessesConfig;
 use crate::supervisor::protocol::{LaunchOrder, WireMemory};
 use crate::topology::{Host, Spins};
 use phalanx_ipc::{Control, InboxLayout, Outlet, Region, raise_fd_limit};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
 use thiserror::Error;
-
-/// What is executed to become the supervisor.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum SupervisorImage {
-    /// The running program itself, whose `main` calls [`crate::supervisor::supervisor_entry`] first.
-    #[default]
-    Own,
-    /// Another program: `phalanx-supervisor` for the ledger, or one of your own.
-    Path(PathBuf),
-}
-
-impl SupervisorImage {
-    pub(super) fn path(&self) -> PathBuf {
-        match self {
-            // The kernel's link: it still names the running program when the file was replaced by an update.
-            SupervisorImage::Own => PathBuf::from("/proc/self/exe"),
-            SupervisorImage::Path(path) => path.clone(),
-        }
-    }
-}
 
 /// Why a process family could not be started.
 #[derive(Debug, Error)]

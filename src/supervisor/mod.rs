@@ -3,10 +3,10 @@
 //! `supervisor_entry` and everything behind it run in the supervisor and its shards; the rest runs in the coordinator.
 
 mod child;
+mod config;
 mod entry;
 mod launch;
 mod process_fleet;
-mod process_name;
 mod processes;
 mod protocol;
 mod ring_transport;
@@ -16,9 +16,9 @@ mod supervisor_link;
 mod supervisor_loop;
 
 pub use child::Pacing;
+pub use config::{ProcessesConfig, SupervisorImage};
 pub use entry::{is_supervisor_image, supervisor_entry, supervisor_entry_with};
-pub use launch::{LaunchError, SupervisorImage};
-pub use processes::{Processes, ProcessesConfig, ShardHealth};
+pub use launch::LaunchError;
+pub use processes::{Processes, ShardHealth};
 
-pub(crate) use process_name::process_name;
 pub(crate) use processes::health_of;

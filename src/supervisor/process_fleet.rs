@@ -1,7 +1,8 @@
 //! Shard processes as the coordinator sees them.
 
 use crate::executor::{Death, DeathCause, ExecuteError, Fleet, Member, OutputArenaReader};
-use crate::supervisor::launch::{FamilyRegions, SupervisorImage};
+use crate::supervisor::config::SupervisorImage;
+use crate::supervisor::launch::FamilyRegions;
 use crate::supervisor::protocol::Command;
 use crate::supervisor::stall::StallWatch;
 use crate::supervisor::supervisor_link::SupervisorLink;

@@ -3,13 +3,11 @@
 use crate::executor::Fleet;
 use crate::executor::{
     BlockExecutor, BlockOutput, Call, Coordinator, CoordinatorMemory, ExecuteError, ExecuteOptions,
-    MemoryConfig, OnDeath,
 };
-use crate::partition::CostModel;
 use crate::state::{BaseState, StateDigest};
-use crate::supervisor::child::Pacing;
+use crate::supervisor::config::ProcessesConfig;
 use crate::supervisor::entry::is_supervisor_image;
-use crate::supervisor::launch::{FamilyRegions, LaunchError, SupervisorImage};
+use crate::supervisor::launch::{FamilyRegions, LaunchError};
 use crate::supervisor::process_fleet::ProcessFleet;
 use crate::supervisor::supervisor_link::SupervisorLink;
 use crate::types::PreparedBlock;
@@ -17,52 +15,7 @@ use crate::vm::Vm;
 use phalanx_ipc::{Control, LifelineState, SlotState};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
-
-/// How a process executor is made.
-#[derive(Clone, Debug)]
-pub struct ProcessesConfig {
-    /// Number of shards, 1 ..= [`crate::MAX_SHARDS`].
-    pub shards: usize,
-    /// What becomes the supervisor.
-    pub image: SupervisorImage,
-    /// What the supervisor makes the virtual machine from.
-    pub vm: Vec<u8>,
-    /// Sizes of the shared memory.
-    pub memory: MemoryConfig,
-    /// What to do when a shard dies while a block executes.
-    pub on_death: OnDeath,
-    /// Rounds without progress after which all that is left of a block goes to one shard.
-    pub rounds_without_progress: u32,
-    /// How long a shard may go without progress, stopped or on its own CPU time, before it is killed.
-    pub stall_limit: Duration,
-    /// How fast dead shards are replaced.
-    pub pacing: Pacing,
-    /// How long to wait for the first shards.
-    pub attach_limit: Duration,
-    /// Assumed costs of communication.
-    pub costs: CostModel,
-    /// Log filter of supervisor and shards, as in `RUST_LOG`.
-    pub log: String,
-}
-
-impl Default for ProcessesConfig {
-    fn default() -> ProcessesConfig {
-        ProcessesConfig {
-            shards: 1,
-            image: SupervisorImage::Own,
-            vm: Vec::new(),
-            memory: MemoryConfig::default(),
-            on_death: OnDeath::Resume,
-            rounds_without_progress: 3,
-            stall_limit: Duration::from_secs(1),
-            pacing: Pacing::default(),
-            attach_limit: Duration::from_secs(10),
-            costs: CostModel::default(),
-            log: "warn".to_owned(),
-        }
-    }
-}
+use std::time::Instant;
 
 /// What is known of one shard process now. Each field may be stale at once.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,9 +1,9 @@
 //! What a shard process does from fork to death.
 
 use crate::executor::{MemoryConfig, OutputArenaReader, Shard, ShardFds, ShardLimits};
-use crate::supervisor::process_name::name_process;
 use crate::supervisor::protocol::LaunchOrder;
 use crate::supervisor::ring_transport::RingTransport;
+use crate::telemetry::name_process;
 use crate::types::{Generation, ShardId};
 use crate::vm::Vm;
 use nix::unistd::Pid;

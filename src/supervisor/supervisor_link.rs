@@ -1,6 +1,7 @@
 //! The coordinator's hold on its supervisor: start it, talk to it, notice its end, end it.
 
-use crate::supervisor::launch::{FamilyRegions, LaunchError, SupervisorImage};
+use crate::supervisor::config::SupervisorImage;
+use crate::supervisor::launch::{FamilyRegions, LaunchError};
 use crate::supervisor::protocol::{Command, MARKER, MARKER_VALUE, Reply, send};
 use phalanx_ipc::{Channel, ChannelError, MAX_FDS_PER_MESSAGE, ProcessIdentity, spawn_image, state_of};
 use std::process::Child;

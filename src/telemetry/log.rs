@@ -1,6 +1,6 @@
 //! The line format, and the writer that keeps lines whole.
 
-use crate::supervisor::process_name;
+use crate::telemetry::process_name::process_name;
 use std::fmt;
 use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;

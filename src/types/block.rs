@@ -1,7 +1,6 @@
 //! Blocks as they come in, and blocks prepared for planning: flat arrays with every declared key hashed once.
 
 use crate::types::{HintWriter, KeyHasher, TxnIndex};
-use crate::vm::Vm;
 use bytemuck::{Pod, Zeroable};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -101,19 +100,6 @@ impl PreparedBlock {
             accesses: Vec::new(),
             key_bytes: Vec::new(),
         }
-    }
-
-    /// Prepares a whole block with the hints that `vm` declares. Runs `vm.declare` in the calling process.
-    ///
-    /// # Errors
-    /// [`PrepareError::TooLarge`].
-    pub fn prepare<V: Vm>(vm: &V, block: &Block) -> Result<PreparedBlock, PrepareError> {
-        let mut prepared = PreparedBlock::new(block.header.clone());
-        prepared.transactions.reserve(block.transactions.len());
-        for transaction in &block.transactions {
-            prepared.push(transaction, |hint| vm.declare(&block.header, transaction, hint))?;
-        }
-        Ok(prepared)
     }
 
     /// Appends one transaction; `declare` receives the writer of its hint and may leave it empty.

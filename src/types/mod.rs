@@ -14,6 +14,7 @@ pub use delta::{Delta, NumberWidth, number_of};
 pub use ids::{Generation, Incarnation, KeyId, Origin, RoundId, ShardId, TxnIndex};
 pub use key::{KeyHasher, LimitExceeded, MAX_KEY_BYTES, MAX_OUTPUT_BYTES, MAX_VALUE_BYTES};
 pub use output::{
-    Event, Observed, OutputError, OutputHeader, OutputView, ReadRecord, StatusCode, Write, WriteRecord,
+    Event, Observed, Outcome, OutputError, OutputHeader, OutputView, ReadRecord, StatusCode, Write,
+    WriteRecord,
 };
 pub use output_writer::{OUTPUT_PANICKED, OutputWriter, PendingWrite};

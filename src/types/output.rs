@@ -17,6 +17,15 @@ impl StatusCode {
     pub const SUCCESS: StatusCode = StatusCode(0);
 }
 
+/// What a transaction came to, beside its writes and events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The transaction's status; [`StatusCode::SUCCESS`] or a code of the virtual machine's own.
+    pub status: StatusCode,
+    /// Gas used.
+    pub gas_used: u64,
+}
+
 /// First bytes of an output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]

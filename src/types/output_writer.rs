@@ -6,9 +6,8 @@ use crate::types::output::{
     WRITE_ADD_WIDE, WRITE_DELETE, WRITE_NEGATIVE, WRITE_SET, WriteHead,
 };
 use crate::types::{
-    Delta, Incarnation, KeyId, LimitExceeded, MAX_OUTPUT_BYTES, Origin, OutputHeader, TxnIndex,
+    Delta, Incarnation, KeyId, LimitExceeded, MAX_OUTPUT_BYTES, Origin, Outcome, OutputHeader, TxnIndex,
 };
-use crate::vm::Outcome;
 use bytemuck::bytes_of;
 
 /// Flag of an output whose virtual machine panicked.

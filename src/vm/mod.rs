@@ -1,6 +1,7 @@
 //! Virtual machines: what executes one transaction. The rest of the library never looks into a transaction.
 
 mod panic;
+mod prepare;
 mod view;
 
 pub mod ledger;
@@ -8,16 +9,9 @@ pub mod ledger;
 pub use panic::{PanicNote, catch_panic};
 pub use view::StateView;
 
-use crate::types::{BlockHeader, HintWriter, StatusCode};
+pub use crate::types::Outcome;
 
-/// What a transaction came to, beside its writes and events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outcome {
-    /// The transaction's status; [`StatusCode::SUCCESS`] or a code of the virtual machine's own.
-    pub status: StatusCode,
-    /// Gas used.
-    pub gas_used: u64,
-}
+use crate::types::{BlockHeader, HintWriter, StatusCode};
 
 /// Executes transactions. Every shard owns one instance and calls it from one thread.
 ///

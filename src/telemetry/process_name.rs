@@ -5,7 +5,7 @@ use parking_lot::RwLock;
 static NAME: RwLock<Option<String>> = RwLock::new(None);
 
 /// Names this process for its log lines; also as the kernel shows it (`ps`, `pgrep`).
-pub(super) fn name_process(name: &str) {
+pub(crate) fn name_process(name: &str) {
     *NAME.write() = Some(name.to_owned());
     if let Err(error) = phalanx_ipc::set_process_name(name) {
         tracing::warn!(%error, "process keeps its old name");
@@ -13,6 +13,6 @@ pub(super) fn name_process(name: &str) {
 }
 
 /// The name, or `phalanx` for a coordinator.
-pub(crate) fn process_name() -> String {
+pub(super) fn process_name() -> String {
     NAME.read().clone().unwrap_or_else(|| "phalanx".to_owned())
 }

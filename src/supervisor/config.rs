@@ -1,0 +1,72 @@
+//! How a process executor is made.
+
+use crate::executor::{MemoryConfig, OnDeath};
+use crate::partition::CostModel;
+use crate::supervisor::child::Pacing;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What is executed to become the supervisor.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum SupervisorImage {
+    /// The running program itself, whose `main` calls [`crate::supervisor::supervisor_entry`] first.
+    #[default]
+    Own,
+    /// Another program: `phalanx-supervisor` for the ledger, or one of your own.
+    Path(PathBuf),
+}
+
+impl SupervisorImage {
+    pub(super) fn path(&self) -> PathBuf {
+        match self {
+            // The kernel's link: it still names the running program when the file was replaced by an update.
+            SupervisorImage::Own => PathBuf::from("/proc/self/exe"),
+            SupervisorImage::Path(path) => path.clone(),
+        }
+    }
+}
+
+/// How a process executor is made.
+#[derive(Clone, Debug)]
+pub struct ProcessesConfig {
+    /// Number of shards, 1 ..= [`crate::MAX_SHARDS`].
+    pub shards: usize,
+    /// What becomes the supervisor.
+    pub image: SupervisorImage,
+    /// What the supervisor makes the virtual machine from.
+    pub vm: Vec<u8>,
+    /// Sizes of the shared memory.
+    pub memory: MemoryConfig,
+    /// What to do when a shard dies while a block executes.
+    pub on_death: OnDeath,
+    /// Rounds without progress after which all that is left of a block goes to one shard.
+    pub rounds_without_progress: u32,
+    /// How long a shard may go without progress, stopped or on its own CPU time, before it is killed.
+    pub stall_limit: Duration,
+    /// How fast dead shards are replaced.
+    pub pacing: Pacing,
+    /// How long to wait for the first shards.
+    pub attach_limit: Duration,
+    /// Assumed costs of communication.
+    pub costs: CostModel,
+    /// Log filter of supervisor and shards, as in `RUST_LOG`.
+    pub log: String,
+}
+
+impl Default for ProcessesConfig {
+    fn default() -> ProcessesConfig {
+        ProcessesConfig {
+            shards: 1,
+            image: SupervisorImage::Own,
+            vm: Vec::new(),
+            memory: MemoryConfig::default(),
+            on_death: OnDeath::Resume,
+            rounds_without_progress: 3,
+            stall_limit: Duration::from_secs(1),
+            pacing: Pacing::default(),
+            attach_limit: Duration::from_secs(10),
+            costs: CostModel::default(),
+            log: "warn".to_owned(),
+        }
+    }
+}

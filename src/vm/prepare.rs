@@ -1,0 +1,18 @@
+//! Prepares a block with the hints of a virtual machine.
+
+use crate::types::{Block, PrepareError, PreparedBlock};
+use crate::vm::Vm;
+
+impl PreparedBlock {
+    /// Prepares a whole block with the hints that `vm` declares. Runs `vm.declare` in the calling process.
+    ///
+    /// # Errors
+    /// [`PrepareError::TooLarge`].
+    pub fn prepare<V: Vm>(vm: &V, block: &Block) -> Result<PreparedBlock, PrepareError> {
+        let mut prepared = PreparedBlock::new(block.header.clone());
+        for transaction in &block.transactions {
+            prepared.push(transaction, |hint| vm.declare(&block.header, transaction, hint))?;
+        }
+        Ok(prepared)
+    }
+}
