@@ -22,3 +22,8 @@ pub use supervisor::{supervisor_entry, supervisor_entry_with};
 
 /// Most shards that one executor may have.
 pub const MAX_SHARDS: usize = 384;
+
+/// The example in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
