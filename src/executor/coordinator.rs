@@ -10,9 +10,11 @@ use crate::executor::lane::Lane;
 use crate::executor::memory::CoordinatorMemory;
 use crate::executor::overlay::OverlayWriter;
 use crate::executor::progress::Progress;
+use crate::executor::round_end::{Cut, Motion, RoundEnd};
 use crate::partition::CostModel;
 use crate::state::BaseState;
 use crate::types::{PreparedBlock, RoundId, ShardId, TxnIndex};
+use phalanx_ipc::Activity;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -80,42 +82,6 @@ pub(crate) struct Call<'a> {
     pub(crate) claim: &'a dyn Fn() -> bool,
     /// The block to plan ahead, if one waits.
     pub(crate) next: &'a dyn Fn() -> Option<Arc<PreparedBlock>>,
-}
-
-/// How a round ended.
-enum RoundEnd {
-    Finished,
-    CutShort(Cut),
-}
-
-/// Why a round was cut short.
-enum Cut {
-    Death(Death),
-    /// Nobody made progress.
-    Stall,
-    Deadline,
-    Cancelled,
-}
-
-/// When the members of a round last moved.
-struct Motion {
-    seen: u64,
-    since: Instant,
-}
-
-impl Motion {
-    fn new(now: Instant) -> Motion {
-        Motion { seen: 0, since: now }
-    }
-
-    /// Takes in what is seen now; whether it has been the same for longer than `limit`.
-    fn is_older_than(&mut self, seen: u64, limit: Option<Duration>) -> bool {
-        let now = Instant::now();
-        if std::mem::replace(&mut self.seen, seen) != seen {
-            self.since = now;
-        }
-        limit.is_some_and(|limit| now.duration_since(self.since) > limit)
-    }
 }
 
 /// Executes blocks over a fleet.
@@ -238,7 +204,14 @@ impl<F: Fleet> Coordinator<F> {
     fn gather(&mut self, call: &Call<'_>) -> Result<(), ExecuteError> {
         let deadline = call.deadline;
         loop {
-            self.fleet.recover(deadline, call.cancelled)?;
+            if let Err(error) = self.fleet.recover(deadline, call.cancelled) {
+                let (accepted, transactions) = (self.acceptance.frontier(), call.block.len());
+                return Err(if (call.cancelled)() {
+                    ExecuteError::Cancelled { accepted, transactions }
+                } else {
+                    error
+                });
+            }
             self.fleet.ready(&mut self.members);
             if !self.members.is_empty() {
                 break;
@@ -299,7 +272,7 @@ impl<F: Fleet> Coordinator<F> {
         if let RoundEnd::CutShort(cut) = &end {
             self.run.stats.rounds_cut_short += 1;
             let patience = match cut {
-                Cut::Death(_) | Cut::Stall => self.fleet.park_limit(),
+                Cut::Death(_) | Cut::Stall | Cut::Partial => self.fleet.park_limit(),
                 Cut::Deadline | Cut::Cancelled => {
                     self.fleet.park_limit().map(|limit| limit.min(LATE_PARK_LIMIT))
                 }
@@ -320,6 +293,9 @@ impl<F: Fleet> Coordinator<F> {
             if let Some(death) = self.fleet.probe(&self.members, round) {
                 return RoundEnd::CutShort(Cut::Death(death));
             }
+            if self.is_partial(round) {
+                return RoundEnd::CutShort(Cut::Partial);
+            }
             if Instant::now() >= call.deadline {
                 return RoundEnd::CutShort(Cut::Deadline);
             }
@@ -339,6 +315,19 @@ impl<F: Fleet> Coordinator<F> {
         }
     }
 
+    /// Whether a member has left the round with some of its transactions undone (its output arena is full): others may
+    /// wait for them in vain.
+    fn is_partial(&self, round: RoundId) -> bool {
+        let arena = &self.lanes[self.active].arena;
+        self.members.iter().any(|&member| {
+            self.fleet.is_parked(member, round)
+                && self
+                    .fleet
+                    .slot(member.shard)
+                    .is_some_and(|slot| Progress::of(slot, round) < arena.sub_block_len(member.shard))
+        })
+    }
+
     /// Whether no member has moved for the stall limit. A hanging one is found and killed a little before that.
     fn is_stalled(&self, motion: &mut Motion) -> bool {
         let slots = self.members.iter().filter_map(|member| self.fleet.slot(member.shard));
@@ -347,7 +336,12 @@ impl<F: Fleet> Coordinator<F> {
                 [&slot.progress, &slot.current, &slot.parked].map(|word| word.load(Ordering::Relaxed));
             words.iter().fold(sum, |sum, word| sum.rotate_left(7) ^ word)
         });
-        let limit = self.fleet.stall_limit().map(|limit| limit + limit / 2);
+        // A member that says it works is looked after by the fleet, by its own CPU time: it may only be starved.
+        let works = |member: &Member| {
+            self.fleet.slot(member.shard).is_some_and(|s| s.activity() == Activity::Running)
+        };
+        let patience = if self.members.iter().any(works) { 4 } else { 1 };
+        let limit = self.fleet.stall_limit().map(|limit| limit.saturating_mul(patience));
         motion.is_older_than(seen, limit)
     }
 
@@ -485,7 +479,7 @@ impl<F: Fleet> Coordinator<F> {
                 self.run.without_progress =
                     self.run.without_progress.max(self.options.rounds_without_progress);
             }
-            RoundEnd::Finished => {}
+            RoundEnd::CutShort(Cut::Partial) | RoundEnd::Finished => {}
         }
         let limit = self.options.rounds_without_progress.saturating_add(patience);
         if global && self.run.without_progress > limit {

@@ -16,6 +16,7 @@ mod message;
 mod output_arena;
 mod overlay;
 mod progress;
+mod round_end;
 mod sequential;
 mod shard;
 mod shard_regions;

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 
 const OUTPUTS: usize = 0;
 /// Longest output, reads included. A transaction beyond it cannot be executed.
-const TOTAL_BYTES_MAX: usize = MAX_OUTPUT_BYTES * 4;
+const TOTAL_BYTES_MAX: usize = MAX_OUTPUT_BYTES * 64;
 
 /// Sizes of an output arena.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

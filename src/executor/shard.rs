@@ -27,7 +27,9 @@ const WAIT_LIMIT: Duration = Duration::from_millis(10);
 const PREFETCH_MAX: usize = 16;
 
 /// Most messages kept for a round not announced yet; a peer that sends more is damaged.
-const EARLY_MAX: usize = 1 << 22;
+const EARLY_MAX: usize = 1 << 20;
+/// How far ahead of the last round that a shard took part in the next one may be: others go on without it.
+const EARLY_ROUNDS: u64 = 1 << 16;
 
 /// Counters in a child slot, by place.
 pub(crate) mod counter {
@@ -157,7 +159,11 @@ impl<'s, V: Vm, T: Transport> Shard<'s, V, T> {
         transport.wait(None, || memory.board.announced(*id).round != last || stopped());
         let mut stale = 0;
         transport.receive(|from, cell| {
-            if Message::round_of(cell) > last && scratch.early.len() < EARLY_MAX {
+            let ahead = Message::round_of(cell)
+                .0
+                .checked_sub(last.0)
+                .is_some_and(|ahead| (1..=EARLY_ROUNDS).contains(&ahead));
+            if ahead && scratch.early.len() < EARLY_MAX {
                 scratch.early.push((from, *cell));
             } else {
                 stale += 1;
@@ -291,12 +297,7 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
         let (plan, id) = (self.plan, self.id);
         let Scratch { arrivals, early, .. } = &mut *self.scratch;
         let (mut used, mut stale) = (0, 0);
-        let mut later = Vec::new();
         let mut take = |from: ShardId, cell: &Cell| {
-            if Message::round_of(cell) > plan.header.round && later.len() < EARLY_MAX {
-                later.push((from, *cell));
-                return;
-            }
             let message = Message::decode(cell, plan.header.round, plan.edges);
             let known = message.filter(|message| plan.edges[message.edge as usize].to_shard == id.0);
             match known.and_then(|message| Some((arrivals.get_mut(message.edge as usize)?, message))) {
@@ -308,8 +309,7 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
             }
         };
         early.drain(..).for_each(|(from, cell)| take(from, &cell));
-        self.transport.receive(&mut take);
-        early.append(&mut later);
+        self.transport.receive(take);
         add(self.slot, counter::RECEIVED, used);
         add(self.slot, counter::STALE, stale);
     }

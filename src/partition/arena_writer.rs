@@ -254,6 +254,13 @@ impl ArenaWriter {
         Ok(accesses.get(first..first + entry.access_count as usize).unwrap_or(&[]))
     }
 
+    /// How many transactions a shard executes in the present plan.
+    #[must_use]
+    pub fn sub_block_len(&self, shard: ShardId) -> u32 {
+        let sub_blocks = self.region.slice::<SubBlock>(self.sections.sub_blocks, MAX_SHARDS);
+        sub_blocks.ok().and_then(|parts| parts.get(shard.index())).map_or(0, |part| part.count)
+    }
+
     /// The transactions that a shard executes in the present plan, in order.
     ///
     /// # Errors

@@ -119,9 +119,11 @@ impl SupervisorLink {
             }
             None => true,
             Some(ping) => match now.duration_since(ping.sent) {
-                waited if waited < PONG_LIMIT || (!self.answered && waited < START_LIMIT) => true,
-                waited if waited < STARVED_LIMIT => !self.is_stopped(),
-                _ => false,
+                waited if waited < PONG_LIMIT => true,
+                waited => {
+                    let limit = if self.answered { STARVED_LIMIT } else { START_LIMIT };
+                    waited < limit && !self.is_stopped()
+                }
             },
         }
     }
