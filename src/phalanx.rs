@@ -403,15 +403,6 @@ impl Totals {
     fn count(&mut self, output: &BlockOutput) {
         self.blocks += 1;
         self.transactions += output.len() as u64;
-        let (sum, one) = (&mut self.stats, output.stats());
-        sum.plan += one.plan;
-        sum.execute += one.execute;
-        sum.validate += one.validate;
-        sum.commit += one.commit;
-        sum.rounds += one.rounds;
-        sum.rounds_cut_short += one.rounds_cut_short;
-        sum.reexecuted += one.reexecuted;
-        sum.cross_shard_edges += one.cross_shard_edges;
-        sum.shards_used = sum.shards_used.max(one.shards_used);
+        self.stats.add(output.stats());
     }
 }

@@ -29,6 +29,21 @@ pub struct BlockStats {
     pub shards_used: u32,
 }
 
+impl BlockStats {
+    /// Adds the figures of another block; of the shards used the greatest number stays.
+    pub fn add(&mut self, other: &BlockStats) {
+        self.plan += other.plan;
+        self.execute += other.execute;
+        self.validate += other.validate;
+        self.commit += other.commit;
+        self.rounds += other.rounds;
+        self.rounds_cut_short += other.rounds_cut_short;
+        self.reexecuted += other.reexecuted;
+        self.cross_shard_edges += other.cross_shard_edges;
+        self.shards_used = self.shards_used.max(other.shards_used);
+    }
+}
+
 /// Where keys that outputs name by id are spelled out.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KeyDirectory {

@@ -35,15 +35,7 @@ impl Tally {
         self.prepare += prepare;
         self.wall += prepare + execute;
         self.digest = output.digest();
-        let (sum, one) = (&mut self.stats, output.stats());
-        sum.plan += one.plan;
-        sum.execute += one.execute;
-        sum.validate += one.validate;
-        sum.commit += one.commit;
-        sum.rounds += one.rounds;
-        sum.rounds_cut_short += one.rounds_cut_short;
-        sum.reexecuted += one.reexecuted;
-        sum.cross_shard_edges += one.cross_shard_edges;
+        self.stats.add(output.stats());
     }
 
     /// Nanoseconds per transaction, to a tenth.
