@@ -3,16 +3,18 @@
 use crate::executor::{BlockExecutor, BlockOutput, BlockStats, Call, ExecuteError, MemoryConfig, OnDeath};
 use crate::state::{BaseState, StateDigest, StateError};
 use crate::supervisor::{
-    LaunchError, Pacing, Processes, ProcessesConfig, ShardHealth, SupervisorImage, health_of,
+    HealthDesk, Incidents, LaunchError, Pacing, Processes, ProcessesConfig, ShardHealth, SupervisorHealth,
+    SupervisorImage,
 };
 use crate::topology::Host;
 use crate::types::PreparedBlock;
 use crate::vm::Vm;
 use crate::vm::ledger::{LedgerConfig, LedgerVm};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use parking_lot::{Condvar, Mutex};
-use phalanx_ipc::Control;
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use parking_lot::Mutex;
 use std::collections::VecDeque;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::JoinHandle;
@@ -120,17 +122,34 @@ impl<V: Vm> PhalanxBuilder<V> {
 #[derive(Debug)]
 pub struct Phalanx {
     desk: Arc<Desk>,
-    control: Arc<Control>,
+    health: Arc<HealthDesk>,
     worker: Option<JoinHandle<()>>,
     /// Disconnected when the worker has stopped all processes.
     finished: Receiver<()>,
 }
 
 /// What the callers and the coordinator's thread share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Desk {
     inner: Mutex<DeskState>,
-    news: Condvar,
+    /// Readable when there is a job, or the end.
+    news: EventFd,
+}
+
+impl Desk {
+    fn new() -> Result<Desk, LaunchError> {
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let news = EventFd::from_flags(flags).map_err(|error| {
+            LaunchError::Resource(format!("cannot make an event descriptor: {error}; see ulimit -n"))
+        })?;
+        Ok(Desk { inner: Mutex::default(), news })
+    }
+
+    /// Wakes the coordinator's thread.
+    fn tell(&self) {
+        // It fails only when the counter is full, and then the descriptor is readable.
+        let _ = self.news.write(1);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -250,9 +269,9 @@ impl Phalanx {
     }
 
     fn over(processes: Processes) -> Result<Phalanx, LaunchError> {
-        let desk = Arc::new(Desk::default());
+        let desk = Arc::new(Desk::new()?);
         desk.inner.lock().digest = processes.digest();
-        let control = processes.control();
+        let health = processes.desk();
         let shared = Arc::clone(&desk);
         let (done, finished) = bounded(0);
         let worker = std::thread::Builder::new()
@@ -262,7 +281,7 @@ impl Phalanx {
                 drop(done);
             })
             .map_err(|error| LaunchError::Resource(error.to_string()))?;
-        Ok(Phalanx { desk, control, worker: Some(worker), finished })
+        Ok(Phalanx { desk, health, worker: Some(worker), finished })
     }
 
     /// Queues a block; at most [`QUEUE_LIMIT`] wait behind the one that executes. Blocks are executed in the order of
@@ -287,7 +306,7 @@ impl Phalanx {
             decision: Arc::clone(&decision),
             answer: sender,
         });
-        self.desk.news.notify_one();
+        self.desk.tell();
         Ok(BlockHandle { transactions: block.len(), deadline, decision, answer: receiver })
     }
 
@@ -306,13 +325,33 @@ impl Phalanx {
     /// What is known of each shard now.
     #[must_use]
     pub fn health(&self) -> Vec<ShardHealth> {
-        health_of(&self.control)
+        self.health.shards()
+    }
+
+    /// Name of the control segment, in which tools find every process of this family.
+    #[must_use]
+    pub fn segment(&self) -> &str {
+        self.health.segment()
+    }
+
+    /// What is known of the supervisor now.
+    #[must_use]
+    pub fn supervisor(&self) -> SupervisorHealth {
+        self.health.supervisor()
+    }
+
+    /// Takes what befell the processes since the last time: deaths with their causes, and when they were known and made
+    /// good, as far as that is complete. A death is complete when its cause is known and a successor is ready.
+    #[must_use]
+    pub fn take_incidents(&self) -> Incidents {
+        self.health.take_incidents()
     }
 
     /// Sums since the launch.
     #[must_use]
     pub fn stats(&self) -> Totals {
-        self.desk.inner.lock().totals
+        let totals = self.desk.inner.lock().totals;
+        Totals { supervisor_restarts: self.supervisor().restarts, ..totals }
     }
 
     /// Digest of the state after the last committed block.
@@ -341,7 +380,7 @@ impl Phalanx {
 
     fn ask_to_stop(&self) {
         self.desk.inner.lock().stopped = true;
-        self.desk.news.notify_one();
+        self.desk.tell();
     }
 
     fn join(&mut self) {
@@ -362,41 +401,56 @@ impl Drop for Phalanx {
 
 /// The coordinator's thread.
 fn serve(mut processes: Processes, desk: &Desk) {
-    while let Some(job) = next_job(desk) {
-        let result = processes.call(&Call {
-            block: &job.block,
-            deadline: job.deadline,
-            cancelled: &|| job.decision.is_abandoned() || desk.inner.lock().stopped,
-            claim: &|| job.decision.claim(),
-            next: &|| desk.inner.lock().queue.front().map(|next| Arc::clone(&next.block)),
-        });
-        let mut state = desk.inner.lock();
-        state.totals.supervisor_restarts = processes.supervisor_restarts();
-        state.digest = processes.digest();
-        match &result {
-            Ok(output) => state.totals.count(output),
-            Err(_) => state.totals.failed_blocks += 1,
+    loop {
+        match next_job(desk) {
+            Next::Job(job) => execute(&mut processes, desk, &job),
+            Next::Nothing => processes.idle(desk.news.as_fd()),
+            Next::Stop => return,
         }
-        drop(state);
-        // The caller may have gone.
-        let _ = job.answer.send(result);
     }
 }
 
-/// Waits for a job, without periodic wake-ups; `None` when stopped.
-fn next_job(desk: &Desk) -> Option<Job> {
+fn execute(processes: &mut Processes, desk: &Desk, job: &Job) {
+    let result = processes.call(&Call {
+        block: &job.block,
+        deadline: job.deadline,
+        cancelled: &|| job.decision.is_abandoned() || desk.inner.lock().stopped,
+        claim: &|| job.decision.claim(),
+        next: &|| desk.inner.lock().queue.front().map(|next| Arc::clone(&next.block)),
+    });
     let mut state = desk.inner.lock();
-    loop {
-        if state.stopped {
-            state.queue.clear();
-            return None;
-        }
-        match state.queue.pop_front() {
-            Some(job) if job.decision.is_abandoned() => job.answer_cancelled(),
-            Some(job) => return Some(job),
-            None => desk.news.wait(&mut state),
-        }
+    state.digest = processes.digest();
+    match &result {
+        Ok(output) => state.totals.count(output),
+        Err(_) => state.totals.failed_blocks += 1,
     }
+    drop(state);
+    // The caller may have gone.
+    let _ = job.answer.send(result);
+}
+
+/// What the coordinator's thread is to do.
+enum Next {
+    Job(Job),
+    Nothing,
+    Stop,
+}
+
+fn next_job(desk: &Desk) -> Next {
+    // First: a job that comes after the look at the queue makes it readable again.
+    let _ = desk.news.read();
+    let mut state = desk.inner.lock();
+    if state.stopped {
+        state.queue.clear();
+        return Next::Stop;
+    }
+    while let Some(job) = state.queue.pop_front() {
+        if !job.decision.is_abandoned() {
+            return Next::Job(job);
+        }
+        job.answer_cancelled();
+    }
+    Next::Nothing
 }
 
 impl Totals {

@@ -11,6 +11,8 @@
 #[cfg(not(loom))]
 mod channel;
 #[cfg(not(loom))]
+mod clock;
+#[cfg(not(loom))]
 mod control;
 mod doorbell;
 #[cfg(not(loom))]
@@ -57,6 +59,8 @@ pub use os::OsCause;
 pub use region::{PeerReader, Region, RegionError, RegionReader};
 
 // What processes know of each other.
+#[cfg(not(loom))]
+pub use clock::monotonic_now;
 #[cfg(not(loom))]
 pub use control::{Control, ControlError, LAYOUT_HASH, MAX_SLOTS, OWNER_WORDS};
 #[cfg(not(loom))]

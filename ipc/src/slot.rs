@@ -6,6 +6,7 @@
 //! | line | written by |
 //! |---|---|
 //! | generation, state, pid, start time, spawns, crashes, exits | supervisor |
+//! | deaths noticed, pids of past lives, pacing | supervisor |
 //! | progress, parked, current, ready, activity, fault | child |
 //! | counters | child |
 //! | message | child |
@@ -13,6 +14,7 @@
 
 use std::mem::{align_of, offset_of, size_of};
 use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::lifeline::Lifeline;
 
@@ -112,6 +114,14 @@ pub struct ChildSlot {
     pub died_at: AtomicU64,
     supervisor_pad: [AtomicU64; 2],
 
+    noticed: [AtomicU64; EXITS_KEPT],
+    pids: [AtomicI32; EXITS_KEPT],
+    /// When the next process is due, in nanoseconds of the monotonic clock; 0 if one runs. Written by the supervisor.
+    pub retry_at: AtomicU64,
+    /// Deaths in a row that count against the restart intensity. Written by the supervisor.
+    pub useless_deaths: AtomicU32,
+    pacing_pad: [AtomicU32; 5],
+
     /// Counts up with each piece of work done. Written by the child.
     pub progress: AtomicU64,
     /// Number of the last announcement that it finished and left alone. Written by the child.
@@ -126,7 +136,8 @@ pub struct ChildSlot {
     fault_generation: AtomicU32,
     message_len: AtomicU32,
     child_reserved: AtomicU32,
-    child_pad: [AtomicU64; 9],
+    ready_at: [AtomicU64; EXITS_KEPT],
+    child_pad: AtomicU64,
 
     /// Counters; the meaning is the user's. Written by the child.
     pub counters: [AtomicU64; COUNTERS],
@@ -144,22 +155,27 @@ const _: () = assert!(offset_of!(ChildSlot, spawns) == 24);
 const _: () = assert!(offset_of!(ChildSlot, crashes) == 32);
 const _: () = assert!(offset_of!(ChildSlot, exits) == 40);
 const _: () = assert!(offset_of!(ChildSlot, died_at) == 104);
-const _: () = assert!(offset_of!(ChildSlot, progress) == 128);
-const _: () = assert!(offset_of!(ChildSlot, parked) == 136);
-const _: () = assert!(offset_of!(ChildSlot, current) == 144);
-const _: () = assert!(offset_of!(ChildSlot, ready_generation) == 152);
-const _: () = assert!(offset_of!(ChildSlot, activity) == 156);
-const _: () = assert!(offset_of!(ChildSlot, fault_address) == 160);
-const _: () = assert!(offset_of!(ChildSlot, fault_signal) == 168);
-const _: () = assert!(offset_of!(ChildSlot, fault_generation) == 172);
-const _: () = assert!(offset_of!(ChildSlot, message_len) == 176);
-const _: () = assert!(offset_of!(ChildSlot, counters) == 256);
-const _: () = assert!(offset_of!(ChildSlot, message) == 384);
-const _: () = assert!(offset_of!(ChildSlot, lifelines) == 640);
+const _: () = assert!(offset_of!(ChildSlot, noticed) == 128);
+const _: () = assert!(offset_of!(ChildSlot, pids) == 192);
+const _: () = assert!(offset_of!(ChildSlot, retry_at) == 224);
+const _: () = assert!(offset_of!(ChildSlot, useless_deaths) == 232);
+const _: () = assert!(offset_of!(ChildSlot, progress) == 256);
+const _: () = assert!(offset_of!(ChildSlot, parked) == 264);
+const _: () = assert!(offset_of!(ChildSlot, current) == 272);
+const _: () = assert!(offset_of!(ChildSlot, ready_generation) == 280);
+const _: () = assert!(offset_of!(ChildSlot, activity) == 284);
+const _: () = assert!(offset_of!(ChildSlot, fault_address) == 288);
+const _: () = assert!(offset_of!(ChildSlot, fault_signal) == 296);
+const _: () = assert!(offset_of!(ChildSlot, fault_generation) == 300);
+const _: () = assert!(offset_of!(ChildSlot, message_len) == 304);
+const _: () = assert!(offset_of!(ChildSlot, ready_at) == 312);
+const _: () = assert!(offset_of!(ChildSlot, counters) == 384);
+const _: () = assert!(offset_of!(ChildSlot, message) == 512);
+const _: () = assert!(offset_of!(ChildSlot, lifelines) == 768);
 const _: () = assert!(align_of::<ChildSlot>() == 128 && size_of::<ChildSlot>().is_multiple_of(128));
 
 /// Offsets and sizes that two builds must share to read each other's slots.
-pub(crate) const SLOT_LAYOUT: [usize; 15] = [
+pub(crate) const SLOT_LAYOUT: [usize; 18] = [
     size_of::<ChildSlot>(),
     offset_of!(ChildSlot, state),
     offset_of!(ChildSlot, pid),
@@ -167,10 +183,13 @@ pub(crate) const SLOT_LAYOUT: [usize; 15] = [
     offset_of!(ChildSlot, spawns),
     offset_of!(ChildSlot, exits),
     offset_of!(ChildSlot, died_at),
+    offset_of!(ChildSlot, noticed),
+    offset_of!(ChildSlot, retry_at),
     offset_of!(ChildSlot, progress),
     offset_of!(ChildSlot, ready_generation),
     offset_of!(ChildSlot, fault_address),
     offset_of!(ChildSlot, message_len),
+    offset_of!(ChildSlot, ready_at),
     offset_of!(ChildSlot, counters),
     offset_of!(ChildSlot, message),
     offset_of!(ChildSlot, lifelines),
@@ -218,6 +237,44 @@ impl ChildSlot {
         (generation != 0 && word >> 32 == u64::from(generation)).then_some(status.cast_signed())
     }
 
+    /// Notes the process of a generation. For the supervisor only.
+    pub fn record_pid(&self, generation: u32, pid: i32) {
+        self.noticed[exit_index(generation)].store(0, Ordering::Relaxed);
+        self.pids[exit_index(generation)].store(pid, Ordering::Release);
+    }
+
+    /// The process of a generation, 0 if it never had one. Stands for [`EXITS_KEPT`] generations; then it names that of
+    /// a later one.
+    pub fn pid_of(&self, generation: u32) -> i32 {
+        self.pids[exit_index(generation)].load(Ordering::Acquire)
+    }
+
+    /// Notes when the supervisor learned of a generation's death. For the supervisor only.
+    pub fn record_noticed(&self, generation: u32, at: Duration) {
+        let word = &self.noticed[exit_index(generation)];
+        if word.load(Ordering::Relaxed) == 0 {
+            word.store(nanos(at), Ordering::Release);
+        }
+    }
+
+    /// When the supervisor learned of a generation's death, by [`monotonic_now`](crate::monotonic_now); none if it has
+    /// not. Stands for [`EXITS_KEPT`] generations.
+    pub fn noticed_of(&self, generation: u32) -> Option<Duration> {
+        time(self.noticed[exit_index(generation)].load(Ordering::Acquire))
+    }
+
+    /// Notes that the calling child is ready. For the child only, once, when it is.
+    pub fn record_ready(&self, generation: u32, at: Duration) {
+        self.ready_at[exit_index(generation)].store(nanos(at), Ordering::Relaxed);
+        self.ready_generation.store(generation, Ordering::SeqCst);
+    }
+
+    /// When a generation was ready, by [`monotonic_now`](crate::monotonic_now); none if it was not yet. Meaningful for
+    /// the newest generation and [`EXITS_KEPT`] - 1 before it.
+    pub fn ready_of(&self, generation: u32) -> Option<Duration> {
+        time(self.ready_at[exit_index(generation)].load(Ordering::Acquire))
+    }
+
     /// Notes a fatal signal. Async-signal-safe. For the child only.
     pub fn record_fault(&self, generation: u32, signal: i32, address: u64) {
         self.fault_address.store(address, Ordering::Relaxed);
@@ -256,7 +313,7 @@ impl ChildSlot {
 
     /// Wipes what the last generation said (ready, activity, current, fault, message), before a new one starts.
     ///
-    /// For the supervisor, while no process of this slot runs. Progress, parked and counters go on counting; what it
+    /// For the supervisor, while no process of this slot runs and before it counts the generation up. Progress, parked and counters go on counting; what it
     /// worked on is kept in [`died_at`](Self::died_at).
     pub fn clear_child_lines(&self) {
         self.died_at.store(self.current.load(Ordering::Relaxed), Ordering::Relaxed);
@@ -264,8 +321,19 @@ impl ChildSlot {
         self.current.store(0, Ordering::Relaxed);
         self.fault_generation.store(0, Ordering::Relaxed);
         self.message_len.store(0, Ordering::Relaxed);
+        let next = self.generation.load(Ordering::Relaxed).wrapping_add(1);
+        self.ready_at[exit_index(next)].store(0, Ordering::Relaxed);
+        self.pids[exit_index(next)].store(0, Ordering::Relaxed);
         self.set_activity(Activity::Parked);
     }
+}
+
+fn nanos(at: Duration) -> u64 {
+    u64::try_from(at.as_nanos()).unwrap_or(u64::MAX).max(1)
+}
+
+fn time(nanos: u64) -> Option<Duration> {
+    (nanos != 0).then(|| Duration::from_nanos(nanos))
 }
 
 fn exit_index(generation: u32) -> usize {

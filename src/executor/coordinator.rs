@@ -509,7 +509,10 @@ impl<F: Fleet> Coordinator<F> {
                 // SIGKILL comes from outside: an operator, the OOM killer.
                 DeathCause::Signal(signal) => *signal != SIGKILL,
                 DeathCause::Exit(_) | DeathCause::Hang { .. } => true,
-                DeathCause::Stopped { .. } | DeathCause::Damage(_) | DeathCause::Unknown => false,
+                DeathCause::Stopped { .. }
+                | DeathCause::Damage(_)
+                | DeathCause::SupervisorLost
+                | DeathCause::Unknown => false,
             };
             if by_itself {
                 self.suspect(first, &format!("it ends its shard by {}", death.cause))?;

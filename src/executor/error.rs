@@ -27,6 +27,8 @@ pub enum DeathCause {
     },
     /// What it wrote made no sense, and it was killed.
     Damage(String),
+    /// Its supervisor was lost and took it along: nobody was left to ask the kernel.
+    SupervisorLost,
     /// It ended, and the kernel has not said how within the time allowed.
     Unknown,
 }
@@ -39,6 +41,7 @@ impl fmt::Display for DeathCause {
             DeathCause::Stopped { stalled } => write!(f, "stopped for {} ms", stalled.as_millis()),
             DeathCause::Hang { stalled } => write!(f, "no progress for {} ms", stalled.as_millis()),
             DeathCause::Damage(what) => write!(f, "damaged memory: {what}"),
+            DeathCause::SupervisorLost => f.write_str("lost with its supervisor"),
             DeathCause::Unknown => f.write_str("cause not known yet"),
         }
     }

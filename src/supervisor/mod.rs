@@ -5,6 +5,8 @@
 mod child;
 mod config;
 mod entry;
+mod health;
+mod incidents;
 mod launch;
 mod process_fleet;
 mod processes;
@@ -18,7 +20,9 @@ mod supervisor_loop;
 pub use child::Pacing;
 pub use config::{ProcessesConfig, SupervisorImage};
 pub use entry::{is_supervisor_image, supervisor_entry, supervisor_entry_with};
+pub use health::{ShardHealth, SupervisorHealth};
+pub use incidents::{INCIDENTS_KEPT, Incidents, ShardIncident, SupervisorIncident};
 pub use launch::LaunchError;
-pub use processes::{Processes, ShardHealth};
+pub use processes::Processes;
 
-pub(crate) use processes::health_of;
+pub(crate) use health::HealthDesk;

@@ -2,13 +2,15 @@
 
 use crate::executor::{Death, DeathCause, ExecuteError, Fleet, Member, OutputArenaReader};
 use crate::supervisor::config::SupervisorImage;
+use crate::supervisor::health::HealthDesk;
 use crate::supervisor::launch::FamilyRegions;
 use crate::supervisor::protocol::Command;
 use crate::supervisor::stall::StallWatch;
 use crate::supervisor::supervisor_link::SupervisorLink;
 use crate::types::{Generation, RoundId, ShardId, TxnIndex};
-use phalanx_ipc::{ChildSlot, Control, Doorbell, LifelineState, ProcessIdentity, SlotState};
-use std::collections::HashMap;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use phalanx_ipc::{ChildSlot, Control, Doorbell, LifelineState, SlotState};
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -19,54 +21,66 @@ const FULL_STRENGTH_LIMIT: Duration = Duration::from_millis(10);
 const PARK_LIMIT: Duration = Duration::from_millis(500);
 /// Supervisors in a row that may end before they answer.
 const STILLBORN_MAX: u32 = 5;
+/// How long shards may take to come back while no block waits for them.
+const IDLE_RECOVERY_LIMIT: Duration = Duration::from_secs(2);
+/// Pause between attempts to get a supervisor while no block waits for it.
+const IDLE_RETRY: Duration = Duration::from_secs(1);
 /// Probes between two looks at the supervisor.
 const LOOK_EVERY: u32 = 64;
 
 pub(super) struct ProcessFleet {
-    pub(super) control: Arc<Control>,
+    control: Arc<Control>,
+    desk: Arc<HealthDesk>,
     regions: FamilyRegions,
     image: SupervisorImage,
     link: SupervisorLink,
     spins: u32,
     stall: StallWatch,
-    /// Causes that the coordinator knows better than the kernel does.
-    known_causes: HashMap<Member, DeathCause>,
     probes: u32,
-    supervisor_restarts: u64,
     /// Supervisors in a row that ended before they ever answered.
     stillborn: u32,
 }
 
 impl ProcessFleet {
     pub(super) fn new(
-        control: Arc<Control>,
+        desk: Arc<HealthDesk>,
         regions: FamilyRegions,
         image: SupervisorImage,
         link: SupervisorLink,
         stall_limit: Duration,
     ) -> ProcessFleet {
+        desk.set_supervisor(link.pid());
         ProcessFleet {
-            control,
+            control: Arc::clone(desk.control()),
+            desk,
             spins: regions.order.spins,
             regions,
             image,
             link,
             stall: StallWatch::new(stall_limit),
-            known_causes: HashMap::new(),
             probes: 0,
-            supervisor_restarts: 0,
             stillborn: 0,
         }
     }
 
-    /// Times that the supervisor had to be started again.
-    pub(super) fn supervisor_restarts(&self) -> u64 {
-        self.supervisor_restarts
-    }
-
-    /// The supervisor's process.
-    pub(super) fn supervisor(&self) -> Option<ProcessIdentity> {
-        self.link.identity()
+    /// Sleeps until `wake` is readable. A supervisor that is lost meanwhile is replaced at once.
+    pub(super) fn idle(&mut self, wake: BorrowedFd<'_>) {
+        loop {
+            if self.link.is_there() {
+                self.link.sleep(wake);
+            } else {
+                let limit = Instant::now() + IDLE_RECOVERY_LIMIT;
+                if let Err(error) = self.recover(limit, &|| is_readable(wake, Duration::ZERO))
+                    && !is_readable(wake, Duration::ZERO)
+                {
+                    tracing::error!(%error, "no shard can be had; trying again in a while");
+                    is_readable(wake, IDLE_RETRY);
+                }
+            }
+            if is_readable(wake, Duration::ZERO) {
+                return;
+            }
+        }
     }
 
     fn shards(&self) -> impl Iterator<Item = ShardId> + use<> {
@@ -110,16 +124,17 @@ impl ProcessFleet {
     }
 
     fn cause_of(&self, member: Member) -> DeathCause {
-        if let Some(known) = self.known_causes.get(&member) {
-            return known.clone();
-        }
-        let raw = self.control.slot(member.shard.0).and_then(|slot| slot.exit_of(member.generation.0));
-        match raw {
-            None => DeathCause::Unknown,
-            Some(raw) => match raw & 0x7f {
-                0 => DeathCause::Exit(raw >> 8),
-                signal => DeathCause::Signal(signal),
-            },
+        self.control.slot(member.shard.0).map_or(DeathCause::Unknown, |slot| {
+            self.desk.incidents().cause_of(slot, member.shard, member.generation)
+        })
+    }
+
+    /// Kills a supervisor that is gone or does not answer, and its shards with it.
+    fn give_up_supervisor(&mut self) {
+        if let Some(cause) = self.link.kill() {
+            tracing::warn!(cause, "supervisor is lost");
+            self.desk.incidents().note_supervisor(&self.control, self.link.pid(), cause);
+            self.desk.set_supervisor(0);
         }
     }
 
@@ -127,8 +142,7 @@ impl ProcessFleet {
     ///
     /// One that ends over and over without ever having answered is given up: its image or its limits are wrong.
     fn restart_supervisor(&mut self) -> Result<(), ExecuteError> {
-        tracing::warn!("supervisor is gone or does not answer; starting another");
-        self.link.kill();
+        self.give_up_supervisor();
         self.stillborn = if self.link.has_answered() { 0 } else { self.stillborn + 1 };
         if self.stillborn >= STILLBORN_MAX {
             self.stillborn = 0;
@@ -141,9 +155,9 @@ impl ProcessFleet {
         while self.any_ready() && Instant::now() < deadline {
             self.control.bell().wait(0, Some(Duration::from_micros(250)), || false);
         }
-        self.supervisor_restarts += 1;
         self.link = SupervisorLink::start(&self.image, &self.regions)
             .map_err(|error| ExecuteError::NoShards(error.to_string()))?;
+        self.desk.count_supervisor(self.link.pid());
         Ok(())
     }
 
@@ -194,7 +208,9 @@ impl Fleet for ProcessFleet {
         if let Some(&dead) = members.iter().find(|&&member| self.is_gone(member)) {
             let Member { shard, generation, .. } = dead;
             self.link.command(Command::Replace { shard: shard.0, generation: generation.0 });
-            return Some(self.death_of(dead));
+            let death = self.death_of(dead);
+            self.desk.incidents().note_death(dead, death.txn);
+            return Some(death);
         }
         self.probes = self.probes.wrapping_add(1);
         if !self.probes.is_multiple_of(LOOK_EVERY) {
@@ -202,7 +218,7 @@ impl Fleet for ProcessFleet {
         }
         if !self.link.is_well() {
             // Its shards die with it: the round ends by their deaths, and recovery starts another.
-            self.link.kill();
+            self.give_up_supervisor();
             return None;
         }
         let (hung, cause) = self.stall.look(&self.control, members, round)?;
@@ -218,19 +234,15 @@ impl Fleet for ProcessFleet {
     }
 
     fn kill(&mut self, member: Member, cause: DeathCause) {
-        tracing::warn!(shard = %member.shard, generation = %member.generation, %cause, "shard is killed");
-        self.known_causes.insert(member, cause);
+        let first = self.desk.incidents().note_kill(member, cause.clone());
+        if first {
+            tracing::warn!(shard = %member.shard, generation = %member.generation, %cause, "shard is killed");
+        }
         let Member { shard, generation, .. } = member;
         self.link.command(Command::Kill { shard: shard.0, generation: generation.0 });
     }
 
     fn recover(&mut self, deadline: Instant, cancelled: &dyn Fn() -> bool) -> Result<(), ExecuteError> {
-        self.known_causes.retain(|member, _| {
-            // Causes of lives long gone are of no interest.
-            self.control.slot(member.shard.0).is_some_and(|slot| {
-                slot.generation.load(Ordering::Relaxed) <= member.generation.0.saturating_add(4)
-            })
-        });
         let begun = Instant::now();
         loop {
             if !self.link.is_well() {
@@ -246,6 +258,9 @@ impl Fleet for ProcessFleet {
                 {
                     let generation = slot.generation.load(Ordering::Acquire);
                     if slot.lifeline(generation).probe() == LifelineState::Gone {
+                        let pid = slot.pid.load(Ordering::Relaxed);
+                        let dead = Member { shard, generation: Generation(generation), pid };
+                        self.desk.incidents().note_death(dead, None);
                         self.link.command(Command::Replace { shard: shard.0, generation });
                     }
                 }
@@ -265,6 +280,7 @@ impl Fleet for ProcessFleet {
             self.wait_for_one(deadline, cancelled)?;
         }
         self.link.note_answer();
+        self.desk.incidents().sweep(&self.control);
         Ok(())
     }
 
@@ -312,4 +328,10 @@ impl ProcessFleet {
             .collect();
         Err(ExecuteError::NoShards(format!("none became ready before the deadline; {}", messages.join("; "))))
     }
+}
+
+/// Whether a descriptor is readable within `limit`.
+fn is_readable(fd: BorrowedFd<'_>, limit: Duration) -> bool {
+    let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
+    poll(&mut fds, PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX)).is_ok_and(|count| count > 0)
 }

@@ -7,46 +7,27 @@ use crate::executor::{
 use crate::state::{BaseState, StateDigest};
 use crate::supervisor::config::ProcessesConfig;
 use crate::supervisor::entry::is_supervisor_image;
+use crate::supervisor::health::{HealthDesk, ShardHealth, SupervisorHealth};
+use crate::supervisor::incidents::Incidents;
 use crate::supervisor::launch::{FamilyRegions, LaunchError};
 use crate::supervisor::process_fleet::ProcessFleet;
 use crate::supervisor::supervisor_link::SupervisorLink;
 use crate::types::PreparedBlock;
 use crate::vm::Vm;
-use phalanx_ipc::{Control, LifelineState, SlotState};
+use phalanx_ipc::Control;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
-
-/// What is known of one shard process now. Each field may be stale at once.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ShardHealth {
-    /// Its process; 0 before the first.
-    pub pid: i32,
-    /// Which life it is in.
-    pub generation: u32,
-    /// Whether it can take part in a round.
-    pub ready: bool,
-    /// Whether it is taken out for a while because it kept dying.
-    pub resting: bool,
-    /// Processes made for it so far.
-    pub spawns: u64,
-    /// Processes of it that ended so far.
-    pub deaths: u64,
-    /// Transactions that it has executed, over all its lives.
-    pub executed: u64,
-    /// What its last process had to say before it ended, if anything.
-    pub message: String,
-}
 
 /// Executes blocks over forked shard processes.
 pub struct Processes {
     coordinator: Coordinator<ProcessFleet>,
-    control: Arc<Control>,
+    desk: Arc<HealthDesk>,
 }
 
 impl std::fmt::Debug for Processes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Processes").field("control", &self.control.os_id()).finish_non_exhaustive()
+        f.debug_struct("Processes").field("desk", &self.desk).finish_non_exhaustive()
     }
 }
 
@@ -69,11 +50,12 @@ impl Processes {
         }
         let count = u32::try_from(config.shards).unwrap_or(u32::MAX);
         let control = Arc::new(Control::create_named(count).map_err(LaunchError::resource)?);
+        let desk = Arc::new(HealthDesk::new(Arc::clone(&control)));
         let memory = CoordinatorMemory::create(&config.memory, state)?;
         let regions = FamilyRegions::create(config, &control, &memory)?;
         let link = SupervisorLink::start(&config.image, &regions)?;
         let fleet =
-            ProcessFleet::new(Arc::clone(&control), regions, config.image.clone(), link, config.stall_limit);
+            ProcessFleet::new(Arc::clone(&desk), regions, config.image.clone(), link, config.stall_limit);
         let options = ExecuteOptions {
             on_death: config.on_death,
             rounds_without_progress: config.rounds_without_progress,
@@ -82,7 +64,7 @@ impl Processes {
         };
         let conserved = Box::new(move |key: &[u8], value: Option<&[u8]>| vm.conserved(key, value));
         let mut processes =
-            Processes { coordinator: Coordinator::new(fleet, memory, conserved, options), control };
+            Processes { coordinator: Coordinator::new(fleet, memory, conserved, options), desk };
         processes.await_ready(config)?;
         Ok(processes)
     }
@@ -116,51 +98,33 @@ impl Processes {
         self.coordinator.execute(call)
     }
 
+    /// Sleeps until `wake` is readable. A supervisor that is lost meanwhile is replaced at once.
+    pub(crate) fn idle(&mut self, wake: BorrowedFd<'_>) {
+        self.coordinator.fleet_mut().idle(wake);
+    }
+
     /// What is known of each shard now.
     #[must_use]
     pub fn health(&self) -> Vec<ShardHealth> {
-        health_of(&self.control)
+        self.desk.shards()
     }
 
-    /// Times that the supervisor had to be started again.
-    pub fn supervisor_restarts(&mut self) -> u64 {
-        self.coordinator.fleet_mut().supervisor_restarts()
+    /// What is known of the supervisor now.
+    #[must_use]
+    pub fn supervisor(&self) -> SupervisorHealth {
+        self.desk.supervisor()
     }
 
-    /// The supervisor's process id, if it runs.
-    pub fn supervisor_pid(&mut self) -> Option<i32> {
-        self.coordinator.fleet_mut().supervisor().map(|identity| identity.pid)
+    /// Takes what befell the processes since the last time, as far as it is complete.
+    #[must_use]
+    pub fn take_incidents(&self) -> Incidents {
+        self.desk.take_incidents()
     }
 
-    /// The control segment, for whoever asks for health from another thread.
-    pub(crate) fn control(&self) -> Arc<Control> {
-        Arc::clone(&self.control)
+    /// For whoever asks for health from another thread.
+    pub(crate) fn desk(&self) -> Arc<HealthDesk> {
+        Arc::clone(&self.desk)
     }
-}
-
-/// Reads the health of all shards from their slots.
-pub(crate) fn health_of(control: &Control) -> Vec<ShardHealth> {
-    let slots = (0..control.shards()).filter_map(|shard| control.slot(shard));
-    slots
-        .map(|slot| {
-            let generation = slot.generation.load(Ordering::Acquire);
-            let pid = slot.pid.load(Ordering::Acquire);
-            let ready = pid != 0
-                && slot.ready_generation.load(Ordering::Acquire) == generation
-                && generation != 0
-                && slot.lifeline(generation).probe() == LifelineState::Held;
-            ShardHealth {
-                pid,
-                generation,
-                ready,
-                resting: slot.state() == SlotState::Resting,
-                spawns: slot.spawns.load(Ordering::Relaxed),
-                deaths: slot.crashes.load(Ordering::Relaxed),
-                executed: slot.counters[crate::executor::counter::EXECUTED].load(Ordering::Relaxed),
-                message: slot.message(),
-            }
-        })
-        .collect()
 }
 
 impl BlockExecutor for Processes {

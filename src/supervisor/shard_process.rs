@@ -9,11 +9,10 @@ use crate::vm::Vm;
 use nix::unistd::Pid;
 use phalanx_ipc::{
     ChildSlot, Control, Inbox, InboxLayout, Outlet, Region, SignalSetup, close_all_fds_except,
-    die_with_parent, install_fault_handlers, pin_current_thread,
+    die_with_parent, install_fault_handlers, monotonic_now, pin_current_thread,
 };
 use std::error::Error;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::Ordering;
 
 /// Exit code of a shard that could not start.
 pub(super) const EXIT_START: i32 = 70;
@@ -91,7 +90,7 @@ impl<V: Vm> Birth<'_, V> {
         let mut shard =
             Shard::new(self.id, self.vm.clone(), memory, transport, slot, Generation(self.generation));
         let last = shard.join();
-        slot.ready_generation.store(self.generation, Ordering::SeqCst);
+        slot.record_ready(self.generation, monotonic_now());
         self.control.bell().ring();
         tracing::debug!(generation = self.generation, "shard is ready");
         shard.run(last, || false);

@@ -16,7 +16,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use phalanx_ipc::{
     Channel, ChannelError, ChildSlot, Control, Fork, ProcessIdentity, SignalFd, SlotState,
-    fork_single_threaded,
+    fork_single_threaded, monotonic_now,
 };
 use std::collections::HashMap;
 use std::os::fd::AsFd;
@@ -147,6 +147,7 @@ impl<V: Vm> Supervisor<V> {
                 self.unreaped.insert(pid, (id, generation));
                 let start_time = ProcessIdentity::of(pid).map_or(0, |identity| identity.start_time);
                 slot.start_time.store(start_time, Ordering::Relaxed);
+                slot.record_pid(generation, pid);
                 slot.pid.store(pid, Ordering::Release);
                 slot.spawns.fetch_add(1, Ordering::Relaxed);
                 let child = &mut self.children[place];
@@ -169,7 +170,12 @@ impl<V: Vm> Supervisor<V> {
         child.state = next;
         let generation = child.generation;
         tracing::debug!(shard = place, generation, from, to, "shard state changed");
+        let (useless_deaths, due) = (child.idle.0, next.due());
         if let Some(slot) = self.slot(place) {
+            let left = due.map(|due| due.saturating_duration_since(Instant::now()));
+            let retry_at = left.map_or(0, |left| (monotonic_now() + left).as_nanos());
+            slot.retry_at.store(u64::try_from(retry_at).unwrap_or(0), Ordering::Relaxed);
+            slot.useless_deaths.store(useless_deaths, Ordering::Relaxed);
             slot.set_state(next.slot_state());
         }
         self.control.bell().ring();
@@ -206,6 +212,9 @@ impl<V: Vm> Supervisor<V> {
         let Some(child) = self.children.get(id.index()) else { return };
         if !matches!(child.state, ChildState::Running { generation: present, .. } if present == generation) {
             return;
+        }
+        if let Some(slot) = self.slot(id.index()) {
+            slot.record_noticed(generation, monotonic_now());
         }
         let executed =
             self.slot(id.index()).map_or(0, |slot| slot.counters[counter::EXECUTED].load(Ordering::Relaxed));
