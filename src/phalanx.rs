@@ -3,8 +3,8 @@
 use crate::executor::{BlockExecutor, BlockOutput, BlockStats, Call, ExecuteError, MemoryConfig, OnDeath};
 use crate::state::{BaseState, StateDigest, StateError};
 use crate::supervisor::{
-    HealthDesk, Incidents, LaunchError, Pacing, Processes, ProcessesConfig, ShardHealth, SupervisorHealth,
-    SupervisorImage,
+    Fallback, HealthDesk, Incidents, LaunchError, Pacing, Processes, ProcessesConfig, ShardHealth,
+    SupervisorHealth, SupervisorImage,
 };
 use crate::topology::Host;
 use crate::types::PreparedBlock;
@@ -68,6 +68,13 @@ impl<V: Vm> PhalanxBuilder<V> {
     #[must_use]
     pub fn on_death(mut self, on_death: OnDeath) -> Self {
         self.config.on_death = on_death;
+        self
+    }
+
+    /// What to do when no shard process can be had. Default: an error.
+    #[must_use]
+    pub fn fallback(mut self, fallback: Fallback) -> Self {
+        self.config.fallback = fallback;
         self
     }
 

@@ -485,7 +485,11 @@ impl<F: Fleet> Coordinator<F> {
         if global && self.run.without_progress > limit {
             let last_death = self.run.last_death.take();
             let rounds = self.run.without_progress;
-            return Err(ExecuteError::NoProgress { rounds, accepted: done, transactions, last_death });
+            let error = ExecuteError::NoProgress { rounds, accepted: done, transactions, last_death };
+            if !self.fleet.fall_back(&error) {
+                return Err(error);
+            }
+            self.run.without_progress = self.options.rounds_without_progress;
         }
         Ok(())
     }

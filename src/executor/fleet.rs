@@ -55,6 +55,11 @@ pub(crate) trait Fleet {
     /// `NoShards` when none can be had in time.
     fn recover(&mut self, deadline: Instant, cancelled: &dyn Fn() -> bool) -> Result<(), ExecuteError>;
 
+    /// Asks for shards of another kind, since with these a block does not get on; false if there are none.
+    fn fall_back(&mut self, _why: &ExecuteError) -> bool {
+        false
+    }
+
     /// The death with its cause, if the kernel tells within `limit`.
     fn explain(&mut self, death: Death, limit: Duration) -> Death;
 

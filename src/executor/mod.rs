@@ -21,6 +21,7 @@ mod sequential;
 mod shard;
 mod shard_regions;
 mod source;
+mod thread_fleet;
 mod threads;
 mod transport;
 mod view;
@@ -39,6 +40,7 @@ pub(crate) use memory::CoordinatorMemory;
 pub(crate) use output_arena::OutputArenaReader;
 pub(crate) use shard::{Shard, counter};
 pub(crate) use shard_regions::{ShardFds, ShardLimits};
+pub(crate) use thread_fleet::ThreadFleet;
 pub(crate) use transport::Transport;
 
 use crate::state::StateDigest;

@@ -161,6 +161,12 @@ impl ProcessFleet {
         Ok(())
     }
 
+    /// Whether every shard is taken out for a while.
+    pub(super) fn all_rest(&self) -> bool {
+        self.shards()
+            .all(|shard| self.control.slot(shard.0).is_some_and(|slot| slot.state() == SlotState::Resting))
+    }
+
     /// Whether waiting longer may bring more shards: some are neither ready nor resting.
     fn is_filling(&self) -> bool {
         self.shards().any(|shard| {
