@@ -4,6 +4,7 @@ use std::mem::{align_of, size_of};
 use std::ptr::NonNull;
 
 use crate::doorbell::{Doorbell, MAX_PRODUCERS, NEWS_BITS, NEWS_WORDS};
+use crate::fail_point::fail_point;
 use crate::region::Region;
 use crate::ring::{
     CAPACITY_MAX, CAPACITY_MIN, Cell, CellSpace, Consumer, Full, Producer, RingError, RingHeader, ring_bytes,
@@ -297,6 +298,7 @@ impl Outlet {
     #[inline]
     pub fn publish(&mut self) {
         if self.ring.publish() {
+            fail_point("cells published");
             self.doorbell().ring_from(self.producer);
         }
     }

@@ -16,6 +16,8 @@ mod clock;
 mod control;
 mod doorbell;
 #[cfg(not(loom))]
+mod fail_point;
+#[cfg(not(loom))]
 mod fault;
 mod futex;
 #[cfg(not(loom))]
@@ -73,6 +75,10 @@ pub use slot::{Activity, COUNTERS, ChildSlot, EXITS_KEPT, Fault, MESSAGE_BYTES, 
 // Making processes and talking to them.
 #[cfg(not(loom))]
 pub use channel::{Channel, ChannelError, MAX_FDS_PER_MESSAGE, MAX_MESSAGE_BYTES, Readiness, Received};
+#[cfg(not(loom))]
+pub use fail_point::fail_point;
+#[cfg(all(not(loom), feature = "fail-points"))]
+pub use fail_point::{FailAction, FailPointError, FailSpec, attach_fail_points, fail_point_of};
 #[cfg(not(loom))]
 pub use fault::{FaultError, install_fault_handlers};
 #[cfg(not(loom))]

@@ -5,12 +5,13 @@
 //!
 //! | line | written by |
 //! |---|---|
-//! | generation, state, pid, start time, spawns, crashes, exits | supervisor |
-//! | deaths noticed, pids of past lives, pacing | supervisor |
+//! | generation, state, pid, start time, spawns, crashes, pacing | supervisor |
 //! | progress, parked, current, ready, activity, fault | child |
 //! | counters | child |
 //! | message | child |
 //! | lifelines | reset by the supervisor, held by the child |
+//! | exits, deaths noticed and pids of past lives | supervisor |
+//! | when past lives were ready | child |
 
 use std::mem::{align_of, offset_of, size_of};
 use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -19,7 +20,7 @@ use std::time::Duration;
 use crate::lifeline::Lifeline;
 
 /// Generations whose exit status is remembered.
-pub const EXITS_KEPT: usize = 8;
+pub const EXITS_KEPT: usize = 64;
 /// Counters of a child.
 pub const COUNTERS: usize = 16;
 /// Longest message of a child, in bytes.
@@ -108,19 +109,15 @@ pub struct ChildSlot {
     pub spawns: AtomicU64,
     /// Processes that crashed so far. Written by the supervisor.
     pub crashes: AtomicU64,
-    exits: [AtomicU64; EXITS_KEPT],
     /// What the previous generation worked on when it died, as its [`current`](Self::current) said. Written by the
     /// supervisor before it makes a successor.
     pub died_at: AtomicU64,
-    supervisor_pad: [AtomicU64; 2],
-
-    noticed: [AtomicU64; EXITS_KEPT],
-    pids: [AtomicI32; EXITS_KEPT],
     /// When the next process is due, in nanoseconds of the monotonic clock; 0 if one runs. Written by the supervisor.
     pub retry_at: AtomicU64,
     /// Deaths in a row that count against the restart intensity. Written by the supervisor.
     pub useless_deaths: AtomicU32,
-    pacing_pad: [AtomicU32; 5],
+    pacing_pad: AtomicU32,
+    supervisor_pad: [AtomicU64; 8],
 
     /// Counts up with each piece of work done. Written by the child.
     pub progress: AtomicU64,
@@ -136,8 +133,7 @@ pub struct ChildSlot {
     fault_generation: AtomicU32,
     message_len: AtomicU32,
     child_reserved: AtomicU32,
-    ready_at: [AtomicU64; EXITS_KEPT],
-    child_pad: AtomicU64,
+    child_pad: [AtomicU64; 9],
 
     /// Counters; the meaning is the user's. Written by the child.
     pub counters: [AtomicU64; COUNTERS],
@@ -145,6 +141,14 @@ pub struct ChildSlot {
     message: [AtomicU8; MESSAGE_BYTES],
 
     lifelines: [Lifeline; LIFELINES],
+    /// Up to a line of the supervisor's again.
+    lifelines_pad: [AtomicU8; 128 - LIFELINES * size_of::<Lifeline>()],
+
+    exits: [AtomicU64; EXITS_KEPT],
+    noticed: [AtomicU64; EXITS_KEPT],
+    pids: [AtomicI32; EXITS_KEPT],
+
+    ready_at: [AtomicU64; EXITS_KEPT],
 }
 
 const _: () = assert!(offset_of!(ChildSlot, generation) == 0);
@@ -153,25 +157,26 @@ const _: () = assert!(offset_of!(ChildSlot, pid) == 8);
 const _: () = assert!(offset_of!(ChildSlot, start_time) == 16);
 const _: () = assert!(offset_of!(ChildSlot, spawns) == 24);
 const _: () = assert!(offset_of!(ChildSlot, crashes) == 32);
-const _: () = assert!(offset_of!(ChildSlot, exits) == 40);
-const _: () = assert!(offset_of!(ChildSlot, died_at) == 104);
-const _: () = assert!(offset_of!(ChildSlot, noticed) == 128);
-const _: () = assert!(offset_of!(ChildSlot, pids) == 192);
-const _: () = assert!(offset_of!(ChildSlot, retry_at) == 224);
-const _: () = assert!(offset_of!(ChildSlot, useless_deaths) == 232);
-const _: () = assert!(offset_of!(ChildSlot, progress) == 256);
-const _: () = assert!(offset_of!(ChildSlot, parked) == 264);
-const _: () = assert!(offset_of!(ChildSlot, current) == 272);
-const _: () = assert!(offset_of!(ChildSlot, ready_generation) == 280);
-const _: () = assert!(offset_of!(ChildSlot, activity) == 284);
-const _: () = assert!(offset_of!(ChildSlot, fault_address) == 288);
-const _: () = assert!(offset_of!(ChildSlot, fault_signal) == 296);
-const _: () = assert!(offset_of!(ChildSlot, fault_generation) == 300);
-const _: () = assert!(offset_of!(ChildSlot, message_len) == 304);
-const _: () = assert!(offset_of!(ChildSlot, ready_at) == 312);
-const _: () = assert!(offset_of!(ChildSlot, counters) == 384);
-const _: () = assert!(offset_of!(ChildSlot, message) == 512);
-const _: () = assert!(offset_of!(ChildSlot, lifelines) == 768);
+const _: () = assert!(offset_of!(ChildSlot, died_at) == 40);
+const _: () = assert!(offset_of!(ChildSlot, retry_at) == 48);
+const _: () = assert!(offset_of!(ChildSlot, useless_deaths) == 56);
+const _: () = assert!(offset_of!(ChildSlot, progress) == 128);
+const _: () = assert!(offset_of!(ChildSlot, parked) == 136);
+const _: () = assert!(offset_of!(ChildSlot, current) == 144);
+const _: () = assert!(offset_of!(ChildSlot, ready_generation) == 152);
+const _: () = assert!(offset_of!(ChildSlot, activity) == 156);
+const _: () = assert!(offset_of!(ChildSlot, fault_address) == 160);
+const _: () = assert!(offset_of!(ChildSlot, fault_signal) == 168);
+const _: () = assert!(offset_of!(ChildSlot, fault_generation) == 172);
+const _: () = assert!(offset_of!(ChildSlot, message_len) == 176);
+const _: () = assert!(offset_of!(ChildSlot, counters) == 256);
+const _: () = assert!(offset_of!(ChildSlot, message) == 384);
+const _: () = assert!(offset_of!(ChildSlot, lifelines) == 640);
+const _: () = assert!(offset_of!(ChildSlot, exits) == 768);
+const _: () = assert!(offset_of!(ChildSlot, noticed) == 1280);
+const _: () = assert!(offset_of!(ChildSlot, pids) == 1792);
+const _: () = assert!(offset_of!(ChildSlot, ready_at) == 2048);
+const _: () = assert!(size_of::<ChildSlot>() == 2560);
 const _: () = assert!(align_of::<ChildSlot>() == 128 && size_of::<ChildSlot>().is_multiple_of(128));
 
 /// Offsets and sizes that two builds must share to read each other's slots.

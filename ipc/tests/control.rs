@@ -18,8 +18,8 @@ use std::sync::atomic::Ordering;
 
 use common::{actor, eventually, plays_well};
 use phalanx_ipc::{
-    Activity, Control, ControlError, Fault, Fork, LifelineState, MESSAGE_BYTES, ProcessIdentity, SlotState,
-    fork_single_threaded, state_of,
+    Activity, Control, ControlError, EXITS_KEPT, Fault, Fork, LifelineState, MESSAGE_BYTES, ProcessIdentity,
+    SlotState, fork_single_threaded, state_of,
 };
 
 #[used]
@@ -149,15 +149,16 @@ fn a_forked_child_that_drops_its_copy_removes_nothing() {
 }
 
 #[test]
-fn a_slot_remembers_the_last_eight_exits_by_generation() {
+fn a_slot_remembers_the_last_exits_by_generation() {
     let control = Control::create_private(1).unwrap();
     let slot = control.slot(0).unwrap();
     assert_eq!((slot.exit_of(0), slot.exit_of(1)), (None, None));
-    for generation in 1..=20 {
+    for generation in 1..=200 {
         slot.record_exit(generation, -generation.cast_signed());
     }
-    for generation in 1..=20_u32 {
-        let expected = (generation > 12).then_some(-generation.cast_signed());
+    for generation in 1..=200_u32 {
+        let expected =
+            (generation > 200 - u32::try_from(EXITS_KEPT).unwrap()).then_some(-generation.cast_signed());
         assert_eq!(slot.exit_of(generation), expected);
     }
 }

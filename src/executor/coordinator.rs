@@ -180,9 +180,11 @@ impl<F: Fleet> Coordinator<F> {
             let begun = Instant::now();
             let accepted = self.collect_and_validate(first_in_line)?;
             self.run.stats.validate += begun.elapsed();
+            self.fleet.pass("outputs validated");
             self.judge_end(call, end, first_in_line, accepted)?;
             if !self.acceptance.is_complete() {
                 self.plan_again(call)?;
+                self.fleet.pass("rest planned");
             }
         }
         Ok(())
@@ -253,6 +255,7 @@ impl<F: Fleet> Coordinator<F> {
         self.last_round.0 += 1;
         let round = self.last_round;
         let totals = self.lanes[self.active].seal(round, self.run.stats.rounds > 0)?;
+        self.fleet.pass("plan sealed");
         self.acceptance.start_round();
         self.run.stats.rounds += 1;
         self.run.stats.cross_shard_edges += u64::from(totals.edges);
@@ -261,7 +264,9 @@ impl<F: Fleet> Coordinator<F> {
             let announcement = Announcement { round, generation: member.generation, arena: self.active };
             self.board.announce(member.shard, announcement).map_err(ExecuteError::system)?;
             self.fleet.ring(member.shard);
+            self.fleet.pass("round announced to one shard");
         }
+        self.fleet.pass("round announced");
         if self.members != self.last_members {
             // Somebody died since the last round, perhaps halfway through waking a peer: plain rings would pass that
             // peer over.
@@ -279,6 +284,7 @@ impl<F: Fleet> Coordinator<F> {
             };
             self.cut_short(round, patience)?;
         }
+        self.fleet.pass("round over");
         self.run.stats.execute += begun.elapsed();
         Ok(end)
     }
@@ -370,6 +376,7 @@ impl<F: Fleet> Coordinator<F> {
     /// Whoever has not left after `patience` is killed.
     fn cut_short(&mut self, round: RoundId, patience: Option<Duration>) -> Result<(), ExecuteError> {
         self.board.abort_upto(round).map_err(ExecuteError::system)?;
+        self.fleet.pass("round cut short");
         self.fleet.ring_all();
         let begun = Instant::now();
         let limit = patience.and_then(|limit| begun.checked_add(limit));
@@ -543,12 +550,14 @@ impl<F: Fleet> Coordinator<F> {
 
     fn commit(&mut self, call: &Call<'_>) -> Result<BlockOutput, ExecuteError> {
         let (begun, block) = (Instant::now(), call.block);
+        self.fleet.pass("about to commit");
         if !(call.claim)() {
             return Err(ExecuteError::Cancelled { accepted: block.len(), transactions: block.len() });
         }
         let height = block.header().height;
         let arena = &self.lanes[self.active].arena;
         commit(&self.acceptance, arena, &mut self.base, height, &self.conserved)?;
+        self.fleet.pass("block committed");
         let mut stats = self.run.stats;
         stats.reexecuted = self.acceptance.reexecuted();
         let (records, bytes) = arena.all_keys()?;

@@ -21,6 +21,9 @@ pub(crate) trait Fleet {
     /// Fills `members` with the shards that can take part in a round now, ascending.
     fn ready(&self, members: &mut Vec<Member>);
 
+    /// The coordinator passes a step at which tests have a shard fail.
+    fn pass(&self, _step: &'static str) {}
+
     /// The shard's slot.
     fn slot(&self, shard: ShardId) -> Option<&ChildSlot>;
 

@@ -61,6 +61,12 @@ impl OutputArenaWriter {
             return false;
         }
         let Ok(target) = self.region.slice_mut::<u8>(OUTPUTS + self.used, output.len()) else { return false };
+        #[cfg(feature = "fail-points")]
+        {
+            let half = output.len() / 2;
+            target[..half].copy_from_slice(&output[..half]);
+            phalanx_ipc::fail_point("output half written");
+        }
         target.copy_from_slice(output);
         self.used = end;
         true

@@ -14,7 +14,7 @@ use crate::partition::{ArenaError, ArenaReader, Edge, NO_TXN, PlannedTransaction
 use crate::state::StateReader;
 use crate::types::{Generation, Origin, RoundId, ShardId, TxnIndex};
 use crate::vm::Vm;
-use phalanx_ipc::{Activity, Cell, ChildSlot};
+use phalanx_ipc::{Activity, Cell, ChildSlot, fail_point};
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -148,6 +148,7 @@ impl<'s, V: Vm, T: Transport> Shard<'s, V, T> {
             }
             self.slot.set_activity(Activity::Parked);
             self.slot.parked.store(last.0, Ordering::SeqCst);
+            fail_point("parked");
             self.transport.ring_coordinator();
         }
     }
@@ -179,6 +180,7 @@ impl<'s, V: Vm, T: Transport> Shard<'s, V, T> {
         if plan.header.round != announcement.round {
             return Ok(());
         }
+        fail_point("round entered");
         memory.outputs.clear();
         Progress { round: announcement.round, count: 0 }.publish(slot);
         vm.begin_block(&plan.block_header()?);
@@ -238,6 +240,7 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
                 return RoundEnd::CutShort;
             }
             Progress { round, count }.publish(self.slot);
+            fail_point("progress published");
             self.answer_dependents(txn, &planned);
             txn = planned.next;
             ahead = self.prefetch(ahead);
@@ -285,6 +288,7 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
 
     fn wait(&mut self) {
         self.slot.set_activity(Activity::Waiting);
+        fail_point("edges awaited");
         add(self.slot, counter::WAITS, 1);
         self.flush_outbox();
         let (board, round) = (self.board, self.plan.header.round);
@@ -318,6 +322,7 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
     fn execute(&mut self, txn: TxnIndex, planned: &PlannedTransaction) -> bool {
         self.take_arrivals(planned);
         self.slot.current.store(u64::from(txn.0) + 1, Ordering::Relaxed);
+        fail_point("transaction begun");
         let Some((transaction, expected)) = self.plan.transaction(txn) else { return false };
         let Scratch { local, extra, view, .. } = &mut *self.scratch;
         let mut source = ShardSource {
@@ -336,6 +341,7 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
             self.slot.set_message(&note.0);
         }
         let kept = self.outputs.push(encoded);
+        fail_point("output written");
         source.keep_writes(&view.output, &view.written, planned.incarnation);
         self.slot.current.store(0, Ordering::Relaxed);
         add(self.slot, counter::EXECUTED, 1);
@@ -384,6 +390,9 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
             }
             // Edges of one writer are numbered downwards, so a damaged chain still ends.
             next = if edge.next_dependent < next { edge.next_dependent } else { u32::MAX };
+        }
+        if !self.scratch.touched.is_empty() {
+            fail_point("cells pushed");
         }
         for place in 0..self.scratch.touched.len() {
             self.transport.publish(self.scratch.touched[place]);

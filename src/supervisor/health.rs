@@ -70,7 +70,7 @@ impl HealthDesk {
         }
     }
 
-    pub(super) fn control(&self) -> &Arc<Control> {
+    pub(crate) fn control(&self) -> &Arc<Control> {
         &self.control
     }
 

@@ -182,6 +182,15 @@ impl Fleet for ProcessFleet {
         members.extend(self.shards().filter_map(|shard| self.is_ready(shard)));
     }
 
+    #[cfg(feature = "fail-points")]
+    fn pass(&self, step: &'static str) {
+        // Whoever comes next in turn fails.
+        let turn = u64::from(self.probes) + self.control.words()[4].load(Ordering::Relaxed);
+        let victim = u32::try_from(turn % u64::from(self.control.shards())).unwrap_or(0);
+        let pid = self.control.slot(victim).map_or(0, |slot| slot.pid.load(Ordering::Acquire));
+        phalanx_ipc::fail_point_of(&self.control, step, pid);
+    }
+
     fn slot(&self, shard: ShardId) -> Option<&ChildSlot> {
         self.control.slot(shard.0)
     }

@@ -15,7 +15,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use phalanx_ipc::{
-    Channel, ChannelError, ChildSlot, Control, Fork, ProcessIdentity, SignalFd, SlotState,
+    Channel, ChannelError, ChildSlot, Control, Fork, ProcessIdentity, SignalFd, SlotState, fail_point,
     fork_single_threaded, monotonic_now,
 };
 use std::collections::HashMap;
@@ -114,9 +114,28 @@ impl<V: Vm> Supervisor<V> {
     fn start_due(&mut self) {
         let now = Instant::now();
         for place in 0..self.children.len() {
-            if self.children[place].state.due().is_some_and(|due| due <= now) {
-                self.start(place);
+            let state = self.children[place].state;
+            let due = state.due().is_some_and(|due| due <= now);
+            match state {
+                ChildState::Starting { pid, generation, .. } => {
+                    self.look_at_start(place, pid, generation, due)
+                }
+                ChildState::Waiting { .. } | ChildState::Resting { .. } if due => self.start(place),
+                ChildState::Running { .. } | ChildState::Waiting { .. } | ChildState::Resting { .. } => {}
             }
+        }
+    }
+
+    /// Whether a new process is ready, or has taken too long.
+    fn look_at_start(&mut self, place: usize, pid: i32, generation: u32, due: bool) {
+        let ready = |slot: &ChildSlot| slot.ready_generation.load(Ordering::Acquire) == generation;
+        if self.slot(place).is_some_and(ready) {
+            self.set_state(place, ChildState::Running { pid, generation });
+        } else if due && let Some(id) = u32::try_from(place).ok().map(ShardId) {
+            let limit_ms = self.order.pacing.start_limit_ms;
+            tracing::error!(shard = %id, pid, limit_ms, "shard was not ready in time and is killed");
+            self.kill(id, generation);
+            self.died(id, generation);
         }
     }
 
@@ -134,6 +153,7 @@ impl<V: Vm> Supervisor<V> {
         // Nobody takes the child for ready before its pid stands here.
         slot.pid.store(0, Ordering::Relaxed);
         slot.generation.store(generation, Ordering::SeqCst);
+        fail_point("slot cleared");
         let executed_before = slot.counters[counter::EXECUTED].load(Ordering::Relaxed);
         let supervisor = Pid::this();
         match fork_single_threaded() {
@@ -143,6 +163,7 @@ impl<V: Vm> Supervisor<V> {
                 exit_now(code)
             }
             Ok(Fork::Parent { child }) => {
+                fail_point("shard forked");
                 let pid = child.as_raw();
                 self.unreaped.insert(pid, (id, generation));
                 let start_time = ProcessIdentity::of(pid).map_or(0, |identity| identity.start_time);
@@ -152,7 +173,9 @@ impl<V: Vm> Supervisor<V> {
                 slot.spawns.fetch_add(1, Ordering::Relaxed);
                 let child = &mut self.children[place];
                 (child.generation, child.executed_before) = (generation, executed_before);
-                self.set_state(place, ChildState::Running { pid, generation });
+                fail_point("shard noted");
+                let starting = ChildState::starting(&self.order.pacing, pid, generation, Instant::now());
+                self.set_state(place, starting);
             }
             Err(error) => {
                 tracing::error!(shard = %id, %error, "shard cannot be forked; trying again");
@@ -170,7 +193,9 @@ impl<V: Vm> Supervisor<V> {
         child.state = next;
         let generation = child.generation;
         tracing::debug!(shard = place, generation, from, to, "shard state changed");
-        let (useless_deaths, due) = (child.idle.0, next.due());
+        // What has no process is due to get one.
+        let due = next.due().filter(|_| next.process().is_none());
+        let useless_deaths = child.idle.0;
         if let Some(slot) = self.slot(place) {
             let left = due.map(|due| due.saturating_duration_since(Instant::now()));
             let retry_at = left.map_or(0, |left| (monotonic_now() + left).as_nanos());
@@ -198,6 +223,7 @@ impl<V: Vm> Supervisor<V> {
                 | WaitStatus::PtraceSyscall(..) => continue,
             };
             let Some((id, generation)) = self.unreaped.remove(&pid.as_raw()) else { continue };
+            fail_point("death reaped");
             if let Some(slot) = self.control.slot(id.0) {
                 slot.record_exit(generation, raw);
                 slot.crashes.fetch_add(1, Ordering::Relaxed);
@@ -210,7 +236,7 @@ impl<V: Vm> Supervisor<V> {
     /// Answers the death of one life of a shard, once, whoever reports it.
     fn died(&mut self, id: ShardId, generation: u32) {
         let Some(child) = self.children.get(id.index()) else { return };
-        if !matches!(child.state, ChildState::Running { generation: present, .. } if present == generation) {
+        if child.state.process().is_none_or(|(_, present)| present != generation) {
             return;
         }
         if let Some(slot) = self.slot(id.index()) {
@@ -240,6 +266,7 @@ impl<V: Vm> Supervisor<V> {
                     return Some(StopCause::Broken);
                 }
             }
+            fail_point("command received");
             match bcs::from_bytes::<Command>(&bytes) {
                 Ok(Command::Ping(number)) => {
                     if let Err(error) = send(&self.channel, &Reply::Pong(number), &[]) {
@@ -261,7 +288,7 @@ impl<V: Vm> Supervisor<V> {
 
     fn kill(&self, id: ShardId, generation: u32) {
         let Some(child) = self.children.get(id.index()) else { return };
-        if let ChildState::Running { pid, generation: present } = child.state
+        if let Some((pid, present)) = child.state.process()
             && present == generation
             && self.unreaped.contains_key(&pid)
         {
