@@ -112,15 +112,15 @@ fn short_pauses_kill_nobody() {
     assert_eq!(generations(&before), generations(&phalanx.health()));
 }
 
-/// Eight busy processes on each core that a shard is pinned to: it gets a ninth of it, for longer than the limit.
+/// Twenty busy processes on each of two cores: a shard waits for its turn for longer than the limit, again and again.
 #[test]
 fn a_shard_that_is_starved_of_its_core_is_not_killed() {
     let seed = seed();
-    let mut scene = Scene::new(seed, 60, false);
-    let blocks = scene.expected(std::iter::repeat_n(4_000, 6));
-    let phalanx = scene.launch(scene.builder(2).stall_limit(Duration::from_millis(30)).log("off"));
+    let mut scene = Scene::new(seed, 60, true);
+    let blocks = scene.expected(std::iter::repeat_n(1_500, 3));
+    let phalanx = scene.launch(scene.builder(2).stall_limit(Duration::from_millis(20)).log("off"));
     let before = phalanx.health();
-    let busy: Vec<Busy> = (0..16).map(|_| Busy::start()).collect();
+    let busy: Vec<Busy> = (0..40).map(|_| Busy::start()).collect();
     for (block, expected) in &blocks {
         let got = phalanx.execute(block, deadline()).unwrap();
         assert_same(expected, &got, &format!("starved, reproduce with PHALANX_SEED={seed}"));
