@@ -26,8 +26,11 @@ const PROBE_INTERVAL: Duration = Duration::from_micros(250);
 const SPIN_LIMIT: Duration = Duration::from_millis(1);
 /// How long shards may take to leave a round whose deadline has passed or whose caller has gone.
 const LATE_PARK_LIMIT: Duration = Duration::from_millis(100);
-/// How long a killed shard may take to be gone. Only one in an uninterruptible wait takes longer than a moment.
+/// How long a killed shard may take to be gone. Only one in an uninterruptible wait takes longer than a moment. Counted
+/// in looks, so that time in which the whole host or this process stood still does not count.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
+/// The most that one look counts for.
+const LOOK_MAX: Duration = Duration::from_millis(10);
 /// How long the caller of a failed block waits for the kernel to tell how a shard ended. Tearing down a gigabyte of
 /// mappings takes up to 50 ms.
 const EXPLAIN_LIMIT: Duration = Duration::from_millis(150);
@@ -380,8 +383,12 @@ impl<F: Fleet> Coordinator<F> {
         self.fleet.ring_all();
         let begun = Instant::now();
         let limit = patience.and_then(|limit| begun.checked_add(limit));
-        let mut killed = None;
+        let (mut killed, mut last_look) = (None, begun);
         loop {
+            let look = std::mem::replace(&mut last_look, Instant::now());
+            if let Some(awaited) = &mut killed {
+                *awaited += look.elapsed().min(LOOK_MAX);
+            }
             let late: Vec<Member> = self
                 .members
                 .iter()
@@ -391,14 +398,14 @@ impl<F: Fleet> Coordinator<F> {
             if late.is_empty() {
                 return Ok(());
             }
-            if killed.is_some_and(|killed: Instant| killed.elapsed() >= KILL_LIMIT) {
+            if killed.is_some_and(|awaited: Duration| awaited >= KILL_LIMIT) {
                 // It may still touch what the next block would rewrite.
                 let cause = format!("shard {} cannot be ended; look for a process in state D", late[0].shard);
                 self.poisoned = Some(cause.clone());
                 return Err(ExecuteError::System(cause));
             }
             if killed.is_none() && limit.is_some_and(|limit| Instant::now() >= limit) {
-                killed = Some(Instant::now());
+                killed = Some(Duration::ZERO);
                 for member in late {
                     let stalled = begun.elapsed();
                     self.fleet.kill(member, DeathCause::Hang { stalled });
