@@ -27,6 +27,8 @@ mod inbox;
 #[cfg(not(loom))]
 mod lifeline;
 #[cfg(not(loom))]
+mod mapping;
+#[cfg(not(loom))]
 mod os;
 #[cfg(not(loom))]
 mod pin;
