@@ -24,6 +24,7 @@ mod source;
 mod threads;
 mod transport;
 mod view;
+mod watch;
 
 pub use block_output::{BlockOutput, BlockStats, Difference, TransactionOutput};
 pub use coordinator::OnDeath;
