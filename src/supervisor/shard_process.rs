@@ -91,6 +91,7 @@ impl<V: Vm> Birth<'_, V> {
         let mut shard =
             Shard::new(self.id, self.vm.clone(), memory, transport, slot, Generation(self.generation));
         let last = shard.join();
+        slot.set_message("");
         slot.ready_generation.store(self.generation, Ordering::SeqCst);
         self.control.bell().ring();
         tracing::debug!(generation = self.generation, "shard is ready");
@@ -116,6 +117,13 @@ impl<V: Vm> Birth<'_, V> {
             }
         }
         let inbox = inbox.ok_or("no inbox for this shard")?;
-        Ok(RingTransport { spins: self.order.spins, inbox, outlets, readers, control: self.control })
+        Ok(RingTransport {
+            spins: self.order.spins,
+            inbox,
+            outlets,
+            readers,
+            control: self.control,
+            unrung: false,
+        })
     }
 }
