@@ -214,6 +214,8 @@ impl Fleet for ProcessFleet {
         self.control.slot(member.shard.0).is_none_or(|slot| {
             slot.generation.load(Ordering::Acquire) != member.generation.0
                 || slot.lifeline(member.generation.0).probe() != LifelineState::Held
+                // Reaped: a damaged lifeline cannot tell.
+                || slot.exit_of(member.generation.0).is_some()
         })
     }
 
@@ -245,7 +247,14 @@ impl Fleet for ProcessFleet {
                     && slot.state() == SlotState::Up
                 {
                     let generation = slot.generation.load(Ordering::Acquire);
-                    if slot.lifeline(generation).probe() == LifelineState::Gone {
+                    let called_ready = slot.ready_generation.load(Ordering::Acquire) == generation;
+                    let over = match slot.lifeline(generation).probe() {
+                        LifelineState::Gone => true,
+                        // Who called itself ready holds its lifeline: the word is damaged.
+                        LifelineState::Free => called_ready,
+                        LifelineState::Held => false,
+                    };
+                    if over {
                         self.link.command(Command::Replace { shard: shard.0, generation });
                     }
                 }

@@ -42,6 +42,8 @@ struct Child {
     idle: Idle,
     /// Transactions that the slot had counted when the present life began.
     executed_before: u64,
+    /// Whether the present life has been seen ready.
+    seen_ready: bool,
 }
 
 /// The supervisor's whole state.
@@ -62,7 +64,7 @@ impl<V: Vm> Supervisor<V> {
             let slot = u32::try_from(place).ok().and_then(|place| control.slot(place));
             let generation = slot.map_or(0, |slot| slot.generation.load(Ordering::Acquire));
             let state = ChildState::Waiting { until: Instant::now() };
-            Child { state, generation, idle: Idle(0), executed_before: 0 }
+            Child { state, generation, idle: Idle(0), executed_before: 0, seen_ready: false }
         });
         let children = children.collect();
         Supervisor { order, fds, control, channel, vm, children, unreaped: HashMap::new() }
@@ -123,7 +125,8 @@ impl<V: Vm> Supervisor<V> {
     fn start(&mut self, place: usize) {
         let Some(id) = u32::try_from(place).ok().map(ShardId) else { return };
         let Some(slot) = self.control.slot(id.0) else { return };
-        let generation = self.children[place].generation.wrapping_add(1);
+        // 0 is no generation; a successor of this supervisor may have read a damaged one.
+        let generation = self.children[place].generation.wrapping_add(1).max(1);
         if let Err(error) = slot.lifeline(generation).reset() {
             tracing::error!(shard = %id, %error, "lifeline cannot be reset");
             self.children[place].state = after_failed_fork(&self.order.pacing, Instant::now());
@@ -151,10 +154,12 @@ impl<V: Vm> Supervisor<V> {
                 slot.spawns.fetch_add(1, Ordering::Relaxed);
                 let child = &mut self.children[place];
                 (child.generation, child.executed_before) = (generation, executed_before);
+                child.seen_ready = false;
                 self.set_state(place, ChildState::Running { pid, generation });
             }
             Err(error) => {
                 tracing::error!(shard = %id, %error, "shard cannot be forked; trying again");
+                slot.set_message(&error.to_string());
                 // The generation was announced and never lived: the next try takes the one after.
                 self.children[place].generation = generation;
                 self.set_state(place, after_failed_fork(&self.order.pacing, Instant::now()));
@@ -233,6 +238,7 @@ impl<V: Vm> Supervisor<V> {
             }
             match bcs::from_bytes::<Command>(&bytes) {
                 Ok(Command::Ping(number)) => {
+                    self.look_at_slots();
                     if let Err(error) = send(&self.channel, &Reply::Pong(number), &[]) {
                         tracing::debug!(%error, "ping is not answered");
                     }
@@ -248,6 +254,30 @@ impl<V: Vm> Supervisor<V> {
                 Err(error) => tracing::error!(%error, "command is not understood"),
             }
         }
+    }
+
+    /// Ends every shard whose slot does not say what it must: somebody scribbled on it, and nobody could work with that
+    /// shard again. Its successor gets the whole slot anew. Processes are named by this supervisor's own memory only.
+    fn look_at_slots(&mut self) {
+        for place in 0..self.children.len() {
+            let Some(id) = u32::try_from(place).ok().map(ShardId) else { return };
+            let Child { state, seen_ready, .. } = &self.children[place];
+            let (ChildState::Running { pid, generation }, Some(slot)) = (*state, self.slot(place)) else {
+                continue;
+            };
+            match slot_fault(slot, pid, generation, *seen_ready) {
+                None => {
+                    self.children[place].seen_ready =
+                        slot.ready_generation.load(Ordering::Acquire) == generation;
+                }
+                Some(what) => {
+                    tracing::error!(shard = %id, pid, generation, what, "slot is damaged; its shard is ended");
+                    self.kill(id, generation);
+                    self.died(id, generation);
+                }
+            }
+        }
+        self.start_due();
     }
 
     fn kill(&self, id: ShardId, generation: u32) {
@@ -272,6 +302,22 @@ impl<V: Vm> Supervisor<V> {
         while waitpid(None, None).is_ok() {}
         self.unreaped.clear();
     }
+}
+
+/// What is wrong in the slot of a running shard, if anything.
+fn slot_fault(slot: &ChildSlot, pid: i32, generation: u32, seen_ready: bool) -> Option<&'static str> {
+    if slot.generation.load(Ordering::Acquire) != generation {
+        return Some("generation");
+    }
+    if slot.pid.load(Ordering::Relaxed) != pid {
+        return Some("pid");
+    }
+    if slot.state() != SlotState::Up {
+        return Some("state");
+    }
+    let ready = slot.ready_generation.load(Ordering::Acquire);
+    // Ready is said once, for good.
+    (ready != generation && (seen_ready || ready != 0)).then_some("ready generation")
 }
 
 /// How a process ended, for the log.
