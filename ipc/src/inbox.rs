@@ -235,6 +235,17 @@ impl Inbox {
         drained
     }
 
+    /// Puts back every index of this process that somebody scribbled on, and names the producers concerned: ring them.
+    pub fn mend(&self) -> ProducerSet {
+        let mut mended = ProducerSet::default();
+        for (producer, ring) in self.rings.iter().enumerate() {
+            if ring.mend() {
+                mended.insert(producer);
+            }
+        }
+        mended
+    }
+
     /// A producer beyond the layout (its bit was scribbled) has no ring and is passed over.
     fn drain_ring(&mut self, producer: usize, each: &mut impl FnMut(usize, &Cell), drained: &mut Drained) {
         let Some(ring) = self.rings.get_mut(producer) else {
@@ -309,6 +320,15 @@ impl Outlet {
     pub fn request_space(&mut self) -> bool {
         self.publish();
         self.ring.request_space()
+    }
+
+    /// Puts this process's index back if somebody scribbled on it, and rings the consumer then. True if so.
+    pub fn mend(&self) -> bool {
+        let mended = self.ring.mend();
+        if mended {
+            self.doorbell().ring_from(self.producer);
+        }
+        mended
     }
 
     /// Cells that can be pushed now; see [`Producer::free`].

@@ -296,7 +296,8 @@ impl ChildSlot {
         })
     }
 
-    /// Leaves a text for the supervisor, cut at a character so that it fits [`MESSAGE_BYTES`]. For the child only.
+    /// Leaves a text for onlookers, cut at a character so that it fits [`MESSAGE_BYTES`]. For the child, or for the
+    /// supervisor while no process of this slot runs.
     ///
     /// Allocates nothing and never waits, so a panic hook may call it.
     pub fn set_message(&self, text: &str) {
@@ -316,16 +317,16 @@ impl ChildSlot {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Wipes what the last generation said (ready, activity, current, fault, message), before a new one starts.
+    /// Wipes what the last generation said (ready, activity, current, fault), before a new one starts.
     ///
-    /// For the supervisor, while no process of this slot runs and before it counts the generation up. Progress, parked and counters go on counting; what it
-    /// worked on is kept in [`died_at`](Self::died_at).
+    /// For the supervisor, while no process of this slot runs and before it counts the generation up. Progress, parked
+    /// and counters go on counting; what it worked on is kept in [`died_at`](Self::died_at). Its message stands until the
+    /// next one writes another: whoever asks why a slot has no process that works finds it there.
     pub fn clear_child_lines(&self) {
         self.died_at.store(self.current.load(Ordering::Relaxed), Ordering::Relaxed);
         self.ready_generation.store(0, Ordering::Relaxed);
         self.current.store(0, Ordering::Relaxed);
         self.fault_generation.store(0, Ordering::Relaxed);
-        self.message_len.store(0, Ordering::Relaxed);
         let next = self.generation.load(Ordering::Relaxed).wrapping_add(1);
         self.ready_at[exit_index(next)].store(0, Ordering::Relaxed);
         self.pids[exit_index(next)].store(0, Ordering::Relaxed);

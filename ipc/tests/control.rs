@@ -198,5 +198,5 @@ fn a_message_is_cut_at_a_character_and_a_fault_belongs_to_its_generation() {
     assert_eq!(slot.fault_of(4), Some(Fault { signal: libc::SIGSEGV, address: 0x10 }));
     assert_eq!((slot.fault_of(3), slot.fault_of(0)), (None, None));
     slot.clear_child_lines();
-    assert_eq!((slot.message().as_str(), slot.fault_of(4)), ("", None));
+    assert_eq!((slot.message().as_str(), slot.fault_of(4)), ("short", None));
 }

@@ -1,6 +1,6 @@
 //! The coordinator: executes a block in rounds over a fleet of shards, accepts, and commits.
 
-use crate::executor::acceptance::{Acceptance, ValidateError};
+use crate::executor::acceptance::{Acceptance, Damaged, ValidateError};
 use crate::executor::block_output::{BlockOutput, BlockStats, KeyDirectory};
 use crate::executor::board::{Announcement, BoardWriter};
 use crate::executor::commit::{Conserved, commit};
@@ -11,6 +11,7 @@ use crate::executor::memory::CoordinatorMemory;
 use crate::executor::overlay::OverlayWriter;
 use crate::executor::progress::Progress;
 use crate::executor::round_end::{Cut, Motion, RoundEnd};
+use crate::executor::watch::{Stop, Watch};
 use crate::partition::CostModel;
 use crate::state::BaseState;
 use crate::types::{PreparedBlock, RoundId, ShardId, TxnIndex};
@@ -42,6 +43,11 @@ const POISON_LIMIT: u32 = 2;
 /// Global rounds in a row that may be cut short by deaths before the block is given up. Somebody who kills a shard every
 /// few milliseconds on a loaded host easily hits a handful of rounds before their first transaction is done.
 const CUT_GLOBAL_ROUNDS_MAX: u32 = 64;
+
+/// Planning that took longer than this may have outlived some shards.
+const LONG_PLAN: Duration = Duration::from_millis(2);
+/// After this long without motion of any member all doorbells are rung again: a damaged one may have swallowed a ring.
+const NUDGE_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What to do when a shard dies while a block executes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -87,6 +93,13 @@ pub(crate) struct Call<'a> {
     pub(crate) next: &'a dyn Fn() -> Option<Arc<PreparedBlock>>,
 }
 
+impl<'a> Call<'a> {
+    /// What long work on the block looks at between its pieces.
+    fn watch(&self) -> Watch<'a> {
+        Watch { deadline: self.deadline, cancelled: self.cancelled }
+    }
+}
+
 /// Executes blocks over a fleet.
 pub(crate) struct Coordinator<F> {
     fleet: F,
@@ -116,6 +129,8 @@ struct BlockRun {
     /// Rounds that ran to their end.
     finished: u32,
     last_death: Option<Death>,
+    /// Who left each collected buffer of outputs.
+    sources: Vec<Member>,
     /// The first transaction in line that panicked or killed its shard by itself, and how often.
     suspect: Option<(TxnIndex, u32, String)>,
 }
@@ -175,13 +190,15 @@ impl<F: Fleet> Coordinator<F> {
 
     fn execute_rounds(&mut self, call: &Call<'_>) -> Result<(), ExecuteError> {
         self.run = BlockRun::default();
-        self.acceptance.start_block(call.block.len(), self.options.validation);
+        let (transactions, watch) = (call.block.len(), call.watch());
+        let started = self.acceptance.start_block(transactions, self.options.validation, &watch);
+        started.map_err(|stop| stop.after(0, transactions))?;
         self.plan_first(call)?;
         while !self.acceptance.is_complete() {
             let first_in_line = self.acceptance.frontier();
             let end = self.run_round(call)?;
             let begun = Instant::now();
-            let accepted = self.collect_and_validate(first_in_line)?;
+            let accepted = self.collect_and_validate(call, first_in_line)?;
             self.run.stats.validate += begun.elapsed();
             self.fleet.pass("outputs validated");
             self.judge_end(call, end, first_in_line, accepted)?;
@@ -195,14 +212,32 @@ impl<F: Fleet> Coordinator<F> {
 
     /// Plans the first round, or what is left to plan of it.
     fn plan_first(&mut self, call: &Call<'_>) -> Result<(), ExecuteError> {
-        self.gather(call)?;
-        let lane = &mut self.lanes[self.active];
-        if !lane.holds(call.block) {
-            lane.load(call.block)?;
+        loop {
+            self.gather(call)?;
+            let (begun, watch) = (Instant::now(), call.watch());
+            let lane = &mut self.lanes[self.active];
+            if !lane.holds(call.block) {
+                lane.take_up(call.block)?;
+            }
+            while !lane.step(&self.shards)? {
+                watch.look().map_err(|stop| stop.after(0, call.block.len()))?;
+            }
+            if begun.elapsed() < LONG_PLAN || self.follow_successors() {
+                break;
+            }
         }
-        while !lane.step(&self.shards)? {}
         self.run.stats.shards_used = u32::try_from(self.shards.len()).unwrap_or(u32::MAX);
         Ok(())
+    }
+
+    /// Puts the present lives of the planned shards in the place of those that died meanwhile; false if one is missing.
+    fn follow_successors(&mut self) -> bool {
+        let mut ready = Vec::new();
+        self.fleet.ready(&mut ready);
+        self.members.iter_mut().all(|member| {
+            let successor = ready.iter().find(|now| now.shard == member.shard);
+            successor.map(|&now| *member = now).is_some()
+        })
     }
 
     /// Fills `members` and `shards` with those that are ready, waiting for the first one if there is none.
@@ -241,10 +276,18 @@ impl<F: Fleet> Coordinator<F> {
             self.members = vec![self.members[turn]];
             self.shards = vec![self.shards[turn]];
         }
+        let (begun, watch) = (Instant::now(), call.watch());
         let lane = &mut self.lanes[self.active];
-        self.acceptance.show_all(&lane.arena, &self.base, &mut self.overlay).map_err(no_room)?;
-        let acceptance = &self.acceptance;
-        lane.plan_rest(&self.shards, |txn| acceptance.standing(txn))
+        let shown = self.acceptance.show_all(&lane.arena, &self.base, &mut self.overlay, &watch);
+        let (acceptance, accepted) = (&self.acceptance, self.acceptance.frontier());
+        shown.map_err(|error| cannot_go_on(error, call, accepted))?;
+        let between = || watch.look().map_err(|stop| stop.after(accepted, call.block.len()));
+        lane.plan_rest(&self.shards, |txn| acceptance.standing(txn), between)?;
+        if begun.elapsed() >= LONG_PLAN {
+            // One that is missing is found dead as soon as the round begins.
+            self.follow_successors();
+        }
+        Ok(())
     }
 
     /// Whether the next round is a global round.
@@ -294,7 +337,7 @@ impl<F: Fleet> Coordinator<F> {
 
     fn await_end(&mut self, call: &Call<'_>, round: RoundId) -> RoundEnd {
         let begun = Instant::now();
-        let mut motion = Motion::new(begun);
+        let (mut motion, mut nudged) = (Motion::new(begun), begun);
         loop {
             if self.all_parked(round) {
                 return RoundEnd::Finished;
@@ -313,6 +356,10 @@ impl<F: Fleet> Coordinator<F> {
             }
             if self.is_stalled(&mut motion) {
                 return RoundEnd::CutShort(Cut::Stall);
+            }
+            if motion.since().max(nudged).elapsed() >= NUDGE_INTERVAL {
+                self.fleet.ring_all();
+                nudged = Instant::now();
             }
             if self.look_up_ahead() || self.plan_ahead(call) {
                 continue;
@@ -369,7 +416,7 @@ impl<F: Fleet> Coordinator<F> {
         let Some(next) = (call.next)() else { return false };
         let lane = &mut self.lanes[1 - self.active];
         // An error shows again when the block's turn comes.
-        if !lane.holds(&next) && lane.load(&next).is_err() {
+        if !lane.holds(&next) && lane.take_up(&next).is_err() {
             return false;
         }
         matches!(lane.step(&self.shards), Ok(false))
@@ -419,31 +466,35 @@ impl<F: Fleet> Coordinator<F> {
     }
 
     /// Takes in what the members left and judges it; returns how many transactions were accepted.
-    fn collect_and_validate(&mut self, first_in_line: usize) -> Result<usize, ExecuteError> {
+    fn collect_and_validate(&mut self, call: &Call<'_>, first_in_line: usize) -> Result<usize, ExecuteError> {
+        let watch = call.watch();
         for place in 0..self.members.len() {
-            self.collect(self.members[place])?;
+            self.collect(self.members[place], call)?;
         }
-        while self.look_up_ahead() {}
+        let stopped = |stop: Stop| stop.after(first_in_line, call.block.len());
+        while self.look_up_ahead() {
+            watch.look().map_err(stopped)?;
+        }
         loop {
             let arena = &mut self.lanes[self.active].arena;
-            match self.acceptance.validate(arena, &self.base, first_in_line) {
+            match self.acceptance.validate(arena, &self.base, first_in_line, &watch) {
                 Ok(verdict) => {
                     if let Some(txn) = verdict.poisoned {
                         self.suspect(txn, "it panics")?;
                     }
                     return Ok(self.acceptance.frontier() - first_in_line);
                 }
-                Err(ValidateError::Arena(error)) => return Err(error.into()),
                 Err(ValidateError::Damaged(damaged)) => {
-                    tracing::error!(txn = %damaged.txn, error = %damaged.error, "output makes no sense and is dropped");
-                    self.acceptance.drop_output(damaged.txn);
+                    self.acceptance.drop_buffer(damaged.buffer);
+                    self.declare_damaged(&damaged);
                 }
+                Err(error) => return Err(cannot_go_on(error, call, self.acceptance.frontier())),
             }
         }
     }
 
-    /// Takes in the outputs of one member. Damaged ones count as the shard's crash.
-    fn collect(&mut self, member: Member) -> Result<(), ExecuteError> {
+    /// Takes in the outputs of one member.
+    fn collect(&mut self, member: Member, call: &Call<'_>) -> Result<(), ExecuteError> {
         let (Some(slot), Some(outputs)) = (self.fleet.slot(member.shard), self.fleet.outputs(member.shard))
         else {
             return Ok(());
@@ -452,16 +503,31 @@ impl<F: Fleet> Coordinator<F> {
         if count == 0 {
             return Ok(());
         }
-        let arena = &self.lanes[self.active].arena;
+        let (arena, watch, accepted) =
+            (&self.lanes[self.active].arena, call.watch(), self.acceptance.frontier());
         let mut bytes = Vec::new();
         let txns = arena.sub_block(member.shard)?.take(count as usize).map(|(txn, _)| txn);
-        outputs.copy_outputs(txns, &mut bytes).map_err(ExecuteError::system)?;
+        let copied = outputs.copy_outputs(txns, &mut bytes, || watch.look().map_err(ValidateError::Stopped));
+        copied.map_err(|error| cannot_go_on(error, call, accepted))?;
         let expected = arena.sub_block(member.shard)?;
-        if let Err(damaged) = self.acceptance.collect(bytes, count, expected) {
-            let what = format!("output of transaction {}: {}", damaged.txn, damaged.error);
+        self.run.sources.push(member);
+        match self.acceptance.collect(bytes, count, expected, &watch) {
+            Ok(()) => Ok(()),
+            Err(ValidateError::Damaged(damaged)) => {
+                self.declare_damaged(&damaged);
+                Ok(())
+            }
+            Err(error) => Err(cannot_go_on(error, call, accepted)),
+        }
+    }
+
+    /// Outputs that make no sense count as the crash of the shard that left them.
+    fn declare_damaged(&mut self, damaged: &Damaged) {
+        let what = format!("output of transaction {}: {}", damaged.txn, damaged.error);
+        if let Some(&member) = self.run.sources.get(damaged.buffer) {
+            self.run.stats.damaged += 1;
             self.fleet.kill(member, DeathCause::Damage(what));
         }
-        Ok(())
     }
 
     /// Counts rounds without progress and decides whether to go on after a cut.
@@ -576,9 +642,10 @@ impl<F: Fleet> Coordinator<F> {
     }
 }
 
-fn no_room(error: ValidateError) -> ExecuteError {
+fn cannot_go_on(error: ValidateError, call: &Call<'_>, accepted: usize) -> ExecuteError {
     match error {
         ValidateError::Arena(error) => error.into(),
+        ValidateError::Stopped(stop) => stop.after(accepted, call.block.len()),
         ValidateError::Damaged(damaged) => ExecuteError::System(format!(
             "output of transaction {} cannot be read again: {}",
             damaged.txn, damaged.error

@@ -25,6 +25,7 @@ mod thread_fleet;
 mod threads;
 mod transport;
 mod view;
+mod watch;
 
 pub use block_output::{BlockOutput, BlockStats, Difference, TransactionOutput};
 pub use coordinator::OnDeath;

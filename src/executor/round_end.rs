@@ -31,6 +31,11 @@ impl Motion {
         Motion { seen: 0, since: now }
     }
 
+    /// When something moved last, as far as it was looked at.
+    pub(super) fn since(&self) -> Instant {
+        self.since
+    }
+
     /// Takes in what is seen now; whether it has been the same for longer than `limit`.
     pub(super) fn is_older_than(&mut self, seen: u64, limit: Option<Duration>) -> bool {
         let now = Instant::now();

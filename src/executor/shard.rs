@@ -45,6 +45,8 @@ pub(crate) mod counter {
     pub(crate) const WAITS: usize = 4;
     /// Messages that found no room at once.
     pub(crate) const DELAYED: usize = 5;
+    /// Damaged words of rings that were passed over or put back.
+    pub(crate) const DAMAGED: usize = 6;
 }
 
 /// Everything that a shard reads and writes beside its channels.
@@ -159,7 +161,7 @@ impl<'s, V: Vm, T: Transport> Shard<'s, V, T> {
         let Shard { id, memory, transport, slot, scratch, .. } = self;
         transport.wait(None, || memory.board.announced(*id).round != last || stopped());
         let mut stale = 0;
-        transport.receive(|from, cell| {
+        let damaged = transport.receive(|from, cell| {
             let ahead = Message::round_of(cell)
                 .0
                 .checked_sub(last.0)
@@ -171,6 +173,7 @@ impl<'s, V: Vm, T: Transport> Shard<'s, V, T> {
             }
         });
         add(slot, counter::STALE, stale);
+        add(slot, counter::DAMAGED, damaged);
     }
 
     fn run_round(&mut self, announcement: Announcement) -> Result<(), ArenaError> {
@@ -313,7 +316,8 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
             }
         };
         early.drain(..).for_each(|(from, cell)| take(from, &cell));
-        self.transport.receive(take);
+        let damaged = self.transport.receive(take);
+        add(self.slot, counter::DAMAGED, damaged);
         add(self.slot, counter::RECEIVED, used);
         add(self.slot, counter::STALE, stale);
     }

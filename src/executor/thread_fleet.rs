@@ -48,7 +48,7 @@ impl Transport for ThreadTransport {
 
     fn publish(&mut self, _: ShardId) {}
 
-    fn receive(&mut self, mut each: impl FnMut(ShardId, &Cell)) {
+    fn receive(&mut self, mut each: impl FnMut(ShardId, &Cell)) -> u64 {
         let held = self.held.take();
         for parcel in held.into_iter().chain(self.inbox.try_iter()) {
             match parcel {
@@ -56,6 +56,7 @@ impl Transport for ThreadTransport {
                 Parcel::Nudge => {}
             }
         }
+        0
     }
 
     fn wait(&mut self, timeout: Option<Duration>, mut ready: impl FnMut() -> bool) {

@@ -23,6 +23,8 @@ const PARK_LIMIT: Duration = Duration::from_millis(500);
 const STILLBORN_MAX: u32 = 5;
 /// How long shards may take to come back while no block waits for them.
 const IDLE_RECOVERY_LIMIT: Duration = Duration::from_secs(2);
+/// Pause between looks at a family that is not at full strength, while no block runs.
+const IDLE_LOOK: Duration = Duration::from_millis(20);
 /// Pause between attempts to get a supervisor while no block waits for it.
 const IDLE_RETRY: Duration = Duration::from_secs(1);
 /// Probes between two looks at the supervisor.
@@ -63,11 +65,14 @@ impl ProcessFleet {
         }
     }
 
-    /// Sleeps until `wake` is readable. A supervisor that is lost meanwhile is replaced at once.
+    /// Sleeps until `wake` is readable. A supervisor that is lost meanwhile is replaced at once; while a shard is missing
+    /// the supervisor is asked now and then whether it is still at work.
     pub(super) fn idle(&mut self, wake: BorrowedFd<'_>) {
         loop {
-            if self.link.is_there() {
+            if self.link.is_there() && !self.is_filling() {
                 self.link.sleep(wake);
+            } else if self.link.is_well() {
+                is_readable(wake, IDLE_LOOK);
             } else {
                 let limit = Instant::now() + IDLE_RECOVERY_LIMIT;
                 if let Err(error) = self.recover(limit, &|| is_readable(wake, Duration::ZERO))
@@ -245,6 +250,8 @@ impl Fleet for ProcessFleet {
         self.control.slot(member.shard.0).is_none_or(|slot| {
             slot.generation.load(Ordering::Acquire) != member.generation.0
                 || slot.lifeline(member.generation.0).probe() != LifelineState::Held
+                // Reaped: a damaged lifeline cannot tell.
+                || slot.exit_of(member.generation.0).is_some()
         })
     }
 
@@ -272,7 +279,14 @@ impl Fleet for ProcessFleet {
                     && slot.state() == SlotState::Up
                 {
                     let generation = slot.generation.load(Ordering::Acquire);
-                    if slot.lifeline(generation).probe() == LifelineState::Gone {
+                    let called_ready = slot.ready_generation.load(Ordering::Acquire) == generation;
+                    let over = match slot.lifeline(generation).probe() {
+                        LifelineState::Gone => true,
+                        // Who called itself ready holds its lifeline: the word is damaged.
+                        LifelineState::Free => called_ready,
+                        LifelineState::Held => false,
+                    };
+                    if over {
                         let pid = slot.pid.load(Ordering::Relaxed);
                         let dead = Member { shard, generation: Generation(generation), pid };
                         self.desk.incidents().note_death(dead, None);

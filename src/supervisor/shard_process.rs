@@ -102,6 +102,7 @@ impl<V: Vm> Birth<'_, V> {
         ));
         let last = shard.join();
         fail_point("about to be ready");
+        slot.set_message("");
         slot.record_ready(self.generation, monotonic_now());
         fail_point("ready");
         self.control.bell().ring();
@@ -128,6 +129,13 @@ impl<V: Vm> Birth<'_, V> {
             }
         }
         let inbox = inbox.ok_or("no inbox for this shard")?;
-        Ok(RingTransport { spins: self.order.spins, inbox, outlets, readers, control: self.control })
+        Ok(RingTransport {
+            spins: self.order.spins,
+            inbox,
+            outlets,
+            readers,
+            control: self.control,
+            unrung: false,
+        })
     }
 }

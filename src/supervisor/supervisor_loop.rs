@@ -142,7 +142,8 @@ impl<V: Vm> Supervisor<V> {
     fn start(&mut self, place: usize) {
         let Some(id) = u32::try_from(place).ok().map(ShardId) else { return };
         let Some(slot) = self.control.slot(id.0) else { return };
-        let generation = self.children[place].generation.wrapping_add(1);
+        // 0 is no generation; a successor of this supervisor may have read a damaged one.
+        let generation = self.children[place].generation.wrapping_add(1).max(1);
         if let Err(error) = slot.lifeline(generation).reset() {
             tracing::error!(shard = %id, %error, "lifeline cannot be reset");
             self.children[place].state = after_failed_fork(&self.order.pacing, Instant::now());
@@ -179,6 +180,7 @@ impl<V: Vm> Supervisor<V> {
             }
             Err(error) => {
                 tracing::error!(shard = %id, %error, "shard cannot be forked; trying again");
+                slot.set_message(&error.to_string());
                 // The generation was announced and never lived: the next try takes the one after.
                 self.children[place].generation = generation;
                 self.set_state(place, after_failed_fork(&self.order.pacing, Instant::now()));
@@ -269,6 +271,7 @@ impl<V: Vm> Supervisor<V> {
             fail_point("command received");
             match bcs::from_bytes::<Command>(&bytes) {
                 Ok(Command::Ping(number)) => {
+                    self.look_at_slots();
                     if let Err(error) = send(&self.channel, &Reply::Pong(number), &[]) {
                         tracing::debug!(%error, "ping is not answered");
                     }
@@ -284,6 +287,23 @@ impl<V: Vm> Supervisor<V> {
                 Err(error) => tracing::error!(%error, "command is not understood"),
             }
         }
+    }
+
+    /// Ends every shard whose slot does not say what it must: somebody scribbled on it, and nobody could work with that
+    /// shard again. Its successor gets the whole slot anew. Processes are named by this supervisor's own memory only.
+    fn look_at_slots(&mut self) {
+        for place in 0..self.children.len() {
+            let Some(id) = u32::try_from(place).ok().map(ShardId) else { return };
+            let state = self.children[place].state;
+            let (Some((pid, generation)), Some(slot)) = (state.process(), self.slot(place)) else { continue };
+            let was_ready = matches!(state, ChildState::Running { .. });
+            if let Some(what) = slot_fault(slot, pid, generation, was_ready) {
+                tracing::error!(shard = %id, pid, generation, what, "slot is damaged; its shard is ended");
+                self.kill(id, generation);
+                self.died(id, generation);
+            }
+        }
+        self.start_due();
     }
 
     fn kill(&self, id: ShardId, generation: u32) {
@@ -308,6 +328,22 @@ impl<V: Vm> Supervisor<V> {
         while waitpid(None, None).is_ok() {}
         self.unreaped.clear();
     }
+}
+
+/// What is wrong in the slot of a running shard, if anything.
+fn slot_fault(slot: &ChildSlot, pid: i32, generation: u32, was_ready: bool) -> Option<&'static str> {
+    if slot.generation.load(Ordering::Acquire) != generation {
+        return Some("generation");
+    }
+    if slot.pid.load(Ordering::Relaxed) != pid {
+        return Some("pid");
+    }
+    if slot.state() != SlotState::Up {
+        return Some("state");
+    }
+    let ready = slot.ready_generation.load(Ordering::Acquire);
+    // Ready is said once, for good.
+    (ready != generation && (was_ready || ready != 0)).then_some("ready generation")
 }
 
 /// How a process ended, for the log.
