@@ -12,6 +12,8 @@
 mod channel;
 #[cfg(not(loom))]
 mod control;
+#[cfg(all(feature = "crashes", not(loom)))]
+pub mod crash;
 mod doorbell;
 #[cfg(not(loom))]
 mod fault;
@@ -60,7 +62,7 @@ pub use region::{PeerReader, Region, RegionError, RegionReader};
 #[cfg(not(loom))]
 pub use control::{Control, ControlError, LAYOUT_HASH, MAX_SLOTS, OWNER_WORDS};
 #[cfg(not(loom))]
-pub use identity::{ProcessIdentity, cpu_time_of, state_of};
+pub use identity::{ProcessIdentity, cpu_time_of, oom_kills, state_of};
 #[cfg(not(loom))]
 pub use lifeline::{Lifeline, LifelineError, LifelineState};
 #[cfg(not(loom))]
@@ -70,7 +72,7 @@ pub use slot::{Activity, COUNTERS, ChildSlot, EXITS_KEPT, Fault, MESSAGE_BYTES, 
 #[cfg(not(loom))]
 pub use channel::{Channel, ChannelError, MAX_FDS_PER_MESSAGE, MAX_MESSAGE_BYTES, Readiness, Received};
 #[cfg(not(loom))]
-pub use fault::{FaultError, install_fault_handlers};
+pub use fault::{FaultError, install_fault_handlers, leave_last_words};
 #[cfg(not(loom))]
 pub use pin::{PinError, allowed_cores, pin_current_thread};
 #[cfg(not(loom))]
