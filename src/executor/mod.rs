@@ -21,6 +21,7 @@ mod sequential;
 mod shard;
 mod shard_regions;
 mod source;
+mod suspicion;
 mod threads;
 mod transport;
 mod view;

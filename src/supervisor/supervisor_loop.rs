@@ -192,11 +192,14 @@ impl<V: Vm> Supervisor<V> {
                 | WaitStatus::PtraceSyscall(..) => continue,
             };
             let Some((id, generation)) = self.unreaped.remove(&pid.as_raw()) else { continue };
+            let mut last_words = None;
             if let Some(slot) = self.control.slot(id.0) {
                 slot.record_exit(generation, raw);
                 slot.crashes.fetch_add(1, Ordering::Relaxed);
+                last_words = slot.last_words_of(generation);
             }
-            tracing::warn!(shard = %id, generation, pid = pid.as_raw(), cause = cause_of(raw), "shard ended");
+            let (pid, cause) = (pid.as_raw(), cause_of(raw));
+            tracing::warn!(shard = %id, generation, pid, cause, last_words, "shard ended");
             self.died(id, generation);
         }
     }
