@@ -14,6 +14,8 @@ mod channel;
 mod clock;
 #[cfg(not(loom))]
 mod control;
+#[cfg(all(feature = "crashes", not(loom)))]
+pub mod crash;
 mod doorbell;
 #[cfg(not(loom))]
 mod fail_point;
@@ -68,7 +70,7 @@ pub use clock::monotonic_now;
 #[cfg(not(loom))]
 pub use control::{Control, ControlError, LAYOUT_HASH, MAX_SLOTS, OWNER_WORDS};
 #[cfg(not(loom))]
-pub use identity::{ProcessIdentity, cpu_time_of, state_of};
+pub use identity::{ProcessIdentity, cpu_time_of, oom_kills, state_of};
 #[cfg(not(loom))]
 pub use lifeline::{Lifeline, LifelineError, LifelineState};
 #[cfg(not(loom))]
@@ -82,7 +84,7 @@ pub use fail_point::fail_point;
 #[cfg(all(not(loom), feature = "fail-points"))]
 pub use fail_point::{FailAction, FailPointError, FailSpec, attach_fail_points, fail_point_of};
 #[cfg(not(loom))]
-pub use fault::{FaultError, install_fault_handlers};
+pub use fault::{FaultError, install_fault_handlers, leave_last_words};
 #[cfg(not(loom))]
 pub use pin::{PinError, allowed_cores, pin_current_thread};
 #[cfg(not(loom))]

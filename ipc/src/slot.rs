@@ -25,6 +25,8 @@ pub const EXITS_KEPT: usize = 64;
 pub const COUNTERS: usize = 16;
 /// Longest message of a child, in bytes.
 pub const MESSAGE_BYTES: usize = 256;
+/// Bit of the noted signal: another process sent it.
+const FAULT_FROM_OUTSIDE: u32 = 1 << 31;
 /// Lifelines of a slot: the one of a dying generation and the one of its successor.
 const LIFELINES: usize = 2;
 
@@ -91,6 +93,9 @@ pub struct Fault {
     pub signal: i32,
     /// The address that the signal names; 0 if it names none.
     pub address: u64,
+    /// Whether another process sent the signal; false for the kernel's own faults and for a process that signalled
+    /// itself, as abort does.
+    pub from_outside: bool,
 }
 
 /// One child process's lines in a control region. All zero bytes is an empty slot.
@@ -129,10 +134,12 @@ pub struct ChildSlot {
     pub ready_generation: AtomicU32,
     activity: AtomicU32,
     fault_address: AtomicU64,
+    /// The signal's number, and [`FAULT_FROM_OUTSIDE`].
     fault_signal: AtomicU32,
     fault_generation: AtomicU32,
     message_len: AtomicU32,
-    child_reserved: AtomicU32,
+    /// The generation whose last words the message is; 0 if it lived on, or the message is nobody's.
+    message_generation: AtomicU32,
     child_pad: [AtomicU64; 9],
 
     /// Counters; the meaning is the user's. Written by the child.
@@ -169,6 +176,7 @@ const _: () = assert!(offset_of!(ChildSlot, fault_address) == 160);
 const _: () = assert!(offset_of!(ChildSlot, fault_signal) == 168);
 const _: () = assert!(offset_of!(ChildSlot, fault_generation) == 172);
 const _: () = assert!(offset_of!(ChildSlot, message_len) == 176);
+const _: () = assert!(offset_of!(ChildSlot, message_generation) == 180);
 const _: () = assert!(offset_of!(ChildSlot, counters) == 256);
 const _: () = assert!(offset_of!(ChildSlot, message) == 384);
 const _: () = assert!(offset_of!(ChildSlot, lifelines) == 640);
@@ -180,7 +188,7 @@ const _: () = assert!(size_of::<ChildSlot>() == 2560);
 const _: () = assert!(align_of::<ChildSlot>() == 128 && size_of::<ChildSlot>().is_multiple_of(128));
 
 /// Offsets and sizes that two builds must share to read each other's slots.
-pub(crate) const SLOT_LAYOUT: [usize; 18] = [
+pub(crate) const SLOT_LAYOUT: [usize; 19] = [
     size_of::<ChildSlot>(),
     offset_of!(ChildSlot, state),
     offset_of!(ChildSlot, pid),
@@ -195,6 +203,7 @@ pub(crate) const SLOT_LAYOUT: [usize; 18] = [
     offset_of!(ChildSlot, fault_address),
     offset_of!(ChildSlot, message_len),
     offset_of!(ChildSlot, ready_at),
+    offset_of!(ChildSlot, message_generation),
     offset_of!(ChildSlot, counters),
     offset_of!(ChildSlot, message),
     offset_of!(ChildSlot, lifelines),
@@ -281,26 +290,32 @@ impl ChildSlot {
     }
 
     /// Notes a fatal signal. Async-signal-safe. For the child only.
-    pub fn record_fault(&self, generation: u32, signal: i32, address: u64) {
-        self.fault_address.store(address, Ordering::Relaxed);
-        self.fault_signal.store(signal.cast_unsigned(), Ordering::Relaxed);
+    pub fn record_fault(&self, generation: u32, fault: Fault) {
+        let outside = if fault.from_outside { FAULT_FROM_OUTSIDE } else { 0 };
+        self.fault_address.store(fault.address, Ordering::Relaxed);
+        self.fault_signal.store(fault.signal.cast_unsigned() | outside, Ordering::Relaxed);
         self.fault_generation.store(generation, Ordering::Release);
     }
 
-    /// The fatal signal that this generation noted, if any.
+    /// The fatal signal that this generation noted, if any, until a later generation notes one.
     pub fn fault_of(&self, generation: u32) -> Option<Fault> {
         let noted = self.fault_generation.load(Ordering::Acquire);
-        (generation != 0 && noted == generation).then(|| Fault {
-            signal: self.fault_signal.load(Ordering::Relaxed).cast_signed(),
-            address: self.fault_address.load(Ordering::Relaxed),
+        (generation != 0 && noted == generation).then(|| {
+            let word = self.fault_signal.load(Ordering::Relaxed);
+            Fault {
+                signal: (word & !FAULT_FROM_OUTSIDE).cast_signed(),
+                address: self.fault_address.load(Ordering::Relaxed),
+                from_outside: word & FAULT_FROM_OUTSIDE != 0,
+            }
         })
     }
 
-    /// Leaves a text for onlookers, cut at a character so that it fits [`MESSAGE_BYTES`]. For the child, or for the
-    /// supervisor while no process of this slot runs.
+    /// Leaves a text for onlookers, cut at a character so that it fits [`MESSAGE_BYTES`]. For the child, which lives on
+    /// (these are not its last words), or for the supervisor while no process of this slot runs.
     ///
     /// Allocates nothing and never waits, so a panic hook may call it.
     pub fn set_message(&self, text: &str) {
+        self.message_generation.store(0, Ordering::Relaxed);
         let fits =
             (0..=MESSAGE_BYTES.min(text.len())).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
         self.message_len.store(0, Ordering::Release);
@@ -310,6 +325,19 @@ impl ChildSlot {
         self.message_len.store(u32::try_from(fits).unwrap_or(0), Ordering::Release);
     }
 
+    /// As [`set_message`](Self::set_message), by a child that expects to end: the text tells why, unless the child
+    /// lives on and says something else.
+    pub fn set_last_words(&self, generation: u32, text: &str) {
+        self.set_message(text);
+        self.message_generation.store(generation, Ordering::Release);
+    }
+
+    /// What this generation said of its own end, if it said anything, until a later one says something.
+    pub fn last_words_of(&self, generation: u32) -> Option<String> {
+        let said = self.message_generation.load(Ordering::Acquire);
+        (generation != 0 && said == generation).then(|| self.message()).filter(|text| !text.is_empty())
+    }
+
     /// The text left last; empty if none. Bytes that are no UTF-8 are replaced.
     pub fn message(&self) -> String {
         let len = usize::try_from(self.message_len.load(Ordering::Acquire)).unwrap_or(0).min(MESSAGE_BYTES);
@@ -317,16 +345,15 @@ impl ChildSlot {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Wipes what the last generation said (ready, activity, current, fault), before a new one starts.
+    /// Wipes what the last generation said (ready, activity, current), before a new one starts.
     ///
     /// For the supervisor, while no process of this slot runs and before it counts the generation up. Progress, parked
-    /// and counters go on counting; what it worked on is kept in [`died_at`](Self::died_at). Its message stands until the
-    /// next one writes another: whoever asks why a slot has no process that works finds it there.
+    /// and counters go on counting; what it worked on is kept in [`died_at`](Self::died_at); its fault and its message
+    /// stay until another takes their place: whoever asks why a slot has no process that works finds them there.
     pub fn clear_child_lines(&self) {
         self.died_at.store(self.current.load(Ordering::Relaxed), Ordering::Relaxed);
         self.ready_generation.store(0, Ordering::Relaxed);
         self.current.store(0, Ordering::Relaxed);
-        self.fault_generation.store(0, Ordering::Relaxed);
         let next = self.generation.load(Ordering::Relaxed).wrapping_add(1);
         self.ready_at[exit_index(next)].store(0, Ordering::Relaxed);
         self.pids[exit_index(next)].store(0, Ordering::Relaxed);

@@ -194,9 +194,25 @@ fn a_message_is_cut_at_a_character_and_a_fault_belongs_to_its_generation() {
     assert_eq!(slot.message(), format!("x{}", "ä".repeat((MESSAGE_BYTES - 1) / 2)));
     slot.set_message("short");
     assert_eq!(slot.message(), "short");
-    slot.record_fault(4, libc::SIGSEGV, 0x10);
-    assert_eq!(slot.fault_of(4), Some(Fault { signal: libc::SIGSEGV, address: 0x10 }));
+    let fault = Fault { signal: libc::SIGSEGV, address: 0x10, from_outside: false };
+    slot.record_fault(4, fault);
+    assert_eq!(slot.fault_of(4), Some(fault));
     assert_eq!((slot.fault_of(3), slot.fault_of(0)), (None, None));
+    slot.record_fault(5, Fault { from_outside: true, ..fault });
+    assert_eq!((slot.fault_of(4), slot.fault_of(5).unwrap().from_outside), (None, true));
     slot.clear_child_lines();
-    assert_eq!((slot.message().as_str(), slot.fault_of(4)), ("short", None));
+    assert_eq!((slot.message().as_str(), slot.fault_of(5).unwrap().signal), ("short", libc::SIGSEGV));
+}
+
+#[test]
+fn last_words_belong_to_the_generation_that_did_not_live_on() {
+    let control = Control::create_private(1).unwrap();
+    let slot = control.slot(0).unwrap();
+    assert_eq!(slot.last_words_of(0), None);
+    slot.set_last_words(7, "boom");
+    assert_eq!((slot.last_words_of(7).as_deref(), slot.last_words_of(8)), (Some("boom"), None));
+    slot.clear_child_lines();
+    assert_eq!(slot.last_words_of(7).as_deref(), Some("boom"), "a successor does not wipe them");
+    slot.set_message("it was caught");
+    assert_eq!((slot.last_words_of(7), slot.message().as_str()), (None, "it was caught"));
 }

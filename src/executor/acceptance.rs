@@ -11,8 +11,7 @@ use crate::executor::watch::{Stop, Watch};
 use crate::partition::{ArenaError, ArenaWriter, Standing, TransactionAccess};
 use crate::state::{BaseState, StateError};
 use crate::types::{
-    AccessMode, Incarnation, KeyId, OUTPUT_PANICKED, Origin, OutputError, OutputView, TxnIndex, Write,
-    WriteRecord,
+    AccessMode, Incarnation, KeyId, Origin, OutputError, OutputView, TxnIndex, Write, WriteRecord,
 };
 use phalanx_ipc::RegionError;
 
@@ -49,12 +48,12 @@ const LEARNED_MAX: usize = 1 << 12;
 const APPLY_AHEAD: usize = 16;
 
 /// What a validation came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Verdict {
     /// Outputs rejected.
     pub(super) rejected: usize,
-    /// The first transaction that is not accepted panicked on accepted values.
-    pub(super) poisoned: Option<TxnIndex>,
+    /// The first transaction that is not accepted panicked on accepted values, and what it said.
+    pub(super) panicked: Option<(TxnIndex, String)>,
 }
 
 /// An output that cannot be used because its bytes make no sense: the shard's memory was damaged.
@@ -123,6 +122,11 @@ impl Acceptance {
     /// Transactions accepted so far: the longest prefix.
     pub(super) fn frontier(&self) -> usize {
         self.frontier
+    }
+
+    /// Transactions in the block.
+    pub(super) fn len(&self) -> usize {
+        self.records.len()
     }
 
     /// Whether the whole block is accepted.
@@ -249,18 +253,17 @@ impl Acceptance {
         self.accept_prefix(arena, base, watch)?;
         let mut verdict = Verdict::default();
         if !self.is_complete() {
-            verdict.poisoned = self.poisoned_at(alone);
+            verdict.panicked = self.panicked_at(alone);
             verdict.rejected = self.judge_rest(arena, base, watch)?;
         }
         Ok(verdict)
     }
 
-    fn poisoned_at(&self, alone: usize) -> Option<TxnIndex> {
+    fn panicked_at(&self, alone: usize) -> Option<(TxnIndex, String)> {
         let record =
             self.records.get(self.frontier).filter(|record| record.fresh && self.frontier == alone)?;
         let txn = TxnIndex(u32::try_from(self.frontier).ok()?);
-        let view = self.view(record).ok()?;
-        (view.header().flags & OUTPUT_PANICKED != 0).then_some(txn)
+        Some((txn, self.view(record).ok()?.panic_note()?))
     }
 
     fn view(&self, record: &Record) -> Result<OutputView<'_>, OutputError> {

@@ -11,11 +11,12 @@ use crate::executor::memory::CoordinatorMemory;
 use crate::executor::overlay::OverlayWriter;
 use crate::executor::progress::Progress;
 use crate::executor::round_end::{Cut, Motion, RoundEnd};
+use crate::executor::suspicion::{Blame, Evidence, Suspicion};
 use crate::executor::watch::{Stop, Watch};
 use crate::partition::CostModel;
 use crate::state::BaseState;
 use crate::types::{PreparedBlock, RoundId, ShardId, TxnIndex};
-use phalanx_ipc::Activity;
+use phalanx_ipc::{Activity, oom_kills};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -38,8 +39,9 @@ const EXPLAIN_LIMIT: Duration = Duration::from_millis(150);
 /// Undisturbed rounds after which all that is left goes to one shard: a block whose transactions depend on each other in
 /// ways that no round foresees is done faster there than by guessing on.
 const SPECULATIVE_ROUNDS_MAX: u32 = 5;
-/// Deaths on accepted values, by the transaction itself, that make it poison.
-const POISON_LIMIT: u32 = 2;
+/// Stall limits without any motion after which a round is cut short while some member says that it works. A hang is found
+/// before, by the member's own CPU time or sleep; this is for members that the host starves.
+const STARVED_PATIENCE: u32 = 16;
 /// Global rounds in a row that may be cut short by deaths before the block is given up. Somebody who kills a shard every
 /// few milliseconds on a loaded host easily hits a handful of rounds before their first transaction is done.
 const CUT_GLOBAL_ROUNDS_MAX: u32 = 64;
@@ -131,8 +133,10 @@ struct BlockRun {
     last_death: Option<Death>,
     /// Who left each collected buffer of outputs.
     sources: Vec<Member>,
-    /// The first transaction in line that panicked or killed its shard by itself, and how often.
-    suspect: Option<(TxnIndex, u32, String)>,
+    /// What the first transaction in line has done.
+    suspicion: Suspicion,
+    /// Members that the last round lost, if it was cut short.
+    lost: Vec<Death>,
 }
 
 impl<F: Fleet> Coordinator<F> {
@@ -323,12 +327,14 @@ impl<F: Fleet> Coordinator<F> {
         if let RoundEnd::CutShort(cut) = &end {
             self.run.stats.rounds_cut_short += 1;
             let patience = match cut {
-                Cut::Death(_) | Cut::Stall | Cut::Partial => self.fleet.park_limit(),
+                Cut::Death | Cut::Stall | Cut::Partial => self.fleet.park_limit(),
                 Cut::Deadline | Cut::Cancelled => {
                     self.fleet.park_limit().map(|limit| limit.min(LATE_PARK_LIMIT))
                 }
             };
             self.cut_short(round, patience)?;
+            let lost = self.members.iter().filter(|&&member| self.fleet.is_gone(member));
+            self.run.lost = lost.map(|&member| self.fleet.death_of(member)).collect();
         }
         self.fleet.pass("round over");
         self.run.stats.execute += begun.elapsed();
@@ -342,8 +348,8 @@ impl<F: Fleet> Coordinator<F> {
             if self.all_parked(round) {
                 return RoundEnd::Finished;
             }
-            if let Some(death) = self.fleet.probe(&self.members, round) {
-                return RoundEnd::CutShort(Cut::Death(death));
+            if self.fleet.probe(&self.members, round).is_some() {
+                return RoundEnd::CutShort(Cut::Death);
             }
             if self.is_partial(round) {
                 return RoundEnd::CutShort(Cut::Partial);
@@ -396,7 +402,7 @@ impl<F: Fleet> Coordinator<F> {
         let works = |member: &Member| {
             self.fleet.slot(member.shard).is_some_and(|s| s.activity() == Activity::Running)
         };
-        let patience = if self.members.iter().any(works) { 4 } else { 1 };
+        let patience = if self.members.iter().any(works) { STARVED_PATIENCE } else { 1 };
         let limit = self.fleet.stall_limit().map(|limit| limit.saturating_mul(patience));
         motion.is_older_than(seen, limit)
     }
@@ -454,8 +460,8 @@ impl<F: Fleet> Coordinator<F> {
             if killed.is_none() && limit.is_some_and(|limit| Instant::now() >= limit) {
                 killed = Some(Duration::ZERO);
                 for member in late {
-                    let stalled = begun.elapsed();
-                    self.fleet.kill(member, DeathCause::Hang { stalled });
+                    let waited = begun.elapsed();
+                    self.fleet.kill(member, DeathCause::Late { waited });
                 }
             } else {
                 // Whoever is to carry out the kill may be gone or stopped: that is found by looking, as in a round.
@@ -479,8 +485,10 @@ impl<F: Fleet> Coordinator<F> {
             let arena = &mut self.lanes[self.active].arena;
             match self.acceptance.validate(arena, &self.base, first_in_line, &watch) {
                 Ok(verdict) => {
-                    if let Some(txn) = verdict.poisoned {
-                        self.suspect(txn, "it panics")?;
+                    if let Some((txn, note)) = verdict.panicked {
+                        tracing::warn!(%txn, message = note, "transaction panicked on accepted values");
+                        let blame = self.run.suspicion.panicked(txn, &note);
+                        self.answer_for(txn, blame)?;
                     }
                     return Ok(self.acceptance.frontier() - first_in_line);
                 }
@@ -553,19 +561,17 @@ impl<F: Fleet> Coordinator<F> {
             RoundEnd::CutShort(Cut::Cancelled) => {
                 return Err(ExecuteError::Cancelled { accepted: done, transactions });
             }
-            RoundEnd::CutShort(Cut::Death(death)) => self.judge_death(call, death, first_in_line)?,
             RoundEnd::CutShort(Cut::Stall) => {
                 tracing::warn!(accepted = done, transactions, "no shard made progress; the rest goes to one");
                 self.run.without_progress =
                     self.run.without_progress.max(self.options.rounds_without_progress);
             }
-            RoundEnd::CutShort(Cut::Partial) | RoundEnd::Finished => {}
+            RoundEnd::CutShort(Cut::Death | Cut::Partial) | RoundEnd::Finished => {}
         }
+        self.judge_deaths(call, first_in_line)?;
         let limit = self.options.rounds_without_progress.saturating_add(patience);
         if global && self.run.without_progress > limit {
-            let last_death = self.run.last_death.take();
-            let rounds = self.run.without_progress;
-            let error = ExecuteError::NoProgress { rounds, accepted: done, transactions, last_death };
+            let error = self.no_progress();
             if !self.fleet.fall_back(&error) {
                 return Err(error);
             }
@@ -574,51 +580,56 @@ impl<F: Fleet> Coordinator<F> {
         Ok(())
     }
 
-    fn judge_death(
-        &mut self,
-        call: &Call<'_>,
-        death: Death,
-        first_in_line: usize,
-    ) -> Result<(), ExecuteError> {
-        let left = call.deadline.saturating_duration_since(Instant::now());
-        if self.options.on_death == OnDeath::Fail {
-            return Err(ExecuteError::ShardDied(self.fleet.explain(death, EXPLAIN_LIMIT.min(left))));
-        }
-        tracing::warn!(%death, "round cut short");
-        // Only the transaction that was first in line when the round began was sure to run on accepted values.
+    /// Answers the deaths of the last round. Only the transaction that was first in line when it began was sure to run on
+    /// accepted values, and can be to blame.
+    fn judge_deaths(&mut self, call: &Call<'_>, first_in_line: usize) -> Result<(), ExecuteError> {
+        let limit = EXPLAIN_LIMIT.min(call.deadline.saturating_duration_since(Instant::now()));
         let first = TxnIndex(u32::try_from(first_in_line).unwrap_or(u32::MAX));
-        if death.txn == Some(first) {
-            let death = self.fleet.explain(death, EXPLAIN_LIMIT.min(left));
-            let by_itself = match &death.cause {
-                // SIGKILL comes from outside: an operator, the OOM killer.
-                DeathCause::Signal(signal) => *signal != SIGKILL,
-                DeathCause::Exit(_) | DeathCause::Hang { .. } => true,
-                DeathCause::Stopped { .. }
-                | DeathCause::Damage(_)
-                | DeathCause::SupervisorLost
-                | DeathCause::Unknown => false,
-            };
-            if by_itself {
-                self.suspect(first, &format!("it ends its shard by {}", death.cause))?;
+        for death in std::mem::take(&mut self.run.lost) {
+            if self.options.on_death == OnDeath::Fail {
+                return Err(ExecuteError::ShardDied(self.fleet.explain(death, limit)));
             }
-            self.run.last_death = Some(death);
-            return Ok(());
+            tracing::warn!(%death, "round cut short");
+            if death.txn == Some(first) {
+                let death = self.fleet.explain(death, limit);
+                self.judge_death(first, death)?;
+            } else {
+                self.run.last_death = Some(death);
+            }
         }
-        self.run.last_death = Some(death);
         Ok(())
     }
 
-    /// The first transaction in line failed by itself; twice is poison.
-    fn suspect(&mut self, txn: TxnIndex, what: &str) -> Result<(), ExecuteError> {
-        let count = match &self.run.suspect {
-            Some((suspect, count, _)) if *suspect == txn => count + 1,
-            Some(_) | None => 1,
+    /// A shard died while it executed `first`, the first transaction in line.
+    fn judge_death(&mut self, first: TxnIndex, death: Death) -> Result<(), ExecuteError> {
+        let slot = self.fleet.slot(death.shard);
+        let evidence = Evidence {
+            cause: &death.cause,
+            fault: slot.and_then(|slot| slot.fault_of(death.generation.0)),
+            last_words: slot.and_then(|slot| slot.last_words_of(death.generation.0)),
+            oom_kills: (death.cause == DeathCause::Signal(SIGKILL)).then(oom_kills).flatten(),
         };
-        self.run.suspect = Some((txn, count, what.to_owned()));
-        if count >= POISON_LIMIT {
-            return Err(ExecuteError::PoisonTransaction { txn, what: what.to_owned() });
+        let blame = self.run.suspicion.died(first, &evidence);
+        self.run.last_death = Some(death);
+        self.answer_for(first, blame)
+    }
+
+    /// Fails the block if the first transaction in line is to blame, or nobody knows who is and it would not end.
+    fn answer_for(&mut self, txn: TxnIndex, blame: Blame) -> Result<(), ExecuteError> {
+        match blame {
+            Blame::Nobody => Ok(()),
+            Blame::Poison(what) => Err(ExecuteError::PoisonTransaction { txn, what }),
+            Blame::GiveUp => Err(self.no_progress()),
         }
-        Ok(())
+    }
+
+    fn no_progress(&mut self) -> ExecuteError {
+        ExecuteError::NoProgress {
+            rounds: self.run.without_progress,
+            accepted: self.acceptance.frontier(),
+            transactions: self.acceptance.len(),
+            last_death: self.run.last_death.take(),
+        }
     }
 
     fn commit(&mut self, call: &Call<'_>) -> Result<BlockOutput, ExecuteError> {

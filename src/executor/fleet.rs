@@ -48,6 +48,9 @@ pub(crate) trait Fleet {
     /// Whether this life of the shard is over: it will never write again.
     fn is_gone(&self, member: Member) -> bool;
 
+    /// The end of a member that is gone, as far as it is known now.
+    fn death_of(&self, member: Member) -> Death;
+
     /// Ends this life of a shard. Returns before it is over; see [`is_gone`](Self::is_gone).
     fn kill(&mut self, member: Member, cause: DeathCause);
 

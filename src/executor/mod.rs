@@ -21,6 +21,7 @@ mod sequential;
 mod shard;
 mod shard_regions;
 mod source;
+mod suspicion;
 mod thread_fleet;
 mod threads;
 mod transport;

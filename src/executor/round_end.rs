@@ -1,6 +1,5 @@
 //! How a round ends, and how its lack of motion is noticed.
 
-use crate::executor::error::Death;
 use std::time::{Duration, Instant};
 
 /// How a round ended.
@@ -11,7 +10,8 @@ pub(super) enum RoundEnd {
 
 /// Why a round was cut short.
 pub(super) enum Cut {
-    Death(Death),
+    /// Some member is gone.
+    Death,
     /// Nobody made progress.
     Stall,
     /// A shard left with work undone.

@@ -342,6 +342,8 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
         let (encoded, panic) =
             execute_transaction(self.vm, transaction, &mut source, view, txn, planned.incarnation);
         if let Some(note) = panic {
+            // Perhaps on values that turn out wrong: the coordinator knows.
+            tracing::info!(%txn, message = note.0, "transaction panicked");
             self.slot.set_message(&note.0);
         }
         let kept = self.outputs.push(encoded);

@@ -212,9 +212,12 @@ impl Fleet for ThreadFleet {
     }
 
     fn probe(&mut self, members: &[Member], _: RoundId) -> Option<Death> {
-        let dead = members.iter().find(|&&member| self.is_gone(member))?;
+        members.iter().find(|&&member| self.is_gone(member)).map(|&dead| self.death_of(dead))
+    }
+
+    fn death_of(&self, member: Member) -> Death {
         let cause = DeathCause::Unknown;
-        Some(Death { shard: dead.shard, pid: 0, generation: self.life, txn: None, cause })
+        Death { shard: member.shard, pid: 0, generation: self.life, txn: None, cause }
     }
 
     fn is_gone(&self, member: Member) -> bool {

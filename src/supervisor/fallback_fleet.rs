@@ -131,6 +131,10 @@ impl Fleet for FallbackFleet {
         self.present_mut().probe(members, round)
     }
 
+    fn death_of(&self, member: Member) -> Death {
+        self.present().death_of(member)
+    }
+
     fn is_gone(&self, member: Member) -> bool {
         self.present().is_gone(member)
     }

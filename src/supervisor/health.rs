@@ -32,7 +32,7 @@ pub struct ShardHealth {
     pub last_death: Option<DeathCause>,
     /// Transactions that it has executed, over all its lives.
     pub executed: u64,
-    /// What its last process had to say before it ended, if anything.
+    /// What its processes said last, if anything: of a panic with the place in the source, or of an end.
     pub message: String,
 }
 

@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 const FULL_STRENGTH_LIMIT: Duration = Duration::from_millis(10);
 /// How long a member may take to leave a round that was cut short, at least.
 const PARK_LIMIT: Duration = Duration::from_millis(500);
+/// How much longer than the stall limit: one that hangs is found by then, and killed for that.
+const PARK_GRACE: Duration = Duration::from_millis(250);
 /// Supervisors in a row that may end before they answer.
 const STILLBORN_MAX: u32 = 5;
 /// How long shards may take to come back while no block waits for them.
@@ -105,27 +107,6 @@ impl ProcessFleet {
         // 0 as long as the supervisor has not noted which process it made.
         let pid = slot.pid.load(Ordering::Acquire);
         (ready && pid != 0).then_some(Member { shard, generation: Generation(generation), pid })
-    }
-
-    /// The death of a member as far as it is known now.
-    fn death_of(&self, member: Member) -> Death {
-        let mut death = Death {
-            shard: member.shard,
-            pid: member.pid,
-            generation: member.generation,
-            txn: None,
-            cause: DeathCause::Unknown,
-        };
-        let Some(slot) = self.control.slot(member.shard.0) else { return death };
-        let present = slot.generation.load(Ordering::Acquire);
-        let current = if present == member.generation.0 {
-            slot.current.load(Ordering::Relaxed)
-        } else {
-            slot.died_at.load(Ordering::Relaxed)
-        };
-        death.txn = current.checked_sub(1).and_then(|txn| u32::try_from(txn).ok()).map(TxnIndex);
-        death.cause = self.cause_of(member);
-        death
     }
 
     fn cause_of(&self, member: Member) -> DeathCause {
@@ -255,6 +236,26 @@ impl Fleet for ProcessFleet {
         })
     }
 
+    fn death_of(&self, member: Member) -> Death {
+        let mut death = Death {
+            shard: member.shard,
+            pid: member.pid,
+            generation: member.generation,
+            txn: None,
+            cause: DeathCause::Unknown,
+        };
+        let Some(slot) = self.control.slot(member.shard.0) else { return death };
+        let present = slot.generation.load(Ordering::Acquire);
+        let current = if present == member.generation.0 {
+            slot.current.load(Ordering::Relaxed)
+        } else {
+            slot.died_at.load(Ordering::Relaxed)
+        };
+        death.txn = current.checked_sub(1).and_then(|txn| u32::try_from(txn).ok()).map(TxnIndex);
+        death.cause = self.cause_of(member);
+        death
+    }
+
     fn kill(&mut self, member: Member, cause: DeathCause) {
         let first = self.desk.incidents().note_kill(member, cause.clone());
         if first {
@@ -329,7 +330,7 @@ impl Fleet for ProcessFleet {
     }
 
     fn park_limit(&self) -> Option<Duration> {
-        Some(self.stall.limit().max(PARK_LIMIT))
+        Some(self.stall.limit().saturating_add(PARK_GRACE).max(PARK_LIMIT))
     }
 
     fn stall_limit(&self) -> Option<Duration> {

@@ -55,12 +55,12 @@ impl<V: Vm> Birth<'_, V> {
         match lived {
             Ok(Ok(())) => 0,
             Ok(Err(error)) => {
-                slot.set_message(&error.to_string());
+                slot.set_last_words(self.generation, &error.to_string());
                 tracing::error!(%error, "shard cannot start");
                 EXIT_START
             }
             Err(note) => {
-                slot.set_message(&note.0);
+                slot.set_last_words(self.generation, &note.0);
                 tracing::error!(message = note.0, "shard panicked");
                 EXIT_PANIC
             }

@@ -226,11 +226,14 @@ impl<V: Vm> Supervisor<V> {
             };
             let Some((id, generation)) = self.unreaped.remove(&pid.as_raw()) else { continue };
             fail_point("death reaped");
+            let mut last_words = None;
             if let Some(slot) = self.control.slot(id.0) {
                 slot.record_exit(generation, raw);
                 slot.crashes.fetch_add(1, Ordering::Relaxed);
+                last_words = slot.last_words_of(generation);
             }
-            tracing::warn!(shard = %id, generation, pid = pid.as_raw(), cause = cause_of(raw), "shard ended");
+            let (pid, cause) = (pid.as_raw(), cause_of(raw));
+            tracing::warn!(shard = %id, generation, pid, cause, last_words, "shard ended");
             self.died(id, generation);
         }
     }

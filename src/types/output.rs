@@ -4,7 +4,7 @@
 //! kept without the reads. `docs/layout.md` has the byte tables.
 
 use crate::types::{
-    Delta, Incarnation, KeyId, MAX_KEY_BYTES, MAX_VALUE_BYTES, NumberWidth, Origin, TxnIndex,
+    Delta, Incarnation, KeyId, MAX_KEY_BYTES, MAX_VALUE_BYTES, NumberWidth, OUTPUT_PANICKED, Origin, TxnIndex,
 };
 use bytemuck::{Pod, Zeroable, pod_read_unaligned};
 use serde::{Deserialize, Serialize};
@@ -42,7 +42,7 @@ pub struct OutputHeader {
     pub incarnation: Incarnation,
     /// Status code.
     pub status: u16,
-    /// Bit 0: the virtual machine panicked; nothing else in the output counts.
+    /// Bit 0: the virtual machine panicked; the one event is what it said, nothing else in the output counts.
     pub flags: u16,
     /// Number of write records.
     pub writes: u32,
@@ -227,6 +227,15 @@ impl<'a> OutputView<'a> {
     pub fn writes(&self) -> impl Iterator<Item = Result<WriteRecord<'a>, OutputError>> + use<'a> {
         let mut cursor = self.cursor(size_of::<OutputHeader>());
         (0..self.header.writes).map(move |_| cursor.write())
+    }
+
+    /// What the virtual machine said when it panicked; `None` if it did not.
+    #[must_use]
+    pub fn panic_note(&self) -> Option<String> {
+        let panicked = self.header.flags & OUTPUT_PANICKED != 0;
+        let note =
+            || self.events().next()?.ok().map(|event| String::from_utf8_lossy(event.data).into_owned());
+        panicked.then(|| note().unwrap_or_default())
     }
 
     /// The events, in order of emission.
