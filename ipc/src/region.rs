@@ -174,6 +174,21 @@ impl Region {
         prefetch(&self.map, offset);
     }
 
+    /// As [`prefetch`](Self::prefetch), for a line that is about to be written: other processors give it up meanwhile.
+    #[inline]
+    pub fn prefetch_to_write(&self, offset: usize) {
+        if offset >= self.map.len() {
+            return;
+        }
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the offset lies inside the mapping, so the sum does; a prefetch is a hint that never faults or changes
+        // what the program computes.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_ET0>(self.map.start().as_ptr().add(offset).cast());
+        }
+    }
+
     /// Stores the word at byte `offset` (a multiple of 8) sequentially consistent, for [`PeerReader::load_u64`]. Not for
     /// words that a slice shows to anyone.
     pub fn store_u64(&self, offset: usize, value: u64) -> Result<(), RegionError> {

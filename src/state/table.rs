@@ -269,9 +269,9 @@ impl BaseState {
         source.find(&self.header, hash, key).map(|(index, value)| (Place(index), value))
     }
 
-    /// Fetches the cache line of an entry.
+    /// Fetches the cache line of an entry that is about to change.
     pub fn prefetch_place(&self, place: Place) {
-        self.region.prefetch(to_usize(self.header.area_offset) + place.0 * SLOT_BYTES);
+        self.region.prefetch_to_write(to_usize(self.header.area_offset) + place.0 * SLOT_BYTES);
     }
 
     /// The value at a place, if `key` stands there.
