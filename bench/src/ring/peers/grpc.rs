@@ -1,0 +1,262 @@
+//! gRPC by `tonic` over loopback TCP, between two threads.
+//!
+//! The service is written by hand, so that no protocol compiler is needed.
+
+use crate::ring::clock::{nanos_between, reading_cost};
+use crate::ring::patience::STALL_LIMIT;
+use crate::ring::{Job, Measure, Payload, PeerError, Publication, Sample, Source, Tally, role, threads};
+use prost::bytes::Bytes;
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use tonic::body::Body;
+use tonic::client::Grpc;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::codegen::{BoxFuture, Service, http, tokio_stream::iter};
+use tonic::server::{ClientStreamingService, NamedService, UnaryService};
+use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Channel, Endpoint, Server};
+use tonic::{Request, Response, Status, Streaming};
+use tonic_prost::ProstCodec;
+
+/// Calls under way at once in the throughput of unary calls.
+const IN_FLIGHT: usize = 256;
+/// Messages of a stream between two looks at the clock.
+const LOOK_EVERY: u64 = 64;
+/// Bytes that a peer may send unasked, per stream and per connection.
+const WINDOW_BYTES: u32 = 4 << 20;
+
+const CALL: &str = "/phalanx.Bench/Call";
+const STREAM: &str = "/phalanx.Bench/Stream";
+
+/// A message; the answer to a call is the same message, that to a stream an empty one.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Blob {
+    #[prost(bytes = "bytes", tag = "1")]
+    data: Bytes,
+}
+
+type Arrivals = Arc<Mutex<Tally>>;
+
+/// Measures calls or streams.
+///
+/// # Errors
+/// When the connection cannot be had or breaks, or takes too long.
+pub fn run(job: &Job) -> Result<Sample, PeerError> {
+    match job.payload {
+        Payload::B16 => run_words::<2>(job),
+        Payload::B64 => run_words::<8>(job),
+        Payload::B256 => run_words::<32>(job),
+        Payload::B4096 => run_words::<512>(job),
+    }
+}
+
+fn run_words<const W: usize>(job: &Job) -> Result<Sample, PeerError> {
+    let (address, addresses) = sync_channel(1);
+    let (stop, stopped) = oneshot::channel();
+    threads::both(
+        job,
+        move || bounded(job, ask::<W>(job, addresses, stop)).map(Some),
+        move || bounded(job, serve::<W>(address, stopped)).map(|()| None),
+    )
+}
+
+/// Runs an end in a runtime of its own, for as long as it may take.
+fn bounded<A>(job: &Job, end: impl Future<Output = Result<A, PeerError>>) -> Result<A, PeerError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(PeerError::refused("make a runtime"))?;
+    let limit = job.duration() + STALL_LIMIT;
+    let stalled = |_| PeerError::Stalled { what: "the end of the calls", limit_ms: limit.as_millis() };
+    runtime.block_on(async { timeout(limit, end).await.map_err(stalled)? })
+}
+
+async fn serve<const W: usize>(address: SyncSender<SocketAddr>, stopped: oneshot::Receiver<()>) -> Result<(), PeerError> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(PeerError::refused("listen"))?;
+    let own = listener.local_addr().map_err(PeerError::refused("listen"))?;
+    // The server's own switch has no effect on sockets that it is handed.
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    address.send(own).map_err(PeerError::refused("tell the address"))?;
+    let arrivals = Arrivals::default();
+    Server::builder()
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .add_service(Bench::<W>(Arc::clone(&arrivals)))
+        .serve_with_incoming_shutdown(incoming, async { drop(stopped.await) })
+        .await
+        .map_err(PeerError::refused("serve"))?;
+    let tally = arrivals.lock().unwrap_or_else(PoisonError::into_inner);
+    tally.verify::<W>()
+}
+
+async fn ask<const W: usize>(
+    job: &Job,
+    addresses: Receiver<SocketAddr>,
+    stop: oneshot::Sender<()>,
+) -> Result<Sample, PeerError> {
+    let address = addresses.recv_timeout(STALL_LIMIT).map_err(PeerError::refused("hear the address"))?;
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(PeerError::refused("name the server"))?;
+    let channel = endpoint
+        .tcp_nodelay(true)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .connect()
+        .await
+        .map_err(PeerError::refused("connect"))?;
+    let client = Grpc::new(channel);
+    let sample = match (job.measure, job.publication) {
+        (Measure::Throughput, Publication::Single) => call_many::<W>(client, job.duration()).await,
+        (Measure::Throughput, Publication::Batched) => stream::<W>(client, job.duration()).await,
+        (Measure::RoundTrip, _) => call_in_turn::<W>(client, job.duration()).await,
+        (Measure::Wake, _) => Err(PeerError::Unsupported("its receiver always sleeps; see its round trip")),
+    };
+    // Whoever waits for it may be gone already, with an error of its own.
+    let _ = stop.send(());
+    sample
+}
+
+fn blob<const W: usize>(source: &mut Source<W>) -> Blob {
+    let data = Bytes::copy_from_slice(bytemuck::bytes_of(source.message()));
+    source.advance();
+    Blob { data }
+}
+
+/// Reads the words of a message. One of another size is none and will be missed.
+fn note<const W: usize>(tally: &mut Tally, blob: &Blob) {
+    if blob.data.len() == 8 * W {
+        let (words, _) = blob.data.as_chunks::<8>();
+        tally.note::<W>(&std::array::from_fn(|word| words.get(word).map_or(0, |bytes| u64::from_le_bytes(*bytes))));
+    }
+}
+
+async fn call(mut client: Grpc<Channel>, blob: Blob) -> Result<Blob, PeerError> {
+    client.ready().await.map_err(PeerError::refused("call"))?;
+    let answer = client.unary(Request::new(blob), PathAndQuery::from_static(CALL), ProstCodec::<Blob, Blob>::default());
+    answer.await.map(Response::into_inner).map_err(PeerError::refused("call"))
+}
+
+/// Keeps so many calls under way; they start in order on one connection.
+async fn call_many<const W: usize>(client: Grpc<Channel>, duration: Duration) -> Result<Sample, PeerError> {
+    let (mut source, mut answers) = (Source::<W>::new(), Tally::default());
+    let mut calls = VecDeque::with_capacity(IN_FLIGHT);
+    let begun = Instant::now();
+    loop {
+        while calls.len() < IN_FLIGHT && begun.elapsed() < duration {
+            calls.push_back(tokio::spawn(call(client.clone(), blob(&mut source))));
+        }
+        let Some(oldest) = calls.pop_front() else { break };
+        let answer = oldest.await.map_err(PeerError::refused("call"))??;
+        note::<W>(&mut answers, &answer);
+    }
+    let nanos = nanos_between(begun, Instant::now());
+    answers.verify::<W>()?;
+    Ok(Sample::Rate { messages: answers.messages(), nanos })
+}
+
+async fn call_in_turn<const W: usize>(client: Grpc<Channel>, duration: Duration) -> Result<Sample, PeerError> {
+    let (mut source, mut answers, mut nanos) = (Source::<W>::new(), Tally::default(), Vec::new());
+    let begun = Instant::now();
+    let (warm, mut last) = (begun + duration / 10, begun);
+    while last.saturating_duration_since(begun) < duration {
+        let answer = call(client.clone(), blob(&mut source)).await?;
+        note::<W>(&mut answers, &answer);
+        let now = Instant::now();
+        if last >= warm {
+            nanos.push(nanos_between(last, now));
+        }
+        last = now;
+    }
+    answers.verify::<W>()?;
+    role::summary(nanos, reading_cost())
+}
+
+async fn stream<const W: usize>(mut client: Grpc<Channel>, duration: Duration) -> Result<Sample, PeerError> {
+    let (mut source, mut sent) = (Source::<W>::new(), 0_u64);
+    let begun = Instant::now();
+    let blobs = std::iter::from_fn(move || {
+        sent += 1;
+        let go_on = !sent.is_multiple_of(LOOK_EVERY) || begun.elapsed() < duration;
+        go_on.then(|| blob(&mut source))
+    });
+    client.ready().await.map_err(PeerError::refused("stream"))?;
+    let answer = client
+        .client_streaming(Request::new(iter(blobs)), PathAndQuery::from_static(STREAM), ProstCodec::<Blob, Blob>::default())
+        .await
+        .map_err(PeerError::refused("stream"))?;
+    let nanos = nanos_between(begun, Instant::now());
+    let count = answer.into_inner().data.as_array::<8>().map(|bytes| u64::from_le_bytes(*bytes));
+    let messages = count.ok_or(PeerError::Unsupported("the server did not tell what it received"))?;
+    Ok(Sample::Rate { messages, nanos })
+}
+
+/// The service.
+#[derive(Clone, Debug)]
+struct Bench<const W: usize>(Arrivals);
+
+impl<const W: usize> Bench<W> {
+    fn note(&self, blob: &Blob) -> u64 {
+        let mut tally = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        note::<W>(&mut tally, blob);
+        tally.messages()
+    }
+}
+
+impl<const W: usize> NamedService for Bench<W> {
+    const NAME: &'static str = "phalanx.Bench";
+}
+
+impl<const W: usize> Service<http::Request<Body>> for Bench<W> {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Self::Response, Infallible>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let service = self.clone();
+        Box::pin(async move {
+            let mut grpc = tonic::server::Grpc::new(ProstCodec::<Blob, Blob>::default());
+            match request.uri().path() {
+                CALL => Ok(grpc.unary(service, request).await),
+                STREAM => Ok(grpc.client_streaming(service, request).await),
+                _ => Ok(Status::unimplemented("no such method").into_http()),
+            }
+        })
+    }
+}
+
+impl<const W: usize> UnaryService<Blob> for Bench<W> {
+    type Response = Blob;
+    type Future = std::future::Ready<Result<Response<Blob>, Status>>;
+
+    fn call(&mut self, request: Request<Blob>) -> Self::Future {
+        let blob = request.into_inner();
+        self.note(&blob);
+        std::future::ready(Ok(Response::new(blob)))
+    }
+}
+
+impl<const W: usize> ClientStreamingService<Blob> for Bench<W> {
+    type Response = Blob;
+    type Future = BoxFuture<Response<Blob>, Status>;
+
+    fn call(&mut self, request: Request<Streaming<Blob>>) -> Self::Future {
+        let service = self.clone();
+        Box::pin(async move {
+            let mut blobs = request.into_inner();
+            let mut received = 0;
+            while let Some(blob) = blobs.message().await? {
+                received = service.note(&blob);
+            }
+            Ok(Response::new(Blob { data: Bytes::copy_from_slice(&received.to_le_bytes()) }))
+        })
+    }
+}
