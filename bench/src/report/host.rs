@@ -39,7 +39,10 @@ pub fn commit() -> String {
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .output();
-    let text = git.ok().filter(|git| git.status.success()).map(|git| String::from_utf8_lossy(&git.stdout).trim().to_owned());
+    let text = git
+        .ok()
+        .filter(|git| git.status.success())
+        .map(|git| String::from_utf8_lossy(&git.stdout).trim().to_owned());
     text.filter(|text| !text.is_empty()).unwrap_or(UNKNOWN.to_owned())
 }
 

@@ -8,7 +8,7 @@ mod verdict;
 
 use serde::Serialize;
 
-pub use host::{Host, commit, command_line};
+pub use host::{Host, command_line, commit};
 pub use statistics::{Spread, median, median_ratio, percentile};
 pub use verdict::{Bound, Ratio, Verdict};
 

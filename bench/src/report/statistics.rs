@@ -37,7 +37,11 @@ pub fn median(values: &[f64]) -> Option<f64> {
 /// The value that `share` (0 to 1) of a sorted series do not exceed.
 pub fn percentile(sorted: &[u64], share: f64) -> Option<u64> {
     let rank = (sorted.len() as f64 * share).ceil().max(1.0);
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rank is at least 1 and at most the length")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a rank is at least 1 and at most the length"
+    )]
     sorted.get(rank as usize - 1).copied()
 }
 

@@ -77,7 +77,8 @@ impl Ratio {
     pub fn new(name: String, over: &[f64], under: &[f64], target: Option<Bound>) -> Ratio {
         let found = if over.len() == under.len() { median_ratio(over, under) } else { None };
         let verdict = target.map(|target| found.map_or(Verdict::Open, |(_, middle, _)| target.judge(middle)));
-        let (low, median, high) = found.map_or((None, None, None), |(low, middle, high)| (Some(low), Some(middle), Some(high)));
+        let (low, median, high) =
+            found.map_or((None, None, None), |(low, middle, high)| (Some(low), Some(middle), Some(high)));
         Ratio { name, median, low, high, target, verdict }
     }
 

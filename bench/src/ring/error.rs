@@ -15,7 +15,9 @@ pub enum PeerError {
         cause: String,
     },
     /// Nothing moved for too long.
-    #[error("{what} did not come in {limit_ms} ms; look whether the far end lives, or give the host less other work")]
+    #[error(
+        "{what} did not come in {limit_ms} ms; look whether the far end lives, or give the host less other work"
+    )]
     Stalled {
         /// What was waited for.
         what: &'static str,
@@ -23,7 +25,9 @@ pub enum PeerError {
         limit_ms: u128,
     },
     /// Messages were lost, torn or out of order.
-    #[error("{faults} of {messages} messages were out of order or torn, sum {sum:#x} instead of {expected:#x}; report it")]
+    #[error(
+        "{faults} of {messages} messages were out of order or torn, sum {sum:#x} instead of {expected:#x}; report it"
+    )]
     Damaged {
         /// Messages received.
         messages: u64,

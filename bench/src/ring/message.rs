@@ -54,6 +54,8 @@ fn filler(word: usize) -> u64 {
 pub struct Tally {
     messages: u64,
     sum: u64,
+    /// Sum of the sequence numbers, where the order is not looked at.
+    numbers: u64,
     faults: u64,
     ended: bool,
 }
@@ -71,6 +73,15 @@ impl Tally {
         self.sum = self.sum.wrapping_add(sum);
         let whole = first == self.messages && message[W - 1] == !first;
         self.faults += u64::from(!whole);
+        self.messages += 1;
+    }
+
+    /// As [`note`](Self::note), for messages that may overtake each other; none of them ends it.
+    pub fn note_unordered<const W: usize>(&mut self, message: &[u64; W]) {
+        let sum = message.iter().fold(0, |sum: u64, word| sum.wrapping_add(*word));
+        self.sum = self.sum.wrapping_add(sum);
+        self.numbers = self.numbers.wrapping_add(message[0]);
+        self.faults += u64::from(message[W - 1] != !message[0]);
         self.messages += 1;
     }
 
@@ -92,6 +103,19 @@ impl Tally {
         let between = (1..W - 1).map(filler).fold(0, u64::wrapping_add);
         let expected = self.messages.wrapping_mul(between.wrapping_sub(1));
         self.judge(self.sum == expected, expected)
+    }
+
+    /// As [`verify`](Self::verify), for messages noted in any order.
+    ///
+    /// # Errors
+    /// With what is wrong.
+    pub fn verify_unordered<const W: usize>(&self) -> Result<(), PeerError> {
+        let numbers = u128::from(self.messages) * u128::from(self.messages.saturating_sub(1)) / 2;
+        if u128::from(self.numbers) == numbers {
+            return self.verify::<W>();
+        }
+        let Tally { messages, sum, faults, .. } = *self;
+        Err(PeerError::Damaged { messages, faults: faults.max(1), sum, expected: sum })
     }
 
     /// As [`verify`](Self::verify), for messages that carry times: their sum is not known.
@@ -148,6 +172,22 @@ mod tests {
         (0..11).for_each(|_| source.advance());
         tally.note(source.message());
         assert!(tally.verify::<8>().is_err() && tally.verify_order().is_err());
+    }
+
+    #[test]
+    fn messages_may_overtake_each_other_where_that_is_allowed_but_none_may_be_missing_or_doubled() {
+        let message = |number| {
+            let mut source = Source::<8>::new();
+            (0..number).for_each(|_| source.advance());
+            *source.message()
+        };
+        let of = |numbers: &[u64]| {
+            let mut tally = Tally::default();
+            numbers.iter().for_each(|&number| tally.note_unordered(&message(number)));
+            tally.verify_unordered::<8>()
+        };
+        of(&[0, 2, 1, 3]).unwrap();
+        assert!(of(&[0, 1, 1, 3]).is_err() && of(&[0, 1, 3]).is_err());
     }
 
     #[test]

@@ -93,7 +93,10 @@ impl FarProcess {
         let deadline = Instant::now() + FAR_END_LIMIT;
         while self.child.try_wait().map_err(PeerError::refused("wait for the far process"))?.is_none() {
             if Instant::now() > deadline {
-                return Err(PeerError::Stalled { what: "the far process's end", limit_ms: FAR_END_LIMIT.as_millis() });
+                return Err(PeerError::Stalled {
+                    what: "the far process's end",
+                    limit_ms: FAR_END_LIMIT.as_millis(),
+                });
             }
             std::thread::sleep(Duration::from_micros(200));
         }
@@ -184,7 +187,10 @@ fn receive<M: DeserializeOwned>(channel: &Channel) -> Result<(M, Vec<OwnedFd>), 
                 channel.poll(Some(left)).map_err(PeerError::refused("wait for the other process"))?;
             }
             Err(ChannelError::WouldBlock) => {
-                return Err(PeerError::Stalled { what: "news of the other process", limit_ms: FAR_END_LIMIT.as_millis() });
+                return Err(PeerError::Stalled {
+                    what: "news of the other process",
+                    limit_ms: FAR_END_LIMIT.as_millis(),
+                });
             }
             Err(error) => return Err(PeerError::refused("hear the other process")(error)),
         }

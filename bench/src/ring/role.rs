@@ -1,15 +1,12 @@
 //! What each end does in each measure: written once, for every transport.
 
-use crate::report::percentile;
-use crate::ring::clock::{nanos_between, now, reading_cost};
+use crate::ring::clock::{Laps, nanos_between, now, summary};
 use crate::ring::patience::{Patience, STALL_LIMIT};
 use crate::ring::{Ends, Job, Measure, PeerError, Publication, Receiver, Sample, Sender, Source, Tally};
 use std::time::{Duration, Instant};
 
 /// Messages between two looks at the clock while sending.
 const LOOK_EVERY: u64 = 256;
-/// Most round trips that are kept.
-const SAMPLES_MAX: usize = 1 << 20;
 /// Time between two messages to a sleeper: it must be asleep again.
 const SLEEP_TIME: Duration = Duration::from_micros(400);
 /// No sleep lasts longer.
@@ -121,24 +118,20 @@ fn time_round_trips<const W: usize, S: Sender<W>, R: Receiver<W>>(
 ) -> Result<Sample, PeerError> {
     let (mut source, mut tally) = (Source::new(), Tally::default());
     let mut patience = Patience::new("an answer", yields);
-    let mut nanos = Vec::with_capacity(SAMPLES_MAX);
-    let begun = Instant::now();
-    let (warm, mut last) = (begun + duration / 10, begun);
-    while nanos.len() < SAMPLES_MAX && last.saturating_duration_since(begun) < duration {
+    let mut laps = Laps::begin(duration);
+    loop {
         send_one(&mut ends.sender, &mut source, &mut patience)?;
         while ends.receiver.receive(&mut |message| tally.note(message))? == 0 {
             patience.pause()?;
         }
         patience.rest();
-        let now = Instant::now();
-        if last >= warm {
-            nanos.push(nanos_between(last, now));
+        if !laps.lap() {
+            break;
         }
-        last = now;
     }
     send_end(&mut ends.sender, &mut source, &mut patience)?;
     tally.verify::<W>()?;
-    summary(nanos, reading_cost())
+    laps.summary()
 }
 
 fn answer_all<const W: usize, S: Sender<W>, R: Receiver<W>>(
@@ -207,15 +200,5 @@ fn sleep_and_wake<const W: usize>(receiver: &mut impl Receiver<W>) -> Result<Sam
     // The last one ended it.
     nanos.pop();
     tally.verify_order()?;
-    summary(nanos, reading_cost())
-}
-
-/// Median and 99th percentile, less what the clock adds to each.
-pub fn summary(mut nanos: Vec<u64>, reading_cost: u64) -> Result<Sample, PeerError> {
-    nanos.sort_unstable();
-    let at = |share| percentile(&nanos, share).map(|time| time.saturating_sub(reading_cost));
-    match (at(0.5), at(0.99)) {
-        (Some(p50), Some(p99)) => Ok(Sample::Latency { samples: nanos.len() as u64, p50, p99 }),
-        (None, _) | (_, None) => Err(PeerError::Unsupported("nothing was timed; raise --millis")),
-    }
+    summary(nanos)
 }

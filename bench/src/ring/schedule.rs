@@ -78,7 +78,10 @@ fn group(options: &RingOptions, measure: Measure, payload: Payload, cores: Optio
         Measure::Throughput => &[Publication::Single, Publication::Batched],
         Measure::RoundTrip | Measure::Wake => &[Publication::Single],
     };
-    let all = options.transports.iter().flat_map(|&transport| publications.iter().map(move |&publication| (transport, publication)));
+    let all = options
+        .transports
+        .iter()
+        .flat_map(|&transport| publications.iter().map(move |&publication| (transport, publication)));
     all.filter(|(transport, publication)| transport.has(measure, *publication))
         .map(|(transport, publication)| {
             let job = Job { transport, measure, payload, publication, millis: options.millis, cores };

@@ -17,9 +17,11 @@ pub fn table(report: &BenchReport<RingRow>) -> String {
     if !pinned {
         line(&mut text, "one core: nothing was pinned, and no target is judged; pinned pairs need two cores");
     }
-    let rates = rows.iter().filter_map(|row| if let RingRow::Throughput(row) = row { Some(row) } else { None });
+    let rates =
+        rows.iter().filter_map(|row| if let RingRow::Throughput(row) = row { Some(row) } else { None });
     throughputs(&mut text, &rates.collect::<Vec<_>>());
-    let trips = rows.iter().filter_map(|row| if let RingRow::RoundTrip(row) = row { Some(row) } else { None });
+    let trips =
+        rows.iter().filter_map(|row| if let RingRow::RoundTrip(row) = row { Some(row) } else { None });
     latencies(&mut text, "round trip, both ends awake", &trips.collect::<Vec<_>>());
     let wakes = rows.iter().filter_map(|row| if let RingRow::Wake(row) = row { Some(row) } else { None });
     latencies(&mut text, "one way to a sleeping receiver", &wakes.collect::<Vec<_>>());
@@ -41,7 +43,8 @@ fn throughputs(text: &mut String, rows: &[&ThroughputRow]) {
     line(text, "\none way, million messages per second, median (min..max) of the rounds");
     for row in rows {
         let ThroughputRow { transport, payload_bytes, publication, .. } = row;
-        let _ = write!(text, "{transport:<13}{payload_bytes:>5} B  {publication:<8}{:>10}", ends(row.processes));
+        let _ =
+            write!(text, "{transport:<13}{payload_bytes:>5} B  {publication:<8}{:>10}", ends(row.processes));
         match (&row.messages_per_s, &row.error) {
             (Some(rate), error) => {
                 let gigabytes = row.bytes_per_s.unwrap_or(0.0) / 1e9;
@@ -57,7 +60,10 @@ fn latencies(text: &mut String, title: &str, rows: &[&LatencyRow]) {
     if rows.is_empty() {
         return;
     }
-    line(text, &format!("\n{title}, us: median and 99th percentile, each the median (min..max) of the rounds"));
+    line(
+        text,
+        &format!("\n{title}, us: median and 99th percentile, each the median (min..max) of the rounds"),
+    );
     for row in rows {
         let _ = write!(text, "{:<13}{:>10}", row.transport, ends(row.processes));
         match (&row.p50_ns, &row.p99_ns, &row.error) {

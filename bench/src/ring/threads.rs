@@ -20,11 +20,7 @@ fn run_words<T: ThreadTransport, const W: usize>(job: &Job) -> Result<Sample, Pe
     let (there, here) = (T::channel::<W>()?, T::channel::<W>()?);
     let mut near = Ends { sender: there.0, receiver: here.1 };
     let mut far = Ends { sender: here.0, receiver: there.1 };
-    both(
-        job,
-        move || role::near(job, &mut near, T::batch::<W>()),
-        move || role::far(job, &mut far),
-    )
+    both(job, move || role::near(job, &mut near, T::batch::<W>()), move || role::far(job, &mut far))
 }
 
 /// Runs both parts, each in a thread of its own on its own core, and gives the sample of the one that measured.
@@ -54,10 +50,14 @@ pub fn both(
 ///
 /// # Errors
 /// Its own.
-pub fn near_alone(job: &Job, near: impl FnOnce() -> Result<Sample, PeerError> + Send) -> Result<Sample, PeerError> {
+pub fn near_alone(
+    job: &Job,
+    near: impl FnOnce() -> Result<Sample, PeerError> + Send,
+) -> Result<Sample, PeerError> {
     let core = job.cores.map(|cores| cores.near);
     scope(|threads| {
-        let near = Builder::new().name("phx-near".to_owned()).spawn_scoped(threads, move || pinned(core, near));
+        let near =
+            Builder::new().name("phx-near".to_owned()).spawn_scoped(threads, move || pinned(core, near));
         near.map_err(PeerError::refused("start a thread"))?.join().map_err(|_| PeerError::Panicked)?
     })
 }

@@ -77,13 +77,18 @@ pub trait ProcessTransport {
     /// # Errors
     /// When they cannot be had.
     #[allow(clippy::type_complexity, reason = "two ends and a parcel are what it is")]
-    fn open<const W: usize>(job: &Job) -> Result<(Ends<Self::Sender<W>, Self::Receiver<W>>, Parcel), PeerError>;
+    fn open<const W: usize>(
+        job: &Job,
+    ) -> Result<(Ends<Self::Sender<W>, Self::Receiver<W>>, Parcel), PeerError>;
 
     /// The far process's ends.
     ///
     /// # Errors
     /// When they cannot be had.
-    fn accept<const W: usize>(job: &Job, parcel: Parcel) -> Result<Ends<Self::Sender<W>, Self::Receiver<W>>, PeerError>;
+    fn accept<const W: usize>(
+        job: &Job,
+        parcel: Parcel,
+    ) -> Result<Ends<Self::Sender<W>, Self::Receiver<W>>, PeerError>;
 
     /// Messages per batched publication.
     fn batch<const W: usize>() -> usize;

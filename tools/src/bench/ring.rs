@@ -25,7 +25,9 @@ pub fn command(arguments: &RingArguments) -> Exit {
     match text.and_then(|text| print(&text)) {
         Ok(()) => Exit::Ok,
         Err(error) => {
-            print_error(format_args!("cannot write the report: {error}; give standard output another place to go"));
+            print_error(format_args!(
+                "cannot write the report: {error}; give standard output another place to go"
+            ));
             Exit::Failed
         }
     }

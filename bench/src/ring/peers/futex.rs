@@ -1,6 +1,6 @@
 //! The least that a wake-up costs: one word, and the system call on either side.
 
-use crate::ring::clock::{now, reading_cost};
+use crate::ring::clock::{now, summary};
 use crate::ring::patience::{Patience, STALL_LIMIT};
 use crate::ring::{Job, PeerError, Sample, role, threads};
 use crossbeam::utils::CachePadded;
@@ -65,7 +65,7 @@ fn sleep(letterbox: &Letterbox) -> Result<Sample, PeerError> {
         heard = Instant::now();
         let sent = letterbox.stamp.load(Ordering::Relaxed);
         if sent == END {
-            return role::summary(nanos, reading_cost());
+            return summary(nanos);
         }
         nanos.push(now().saturating_sub(sent));
         letterbox.full.store(0, Ordering::Release);

@@ -2,9 +2,9 @@
 //!
 //! The service is written by hand, so that no protocol compiler is needed.
 
-use crate::ring::clock::{nanos_between, reading_cost};
+use crate::ring::clock::{Laps, nanos_between};
 use crate::ring::patience::STALL_LIMIT;
-use crate::ring::{Job, Measure, Payload, PeerError, Publication, Sample, Source, Tally, role, threads};
+use crate::ring::{Job, Measure, Payload, PeerError, Publication, Sample, Source, Tally, threads};
 use prost::bytes::Bytes;
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -77,7 +77,10 @@ fn bounded<A>(job: &Job, end: impl Future<Output = Result<A, PeerError>>) -> Res
     runtime.block_on(async { timeout(limit, end).await.map_err(stalled)? })
 }
 
-async fn serve<const W: usize>(address: SyncSender<SocketAddr>, stopped: oneshot::Receiver<()>) -> Result<(), PeerError> {
+async fn serve<const W: usize>(
+    address: SyncSender<SocketAddr>,
+    stopped: oneshot::Receiver<()>,
+) -> Result<(), PeerError> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(PeerError::refused("listen"))?;
     let own = listener.local_addr().map_err(PeerError::refused("listen"))?;
     // The server's own switch has no effect on sockets that it is handed.
@@ -92,7 +95,7 @@ async fn serve<const W: usize>(address: SyncSender<SocketAddr>, stopped: oneshot
         .await
         .map_err(PeerError::refused("serve"))?;
     let tally = arrivals.lock().unwrap_or_else(PoisonError::into_inner);
-    tally.verify::<W>()
+    tally.verify_unordered::<W>()
 }
 
 async fn ask<const W: usize>(
@@ -101,7 +104,8 @@ async fn ask<const W: usize>(
     stop: oneshot::Sender<()>,
 ) -> Result<Sample, PeerError> {
     let address = addresses.recv_timeout(STALL_LIMIT).map_err(PeerError::refused("hear the address"))?;
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(PeerError::refused("name the server"))?;
+    let endpoint =
+        Endpoint::from_shared(format!("http://{address}")).map_err(PeerError::refused("name the server"))?;
     let channel = endpoint
         .tcp_nodelay(true)
         .initial_stream_window_size(WINDOW_BYTES)
@@ -127,17 +131,23 @@ fn blob<const W: usize>(source: &mut Source<W>) -> Blob {
     Blob { data }
 }
 
-/// Reads the words of a message. One of another size is none and will be missed.
+/// Reads the words of a message; calls may overtake each other. One of another size is none and will be missed.
 fn note<const W: usize>(tally: &mut Tally, blob: &Blob) {
     if blob.data.len() == 8 * W {
         let (words, _) = blob.data.as_chunks::<8>();
-        tally.note::<W>(&std::array::from_fn(|word| words.get(word).map_or(0, |bytes| u64::from_le_bytes(*bytes))));
+        tally.note_unordered::<W>(&std::array::from_fn(|word| {
+            words.get(word).map_or(0, |bytes| u64::from_le_bytes(*bytes))
+        }));
     }
 }
 
 async fn call(mut client: Grpc<Channel>, blob: Blob) -> Result<Blob, PeerError> {
     client.ready().await.map_err(PeerError::refused("call"))?;
-    let answer = client.unary(Request::new(blob), PathAndQuery::from_static(CALL), ProstCodec::<Blob, Blob>::default());
+    let answer = client.unary(
+        Request::new(blob),
+        PathAndQuery::from_static(CALL),
+        ProstCodec::<Blob, Blob>::default(),
+    );
     answer.await.map(Response::into_inner).map_err(PeerError::refused("call"))
 }
 
@@ -155,25 +165,25 @@ async fn call_many<const W: usize>(client: Grpc<Channel>, duration: Duration) ->
         note::<W>(&mut answers, &answer);
     }
     let nanos = nanos_between(begun, Instant::now());
-    answers.verify::<W>()?;
+    answers.verify_unordered::<W>()?;
     Ok(Sample::Rate { messages: answers.messages(), nanos })
 }
 
-async fn call_in_turn<const W: usize>(client: Grpc<Channel>, duration: Duration) -> Result<Sample, PeerError> {
-    let (mut source, mut answers, mut nanos) = (Source::<W>::new(), Tally::default(), Vec::new());
-    let begun = Instant::now();
-    let (warm, mut last) = (begun + duration / 10, begun);
-    while last.saturating_duration_since(begun) < duration {
+async fn call_in_turn<const W: usize>(
+    client: Grpc<Channel>,
+    duration: Duration,
+) -> Result<Sample, PeerError> {
+    let (mut source, mut answers) = (Source::<W>::new(), Tally::default());
+    let mut laps = Laps::begin(duration);
+    loop {
         let answer = call(client.clone(), blob(&mut source)).await?;
         note::<W>(&mut answers, &answer);
-        let now = Instant::now();
-        if last >= warm {
-            nanos.push(nanos_between(last, now));
+        if !laps.lap() {
+            break;
         }
-        last = now;
     }
-    answers.verify::<W>()?;
-    role::summary(nanos, reading_cost())
+    answers.verify_unordered::<W>()?;
+    laps.summary()
 }
 
 async fn stream<const W: usize>(mut client: Grpc<Channel>, duration: Duration) -> Result<Sample, PeerError> {
@@ -186,7 +196,11 @@ async fn stream<const W: usize>(mut client: Grpc<Channel>, duration: Duration) -
     });
     client.ready().await.map_err(PeerError::refused("stream"))?;
     let answer = client
-        .client_streaming(Request::new(iter(blobs)), PathAndQuery::from_static(STREAM), ProstCodec::<Blob, Blob>::default())
+        .client_streaming(
+            Request::new(iter(blobs)),
+            PathAndQuery::from_static(STREAM),
+            ProstCodec::<Blob, Blob>::default(),
+        )
         .await
         .map_err(PeerError::refused("stream"))?;
     let nanos = nanos_between(begun, Instant::now());

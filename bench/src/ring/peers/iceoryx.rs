@@ -6,8 +6,8 @@
 use crate::ring::{Ends, Job, Measure, Parcel, PeerError, ProcessTransport, Receiver, Sender, Source};
 use iceoryx2::port::{listener::Listener, notifier::Notifier, publisher::Publisher, subscriber::Subscriber};
 use iceoryx2::prelude::{
-    BackpressureStrategy, Config, LogLevel, Node, NodeBuilder, Path, SemanticString, ServiceName, SignalHandlingMode, ipc,
-    set_log_level,
+    BackpressureStrategy, Config, LogLevel, Node, NodeBuilder, Path, SemanticString, ServiceName,
+    SignalHandlingMode, ipc, set_log_level,
 };
 use iceoryx2::service::port_factory::{event, publish_subscribe};
 use std::path::PathBuf;
@@ -68,7 +68,10 @@ impl ProcessTransport for Iceoryx {
         Ok((attach(job, folder, ["there", "back"])?, Parcel { text, fds: Vec::new() }))
     }
 
-    fn accept<const W: usize>(job: &Job, parcel: Parcel) -> Result<Ends<Publishing<W>, Subscribing<W>>, PeerError> {
+    fn accept<const W: usize>(
+        job: &Job,
+        parcel: Parcel,
+    ) -> Result<Ends<Publishing<W>, Subscribing<W>>, PeerError> {
         let folder = Folder { path: PathBuf::from(parcel.text), is_own: false };
         attach(job, folder, ["back", "there"])
     }
@@ -79,7 +82,11 @@ impl ProcessTransport for Iceoryx {
 }
 
 /// Publishes to the first service and subscribes to the second.
-fn attach<const W: usize>(job: &Job, folder: Folder, [to, from]: [&str; 2]) -> Result<Ends<Publishing<W>, Subscribing<W>>, PeerError> {
+fn attach<const W: usize>(
+    job: &Job,
+    folder: Folder,
+    [to, from]: [&str; 2],
+) -> Result<Ends<Publishing<W>, Subscribing<W>>, PeerError> {
     set_log_level(LogLevel::Fatal);
     let mut config = Config::default();
     let root = Path::new(folder.path.to_string_lossy().as_bytes());
@@ -99,7 +106,8 @@ fn attach<const W: usize>(job: &Job, folder: Folder, [to, from]: [&str; 2]) -> R
         .map_err(refused("make a publisher"))?;
     let notifier = bell(&near, to)?.notifier_builder().create().map_err(refused("make a notifier"))?;
     let notifier = (job.measure == Measure::Wake).then_some(notifier);
-    let subscriber = service::<W>(&other, from)?.subscriber_builder().create().map_err(refused("make a subscriber"))?;
+    let subscriber =
+        service::<W>(&other, from)?.subscriber_builder().create().map_err(refused("make a subscriber"))?;
     let listener = bell(&other, from)?.listener_builder().create().map_err(refused("make a listener"))?;
     Ok(Ends {
         sender: Publishing { publisher, notifier, _node: near, _folder: folder },

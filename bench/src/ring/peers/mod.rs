@@ -36,8 +36,10 @@ pub enum TransportName {
     /// gRPC by `tonic` over loopback TCP.
     Tonic,
     /// One cache line that two threads write in turns.
+    #[serde(rename = "ping-pong-1")]
     PingPong1,
     /// Two cache lines, each written by one thread.
+    #[serde(rename = "ping-pong-2")]
     PingPong2,
     /// A futex word, nothing else.
     Futex,
@@ -96,7 +98,9 @@ impl TransportName {
     pub const fn has(self, measure: Measure, publication: Publication) -> bool {
         match measure {
             Measure::Throughput => match self {
-                TransportName::Crossbeam | TransportName::Iceoryx2 => matches!(publication, Publication::Single),
+                TransportName::Crossbeam | TransportName::Iceoryx2 => {
+                    matches!(publication, Publication::Single)
+                }
                 TransportName::PingPong1 | TransportName::PingPong2 | TransportName::Futex => false,
                 TransportName::Phalanx
                 | TransportName::PhalanxRing
@@ -148,7 +152,9 @@ impl TransportName {
             TransportName::PhalanxRing => "as phalanx, but nobody rings: the reader polls",
             TransportName::Rtrb => "batched: chunks of 64",
             TransportName::Crossbeam => "bounded channel",
-            TransportName::Iceoryx2 => "publish-subscribe, buffer of 256 samples, no overflow; wake: event service",
+            TransportName::Iceoryx2 => {
+                "publish-subscribe, buffer of 256 samples, no overflow; wake: event service"
+            }
             TransportName::UnixSocket => {
                 "stream socket; single: one write per message, batched: 64 KiB per write; reads of 64 KiB; polled but in wake"
             }

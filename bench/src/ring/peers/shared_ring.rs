@@ -5,7 +5,7 @@
 
 use super::slots;
 use crate::ring::{Ends, Job, Parcel, PeerError, ProcessTransport, Receiver, Sender, Source};
-use phalanx_ipc::{Cell, CELL_WORDS, Inbox, InboxLayout, Outlet, PeerReader, Region};
+use phalanx_ipc::{CELL_WORDS, Cell, Inbox, InboxLayout, Outlet, PeerReader, Region};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -44,9 +44,14 @@ impl<const RUNG: bool> ProcessTransport for SharedRing<RUNG> {
     type Sender<const W: usize> = Outgoing<W, RUNG>;
     type Receiver<const W: usize> = Incoming<W, RUNG>;
 
-    fn open<const W: usize>(_: &Job) -> Result<(Ends<Outgoing<W, RUNG>, Incoming<W, RUNG>>, Parcel), PeerError> {
+    fn open<const W: usize>(
+        _: &Job,
+    ) -> Result<(Ends<Outgoing<W, RUNG>, Incoming<W, RUNG>>, Parcel), PeerError> {
         let (sender, there) = outgoing::<W, RUNG>()?;
-        let (inbox, back) = (make("phalanx-bench-inbox", layout::<W>()?.bytes())?, make("phalanx-bench-arena", arena_bytes::<W>())?);
+        let (inbox, back) = (
+            make("phalanx-bench-inbox", layout::<W>()?.bytes())?,
+            make("phalanx-bench-arena", arena_bytes::<W>())?,
+        );
         let (inbox_fd, arena_fd) = (writer_fd(&inbox)?, writer_fd(&back)?);
         let arena = back.reader_fd().and_then(PeerReader::map).map_err(PeerError::refused("map an arena"))?;
         let receiver = incoming(inbox, arena)?;
@@ -54,8 +59,12 @@ impl<const RUNG: bool> ProcessTransport for SharedRing<RUNG> {
         Ok((Ends { sender, receiver }, Parcel { text: String::new(), fds }))
     }
 
-    fn accept<const W: usize>(_: &Job, parcel: Parcel) -> Result<Ends<Outgoing<W, RUNG>, Incoming<W, RUNG>>, PeerError> {
-        let fds: [OwnedFd; 4] = parcel.fds.try_into().map_err(|_| PeerError::refused("take descriptors")("not four"))?;
+    fn accept<const W: usize>(
+        _: &Job,
+        parcel: Parcel,
+    ) -> Result<Ends<Outgoing<W, RUNG>, Incoming<W, RUNG>>, PeerError> {
+        let fds: [OwnedFd; 4] =
+            parcel.fds.try_into().map_err(|_| PeerError::refused("take descriptors")("not four"))?;
         let [inbox, arena, outlet, own_arena] = fds;
         let map = |fd| Region::map_writer(fd).map_err(PeerError::refused("map a region"));
         let arena = PeerReader::map(arena).map_err(PeerError::refused("map an arena"))?;
@@ -77,7 +86,10 @@ fn outgoing<const W: usize, const RUNG: bool>() -> Result<(Outgoing<W, RUNG>, [O
     Ok((Outgoing { outlet: attach::<W>(inbox)?, arena, place: 0 }, fds))
 }
 
-fn incoming<const W: usize, const RUNG: bool>(inbox: Region, arena: PeerReader) -> Result<Incoming<W, RUNG>, PeerError> {
+fn incoming<const W: usize, const RUNG: bool>(
+    inbox: Region,
+    arena: PeerReader,
+) -> Result<Incoming<W, RUNG>, PeerError> {
     let inbox = Inbox::attach(inbox, layout::<W>()?).map_err(PeerError::refused("attach an inbox"))?;
     Ok(Incoming { inbox, arena, bytes: Vec::with_capacity(8 * W) })
 }

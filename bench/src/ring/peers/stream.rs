@@ -121,7 +121,10 @@ impl<const W: usize> Sender<W> for Writer {
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => {
                     if !wait_for(self.fd.as_fd(), PollFlags::POLLOUT, STALL_LIMIT)? {
-                        return Err(PeerError::Stalled { what: "room to write", limit_ms: STALL_LIMIT.as_millis() });
+                        return Err(PeerError::Stalled {
+                            what: "room to write",
+                            limit_ms: STALL_LIMIT.as_millis(),
+                        });
                     }
                 }
                 Err(errno) => return Err(PeerError::refused("write")(errno)),
