@@ -107,7 +107,7 @@ fn receive_all<const W: usize>(receiver: &mut impl Receiver<W>, yields: bool) ->
         }
     }
     let nanos = begun.map_or(0, |begun| nanos_between(begun, Instant::now()));
-    tally.verify::<W>()?;
+    tally.verify(W)?;
     Ok(Sample::Rate { messages: tally.messages(), nanos })
 }
 
@@ -130,7 +130,7 @@ fn time_round_trips<const W: usize, S: Sender<W>, R: Receiver<W>>(
         }
     }
     send_end(&mut ends.sender, &mut source, &mut patience)?;
-    tally.verify::<W>()?;
+    tally.verify(W)?;
     laps.summary()
 }
 
@@ -143,7 +143,7 @@ fn answer_all<const W: usize, S: Sender<W>, R: Receiver<W>>(
     loop {
         let received = ends.receiver.receive(&mut |message| tally.note(message))?;
         if tally.ended() {
-            return tally.verify::<W>();
+            return tally.verify(W);
         }
         if received == 0 {
             patience.pause()?;

@@ -45,27 +45,41 @@ struct Blob {
 
 type Arrivals = Arc<Mutex<Tally>>;
 
+/// Where messages come from, of any size: what follows is compiled once for all sizes.
+type Blobs = Box<dyn FnMut() -> Blob + Send>;
+
 /// Measures calls or streams.
 ///
 /// # Errors
 /// When the connection cannot be had or breaks, or takes too long.
 pub fn run(job: &Job) -> Result<Sample, PeerError> {
-    match job.payload {
-        Payload::B16 => run_words::<2>(job),
-        Payload::B64 => run_words::<8>(job),
-        Payload::B256 => run_words::<32>(job),
-        Payload::B4096 => run_words::<512>(job),
-    }
-}
-
-fn run_words<const W: usize>(job: &Job) -> Result<Sample, PeerError> {
+    let blobs = match job.payload {
+        Payload::B16 => blobs::<2>(),
+        Payload::B64 => blobs::<8>(),
+        Payload::B256 => blobs::<32>(),
+        Payload::B4096 => blobs::<512>(),
+    };
     let (address, addresses) = sync_channel(1);
     let (stop, stopped) = oneshot::channel();
     threads::both(
         job,
-        move || bounded(job, ask::<W>(job, addresses, stop)).map(Some),
-        move || bounded(job, serve::<W>(address, stopped)).map(|()| None),
+        move || bounded(job, ask(job, blobs, addresses, stop)).map(Some),
+        move || bounded(job, serve(words(job), address, stopped)).map(|()| None),
     )
+}
+
+fn blobs<const W: usize>() -> Blobs {
+    let mut source = Source::<W>::new();
+    Box::new(move || {
+        let data = Bytes::copy_from_slice(bytemuck::bytes_of(source.message()));
+        source.advance();
+        Blob { data }
+    })
+}
+
+/// Words of a message.
+fn words(job: &Job) -> usize {
+    job.payload.bytes() / 8
 }
 
 /// Runs an end in a runtime of its own, for as long as it may take.
@@ -77,7 +91,8 @@ fn bounded<A>(job: &Job, end: impl Future<Output = Result<A, PeerError>>) -> Res
     runtime.block_on(async { timeout(limit, end).await.map_err(stalled)? })
 }
 
-async fn serve<const W: usize>(
+async fn serve(
+    words: usize,
     address: SyncSender<SocketAddr>,
     stopped: oneshot::Receiver<()>,
 ) -> Result<(), PeerError> {
@@ -90,16 +105,17 @@ async fn serve<const W: usize>(
     Server::builder()
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
-        .add_service(Bench::<W>(Arc::clone(&arrivals)))
+        .add_service(Bench(Arc::clone(&arrivals)))
         .serve_with_incoming_shutdown(incoming, async { drop(stopped.await) })
         .await
         .map_err(PeerError::refused("serve"))?;
     let tally = arrivals.lock().unwrap_or_else(PoisonError::into_inner);
-    tally.verify_unordered::<W>()
+    tally.verify_unordered(words)
 }
 
-async fn ask<const W: usize>(
+async fn ask(
     job: &Job,
+    blobs: Blobs,
     addresses: Receiver<SocketAddr>,
     stop: oneshot::Sender<()>,
 ) -> Result<Sample, PeerError> {
@@ -115,30 +131,14 @@ async fn ask<const W: usize>(
         .map_err(PeerError::refused("connect"))?;
     let client = Grpc::new(channel);
     let sample = match (job.measure, job.publication) {
-        (Measure::Throughput, Publication::Single) => call_many::<W>(client, job.duration()).await,
-        (Measure::Throughput, Publication::Batched) => stream::<W>(client, job.duration()).await,
-        (Measure::RoundTrip, _) => call_in_turn::<W>(client, job.duration()).await,
+        (Measure::Throughput, Publication::Single) => call_many(client, job, blobs).await,
+        (Measure::Throughput, Publication::Batched) => stream(client, job.duration(), blobs).await,
+        (Measure::RoundTrip, _) => call_in_turn(client, job, blobs).await,
         (Measure::Wake, _) => Err(PeerError::Unsupported("its receiver always sleeps; see its round trip")),
     };
     // Whoever waits for it may be gone already, with an error of its own.
     let _ = stop.send(());
     sample
-}
-
-fn blob<const W: usize>(source: &mut Source<W>) -> Blob {
-    let data = Bytes::copy_from_slice(bytemuck::bytes_of(source.message()));
-    source.advance();
-    Blob { data }
-}
-
-/// Reads the words of a message; calls may overtake each other. One of another size is none and will be missed.
-fn note<const W: usize>(tally: &mut Tally, blob: &Blob) {
-    if blob.data.len() == 8 * W {
-        let (words, _) = blob.data.as_chunks::<8>();
-        tally.note_unordered::<W>(&std::array::from_fn(|word| {
-            words.get(word).map_or(0, |bytes| u64::from_le_bytes(*bytes))
-        }));
-    }
 }
 
 async fn call(mut client: Grpc<Channel>, blob: Blob) -> Result<Blob, PeerError> {
@@ -152,80 +152,81 @@ async fn call(mut client: Grpc<Channel>, blob: Blob) -> Result<Blob, PeerError> 
 }
 
 /// Keeps so many calls under way; they start in order on one connection.
-async fn call_many<const W: usize>(client: Grpc<Channel>, duration: Duration) -> Result<Sample, PeerError> {
-    let (mut source, mut answers) = (Source::<W>::new(), Tally::default());
+async fn call_many(client: Grpc<Channel>, job: &Job, mut blobs: Blobs) -> Result<Sample, PeerError> {
+    let mut answers = Tally::default();
     let mut calls = VecDeque::with_capacity(IN_FLIGHT);
     let begun = Instant::now();
     loop {
-        while calls.len() < IN_FLIGHT && begun.elapsed() < duration {
-            calls.push_back(tokio::spawn(call(client.clone(), blob(&mut source))));
+        while calls.len() < IN_FLIGHT && begun.elapsed() < job.duration() {
+            calls.push_back(tokio::spawn(call(client.clone(), blobs())));
         }
         let Some(oldest) = calls.pop_front() else { break };
         let answer = oldest.await.map_err(PeerError::refused("call"))??;
-        note::<W>(&mut answers, &answer);
+        answers.note_unordered(&answer.data);
     }
     let nanos = nanos_between(begun, Instant::now());
-    answers.verify_unordered::<W>()?;
+    answers.verify_unordered(words(job))?;
     Ok(Sample::Rate { messages: answers.messages(), nanos })
 }
 
-async fn call_in_turn<const W: usize>(
-    client: Grpc<Channel>,
-    duration: Duration,
-) -> Result<Sample, PeerError> {
-    let (mut source, mut answers) = (Source::<W>::new(), Tally::default());
-    let mut laps = Laps::begin(duration);
+async fn call_in_turn(client: Grpc<Channel>, job: &Job, mut blobs: Blobs) -> Result<Sample, PeerError> {
+    let mut answers = Tally::default();
+    let mut laps = Laps::begin(job.duration());
     loop {
-        let answer = call(client.clone(), blob(&mut source)).await?;
-        note::<W>(&mut answers, &answer);
+        let answer = call(client.clone(), blobs()).await?;
+        answers.note_unordered(&answer.data);
         if !laps.lap() {
             break;
         }
     }
-    answers.verify_unordered::<W>()?;
+    answers.verify_unordered(words(job))?;
     laps.summary()
 }
 
-async fn stream<const W: usize>(mut client: Grpc<Channel>, duration: Duration) -> Result<Sample, PeerError> {
-    let (mut source, mut sent) = (Source::<W>::new(), 0_u64);
+async fn stream(
+    mut client: Grpc<Channel>,
+    duration: Duration,
+    mut blobs: Blobs,
+) -> Result<Sample, PeerError> {
+    let mut sent = 0_u64;
     let begun = Instant::now();
-    let blobs = std::iter::from_fn(move || {
+    let messages = std::iter::from_fn(move || {
         sent += 1;
         let go_on = !sent.is_multiple_of(LOOK_EVERY) || begun.elapsed() < duration;
-        go_on.then(|| blob(&mut source))
+        go_on.then(&mut blobs)
     });
     client.ready().await.map_err(PeerError::refused("stream"))?;
     let answer = client
         .client_streaming(
-            Request::new(iter(blobs)),
+            Request::new(iter(messages)),
             PathAndQuery::from_static(STREAM),
             ProstCodec::<Blob, Blob>::default(),
         )
         .await
         .map_err(PeerError::refused("stream"))?;
     let nanos = nanos_between(begun, Instant::now());
-    let count = answer.into_inner().data.as_array::<8>().map(|bytes| u64::from_le_bytes(*bytes));
+    let count = answer.into_inner().data.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes));
     let messages = count.ok_or(PeerError::Unsupported("the server did not tell what it received"))?;
     Ok(Sample::Rate { messages, nanos })
 }
 
 /// The service.
 #[derive(Clone, Debug)]
-struct Bench<const W: usize>(Arrivals);
+struct Bench(Arrivals);
 
-impl<const W: usize> Bench<W> {
+impl Bench {
     fn note(&self, blob: &Blob) -> u64 {
         let mut tally = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        note::<W>(&mut tally, blob);
+        tally.note_unordered(&blob.data);
         tally.messages()
     }
 }
 
-impl<const W: usize> NamedService for Bench<W> {
+impl NamedService for Bench {
     const NAME: &'static str = "phalanx.Bench";
 }
 
-impl<const W: usize> Service<http::Request<Body>> for Bench<W> {
+impl Service<http::Request<Body>> for Bench {
     type Response = http::Response<Body>;
     type Error = Infallible;
     type Future = BoxFuture<Self::Response, Infallible>;
@@ -247,7 +248,7 @@ impl<const W: usize> Service<http::Request<Body>> for Bench<W> {
     }
 }
 
-impl<const W: usize> UnaryService<Blob> for Bench<W> {
+impl UnaryService<Blob> for Bench {
     type Response = Blob;
     type Future = std::future::Ready<Result<Response<Blob>, Status>>;
 
@@ -258,7 +259,7 @@ impl<const W: usize> UnaryService<Blob> for Bench<W> {
     }
 }
 
-impl<const W: usize> ClientStreamingService<Blob> for Bench<W> {
+impl ClientStreamingService<Blob> for Bench {
     type Response = Blob;
     type Future = BoxFuture<Response<Blob>, Status>;
 
