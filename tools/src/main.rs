@@ -1,6 +1,7 @@
 //! The command `phalanx`.
 #![deny(unsafe_code)]
 
+mod bench;
 mod cli;
 mod exit;
 mod logging;
@@ -15,9 +16,14 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     // First: the supervisor of the shards is this very program, started again.
     phalanx::supervisor_entry();
+    // And so is the far end of a ring that is measured between two processes.
+    if let Some(exit) = phalanx_bench::ring::far_end_entry() {
+        return exit;
+    }
     let cli = Cli::parse();
     let exit = match cli.command {
         Command::Run(options) => run::command(options),
+        Command::Bench(options) => bench::command(options),
     };
     exit.into()
 }

@@ -59,10 +59,15 @@ impl Ended {
 impl Run {
     /// Starts `phalanx run` with these options.
     pub fn start(options: &[&str]) -> Run {
+        Run::start_command(&["run"], options)
+    }
+
+    /// Starts another command with these options.
+    pub fn start_command(command: &[&str], options: &[&str]) -> Run {
         let family = format!("{}-{}", std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed));
         let (stdout, stderr) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
         let child = Command::new(env!("CARGO_BIN_EXE_phalanx"))
-            .arg("run")
+            .args(command)
             .args(options)
             .env(FAMILY_VARIABLE, &family)
             .env_remove("RUST_LOG")
