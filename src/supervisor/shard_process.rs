@@ -12,6 +12,7 @@ use phalanx_ipc::{
     die_with_parent, install_fault_handlers, pin_current_thread,
 };
 use std::error::Error;
+use std::mem::ManuallyDrop;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 
@@ -86,10 +87,12 @@ impl<V: Vm> Birth<'_, V> {
         let outputs = Region::map_writer(own.outputs.try_clone()?)?;
         let memory = self.fds.shared.duplicate()?.map(outputs, &limits)?;
         let transport = self.attach(&limits)?;
+        let vm = self.vm.clone();
         // Everything is mapped: from here on the shard needs no descriptor, and holds none.
         close_all_fds_except(&[])?;
-        let mut shard =
-            Shard::new(self.id, self.vm.clone(), memory, transport, slot, Generation(self.generation));
+        let generation = Generation(self.generation);
+        // Never dropped, by a panic neither: its descriptors are closed already.
+        let mut shard = ManuallyDrop::new(Shard::new(self.id, vm, memory, transport, slot, generation));
         let last = shard.join();
         slot.ready_generation.store(self.generation, Ordering::SeqCst);
         self.control.bell().ring();
