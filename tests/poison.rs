@@ -526,3 +526,17 @@ fn panics_reach_the_log_with_message_and_place_and_nothing_is_left_behind() {
     line(&["phx-supervisor", "shard ended", "signal 6", "panicked at src/vm/ledger/fault.rs:", ": second"]);
     line(&["phx-supervisor", "shard ended", "signal 9"]);
 }
+
+#[test]
+fn a_block_that_panics_outside_its_transactions_ends_in_an_error_and_the_next_one_is_right() {
+    let seed = seed();
+    let mut bank = Bank::new(seed);
+    let phalanx = bank.scene.phalanx(2);
+    let transfers: Vec<Vec<u8>> = (0..SIZE).map(|_| bank.any_transfer()).collect();
+    let block = bank.block_with(PANIC_AT_BLOCK.to_vec(), transfers.clone());
+    let begun = Instant::now();
+    let error = phalanx.execute(&block, begun + Duration::from_secs(3)).unwrap_err();
+    println!("{:?}: {error}", begun.elapsed());
+    let clean = bank.block(transfers);
+    assert_right(&mut bank, &phalanx, &clean, "afterwards");
+}
