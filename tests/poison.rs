@@ -5,6 +5,11 @@
 //! What would break it: a death on values that are not accepted that counts, one on accepted values that does not, a hang
 //! that nobody sees because it costs no CPU time, an outside signal taken for a fault of the transaction, a verdict that
 //! names a neighbour, a block after the verdict that meets what the poisoned one left.
+//!
+//! Negative controls run, each failing the test of its subject: SIGKILL, a stop, or a sent fault signal counted against the
+//! transaction; every death counted, first in line or not; one failure enough; sleep no hang; only one death of a cut-short
+//! round judged; no last words, last words wiped by the successor, a second panic's words in place of the first's; a
+//! shard's descriptors dropped while a panic unwinds.
 
 #![allow(missing_docs, reason = "a test program")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
@@ -12,8 +17,8 @@
 mod common;
 
 use common::{
-    Bank, CULPRIT, RECIPIENT, assert_same, children_of, deadline, eventually, is_apart, output_of, parent_of,
-    seed, segments_of, send_signal, state_of,
+    Bank, CULPRIT, RECIPIENT, Tally, assert_same, children_of, deadline, eventually, is_apart, output_of,
+    parent_of, seed, segments_of, send_signal, state_of,
 };
 use nix::sys::signal::Signal;
 use phalanx::Phalanx;
@@ -21,7 +26,6 @@ use phalanx::executor::{BlockExecutor, DeathCause, ExecuteError, OnDeath};
 use phalanx::supervisor::Pacing;
 use phalanx::types::PreparedBlock;
 use phalanx::vm::ledger::{Fault, PANIC_AT_BLOCK, When};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -154,32 +158,6 @@ fn naps_without_end_are_poison() {
     is_poison(&Fault::Nap, &["it hangs: no progress for"]);
 }
 
-/// A file in which executions are counted. Removed at the end.
-struct Tally(PathBuf);
-
-impl Tally {
-    fn new(name: &str) -> Tally {
-        let path = std::env::temp_dir().join(format!("phalanx-tally-{}-{name}", std::process::id()));
-        std::fs::write(&path, b"").unwrap();
-        Tally(path)
-    }
-
-    fn path(&self) -> Option<String> {
-        Some(self.0.to_str().unwrap().to_owned())
-    }
-
-    fn executions(&self) -> u64 {
-        std::fs::metadata(&self.0).unwrap().len()
-    }
-}
-
-impl Drop for Tally {
-    fn drop(&mut self) {
-        // Gone already is fine.
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
 /// Every way to bring a shard down at once.
 fn crashes() -> Vec<Fault> {
     vec![
@@ -294,9 +272,8 @@ fn a_transaction_that_brings_its_shard_down_only_once_is_no_poison() {
             let tally = Tally::new(&format!("once-{number}-{shards}"));
             bank.tally = tally.path();
             let (once, _) = bank.pair(SIZE, 0, fault, &When::Execution(1));
-            std::fs::remove_file(&tally.0).unwrap();
             let expected = bank.expect(&once);
-            std::fs::write(&tally.0, b"").unwrap();
+            tally.open();
             let got = phalanx.execute(&once, deadline()).unwrap_or_else(|error| panic!("{context}: {error}"));
             assert_same(&expected, &got, &context);
             assert!(tally.executions() >= 2, "{context}: negative control: it did strike");
@@ -315,9 +292,8 @@ fn is_not_blamed_for(signal: Signal, times: u64) {
         let tally = Tally::new(&format!("honest-{signal}-{shards}"));
         bank.tally = tally.path();
         let (slow, _) = bank.pair(SIZE, 0, &Fault::Busy { ms: 70 }, &When::Always);
-        std::fs::remove_file(&tally.0).unwrap();
         let expected = bank.expect(&slow);
-        std::fs::write(&tally.0, b"").unwrap();
+        tally.open();
         let done = AtomicBool::new(false);
         let (got, struck) = std::thread::scope(|scope| {
             let tormentor = scope.spawn(|| {
@@ -395,6 +371,7 @@ fn a_hang_that_is_found_while_a_round_is_cut_short_counts() {
     let tally = Tally::new("cut");
     bank.tally = tally.path();
     let (faulty, clean) = bank.pair(SIZE, 0, &Fault::Sleep, &When::Always);
+    tally.open();
     std::thread::scope(|scope| {
         // The other shard: the one that has executed something.
         let killer = scope.spawn(|| {
