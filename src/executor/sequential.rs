@@ -143,7 +143,7 @@ impl<V: Vm> Sequential<V> {
         let (encoded, panic) =
             execute_transaction(&mut self.vm, transaction, &mut source, buffers, txn, Incarnation(1));
         if let Some(note) = panic {
-            return Err(ExecuteError::PoisonTransaction { txn, what: format!("it panics: {}", note.0) });
+            return Err(ExecuteError::PoisonTransaction { txn, what: format!("it {}", note.0) });
         }
         bytes.extend_from_slice(encoded);
         Ok(())

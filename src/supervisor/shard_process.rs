@@ -88,18 +88,13 @@ impl<V: Vm> Birth<'_, V> {
         let outputs = Region::map_writer(own.outputs.try_clone()?)?;
         let memory = self.fds.shared.duplicate()?.map(outputs, &limits)?;
         let transport = self.attach(&limits)?;
+        let vm = self.vm.clone();
         fail_point("regions mapped");
         // Everything is mapped: from here on the shard needs no descriptor, and holds none.
         close_all_fds_except(&[])?;
-        // Never dropped, not even by a panic: the descriptors of its regions are closed already.
-        let mut shard = ManuallyDrop::new(Shard::new(
-            self.id,
-            self.vm.clone(),
-            memory,
-            transport,
-            slot,
-            Generation(self.generation),
-        ));
+        let generation = Generation(self.generation);
+        // Never dropped, by a panic neither: its descriptors are closed already.
+        let mut shard = ManuallyDrop::new(Shard::new(self.id, vm, memory, transport, slot, generation));
         let last = shard.join();
         fail_point("about to be ready");
         slot.set_message("");

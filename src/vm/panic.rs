@@ -16,7 +16,13 @@ static HOOK: Once = Once::new();
 thread_local! {
     /// What the panic that unwinds on this thread said. One that follows meanwhile does not replace it: the first is
     /// the cause.
-    static NOTE: RefCell<Option<PanicNote>> = const { RefCell::new(None) };
+    static NOTE: RefCell<Option<Noted>> = const { RefCell::new(None) };
+}
+
+struct Noted {
+    note: PanicNote,
+    /// Whether it is in the child slot too.
+    in_slot: bool,
 }
 
 /// Runs `work`; a panic inside becomes a [`PanicNote`].
@@ -34,7 +40,7 @@ pub fn catch_panic<T>(work: impl FnOnce() -> T) -> Result<T, PanicNote> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
         let said = text_of(payload.as_ref());
         // A panic that is thrown on passes the hook by: then the note is of another one.
-        let noted = NOTE.take().filter(|note| note.0.ends_with(said));
+        let noted = NOTE.take().map(|noted| noted.note).filter(|note| note.0.ends_with(said));
         noted.unwrap_or_else(|| PanicNote(format!("panicked: {said}")))
     })
 }
@@ -48,20 +54,21 @@ fn install_hook() {
     }));
 }
 
-/// Keeps what a panic says, unless it follows another one; true if the note went into a child slot.
+/// Keeps what a panic says, unless it follows another one; true if that is in the child slot.
 fn note_panic(info: &PanicHookInfo<'_>) -> bool {
     let said = text_of(info.payload());
     let note = match info.location() {
         Some(place) => format!("panicked at {place}: {said}"),
         None => format!("panicked: {said}"),
     };
-    let keep = |held: &RefCell<Option<PanicNote>>| match held.try_borrow_mut() {
-        Ok(mut held) if held.is_none() => {
-            let left = leave_last_words(&note);
-            *held = Some(PanicNote(note));
-            left
-        }
-        Ok(_) | Err(_) => false,
+    let keep = |held: &RefCell<Option<Noted>>| {
+        held.try_borrow_mut().is_ok_and(|mut held| {
+            let first = held.get_or_insert_with(|| {
+                let in_slot = leave_last_words(&note);
+                Noted { note: PanicNote(note), in_slot }
+            });
+            first.in_slot
+        })
     };
     // A thread that has all but ended has no place for a note, and nobody who asks for it.
     NOTE.try_with(keep).unwrap_or(false)

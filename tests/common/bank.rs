@@ -23,6 +23,8 @@ pub struct Bank {
     balances: Vec<u64>,
     sequences: Vec<u64>,
     height: u64,
+    /// What the fault transactions encoded from now on count their executions in.
+    pub tally: Option<String>,
 }
 
 impl Bank {
@@ -39,6 +41,7 @@ impl Bank {
             balances: vec![RICHES; ACCOUNTS],
             sequences: vec![0; ACCOUNTS],
             height: 0,
+            tally: None,
         }
     }
 
@@ -48,11 +51,6 @@ impl Bank {
 
     pub fn balance(&self, account: usize) -> u64 {
         self.balances[account]
-    }
-
-    /// A fault transaction's order: one coin to the recipient.
-    pub fn order(&self, fault: Fault, when: When) -> FaultOrder {
-        FaultOrder { fault, when, tally: None, to: self.address(RECIPIENT), amount: 1 }
     }
 
     /// Strikes only where `account` has not the balance that it has now, after what was encoded last.
@@ -76,11 +74,11 @@ impl Bank {
         self.transfer(from, to, amount)
     }
 
-    /// The culprit's next transaction: with the fault, and as the transfer that it is otherwise.
-    pub fn fault(&mut self, order: FaultOrder) -> (Vec<u8>, Vec<u8>) {
-        assert_eq!((order.to, order.amount), (self.address(RECIPIENT), 1));
-        let harmless = self.transfer(CULPRIT, RECIPIENT, 1);
-        (self.encode(CULPRIT, Payload::Fault(order)), harmless)
+    /// A transaction that moves one coin: with the fault, and as the transfer that it is otherwise.
+    pub fn fault(&mut self, from: usize, to: usize, fault: Fault, when: When) -> (Vec<u8>, Vec<u8>) {
+        let order = FaultOrder { fault, when, tally: self.tally.clone(), to: self.address(to), amount: 1 };
+        let harmless = self.transfer(from, to, 1);
+        (self.encode(from, Payload::Fault(order)), harmless)
     }
 
     /// A transaction with the sequence number that was used up last.
@@ -116,26 +114,22 @@ impl Bank {
         output
     }
 
-    /// `size` ordinary transfers with the culprit's transaction at `place` among them: with the fault, and without.
+    /// `size` transactions: ordinary transfers, and one of the culprit at `place`; with the fault, and without.
     pub fn pair(
         &mut self,
         size: usize,
         place: usize,
-        order: FaultOrder,
+        fault: &Fault,
+        when: &When,
     ) -> (Arc<PreparedBlock>, Arc<PreparedBlock>) {
-        let mut order = Some(order);
-        let (mut faulty, mut clean) = (Vec::new(), Vec::new());
-        for index in 0..size {
-            let (with, without) = match order.take_if(|_| index == place) {
-                Some(order) => self.fault(order),
-                None => {
-                    let transfer = self.any_transfer();
-                    (transfer.clone(), transfer)
-                }
-            };
-            faulty.push(with);
-            clean.push(without);
-        }
+        let transactions = (0..size).map(|index| {
+            if index == place {
+                return self.fault(CULPRIT, RECIPIENT, fault.clone(), when.clone());
+            }
+            let transfer = self.any_transfer();
+            (transfer.clone(), transfer)
+        });
+        let (faulty, clean) = transactions.unzip();
         (self.block(faulty), self.block(clean))
     }
 }

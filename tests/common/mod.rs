@@ -16,6 +16,7 @@ mod dice;
 mod hints;
 mod process;
 mod scene;
+mod tally;
 
 pub use alone::{Apart, alone, apart, is_apart, output_of};
 pub use bank::{Bank, CULPRIT, RECIPIENT};
@@ -26,6 +27,7 @@ pub use process::{
     switches_of, threads_of,
 };
 pub use scene::{Scene, assert_same, small_memory, transfer};
+pub use tally::Tally;
 
 use std::time::{Duration, Instant};
 

@@ -229,13 +229,10 @@ fn a_created_account_is_used_in_the_block_that_creates_it() {
                 continue;
             };
             used += usize::from(success && created.contains(&raw.sender));
-            if let Payload::CreateAccount { account, .. } = raw.payload
-                && success
-            {
+            if let Payload::Transfer { to, .. } = &raw.payload {
+                used += usize::from(success && created.contains(to));
+            } else if let (Payload::CreateAccount { account, .. }, true) = (raw.payload, success) {
                 created.insert(account);
-            }
-            if let Payload::Transfer { to, .. } = raw.payload {
-                used += usize::from(success && created.contains(&to));
             }
         }
     }
