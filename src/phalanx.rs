@@ -11,7 +11,7 @@ use crate::vm::Vm;
 use crate::vm::ledger::{LedgerConfig, LedgerVm};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use parking_lot::{Condvar, Mutex};
-use phalanx_ipc::Control;
+use phalanx_ipc::{Control, OsCause};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -109,6 +109,7 @@ impl<V: Vm> PhalanxBuilder<V> {
             Some(shards) => shards,
             None => Host::detect().map_err(ExecuteError::from)?.auto_shards(),
         };
+        self.config.check().map_err(ExecuteError::from)?;
         let state = BaseState::with_entries(self.config.memory.state, genesis)
             .map_err(|error: StateError| LaunchError::Execute(error.into()))?;
         let processes = Processes::launch(&self.config, self.vm, state)?;
@@ -261,7 +262,7 @@ impl Phalanx {
                 serve(processes, &shared);
                 drop(done);
             })
-            .map_err(|error| LaunchError::Resource(error.to_string()))?;
+            .map_err(|error| LaunchError::Resource(OsCause::from(error).to_string()))?;
         Ok(Phalanx { desk, control, worker: Some(worker), finished })
     }
 
