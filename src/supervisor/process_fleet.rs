@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 const FULL_STRENGTH_LIMIT: Duration = Duration::from_millis(10);
 /// How long a member may take to leave a round that was cut short, at least.
 const PARK_LIMIT: Duration = Duration::from_millis(500);
+/// How long before a deadline a caller is told that there is no shard.
+const TELL_LIMIT: Duration = Duration::from_millis(100);
 /// Supervisors in a row that may end before they answer.
 const STILLBORN_MAX: u32 = 5;
 /// Probes between two looks at the supervisor.
@@ -302,8 +304,11 @@ impl Fleet for ProcessFleet {
 }
 
 impl ProcessFleet {
-    /// All shards rest or are away: waits until the first is back.
+    /// All shards rest or are away: waits until the first is back. Gives up a little before the deadline, so that the
+    /// caller hears why: a shard that came now could do nothing any more.
     fn wait_for_one(&mut self, deadline: Instant, cancelled: &dyn Fn() -> bool) -> Result<(), ExecuteError> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let deadline = deadline.checked_sub(TELL_LIMIT.min(left / 4)).unwrap_or(deadline);
         while Instant::now() < deadline && !cancelled() {
             if self.any_ready() {
                 return Ok(());

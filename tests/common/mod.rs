@@ -16,7 +16,7 @@ mod hints;
 mod process;
 mod scene;
 
-pub use alone::{Apart, alone, apart, is_apart};
+pub use alone::{Apart, alone, alone_under, apart, is_apart};
 pub use dice::{Dice, seed};
 pub use hints::{Hints, prepare_with};
 pub use process::{
