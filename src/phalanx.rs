@@ -15,6 +15,7 @@ use crate::vm::ledger::{LedgerConfig, LedgerVm};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use parking_lot::Mutex;
+use phalanx_ipc::OsCause;
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -124,6 +125,7 @@ impl<V: Vm> PhalanxBuilder<V> {
             Some(shards) => shards,
             None => Host::detect().map_err(ExecuteError::from)?.auto_shards(),
         };
+        self.config.check().map_err(ExecuteError::from)?;
         let state = BaseState::with_entries(self.config.memory.state, genesis)
             .map_err(|error: StateError| LaunchError::Execute(error.into()))?;
         let processes = Processes::launch(&self.config, self.vm, state)?;
@@ -293,7 +295,7 @@ impl Phalanx {
                 serve(processes, &shared);
                 drop(done);
             })
-            .map_err(|error| LaunchError::Resource(error.to_string()))?;
+            .map_err(|error| LaunchError::Resource(OsCause::from(error).to_string()))?;
         Ok(Phalanx { desk, health, worker: Some(worker), finished })
     }
 

@@ -3,7 +3,7 @@
 use crate::partition::ArenaError;
 use crate::state::StateError;
 use crate::topology::TopologyError;
-use crate::types::{Generation, ShardId, TxnIndex};
+use crate::types::{Generation, OutOfRange, ShardId, TxnIndex};
 use std::fmt;
 use std::time::Duration;
 use thiserror::Error;
@@ -165,6 +165,9 @@ pub enum ExecuteError {
     /// The host's cores cannot be told.
     #[error(transparent)]
     Topology(#[from] TopologyError),
+    /// An option is outside its range.
+    #[error(transparent)]
+    OutOfRange(#[from] OutOfRange),
     /// The executor has been stopped.
     #[error("executor is stopped")]
     Stopped,

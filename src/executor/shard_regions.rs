@@ -8,7 +8,7 @@ use crate::executor::overlay::{OverlayLimits, OverlayReader};
 use crate::executor::shard::ShardMemory;
 use crate::partition::{ArenaLimits, ArenaReader};
 use crate::state::StateReader;
-use phalanx_ipc::{Region, RegionError, RegionReader};
+use phalanx_ipc::{OsCause, Region, RegionError, RegionReader};
 use std::os::fd::OwnedFd;
 
 /// Read-only descriptors of the coordinator's regions.
@@ -48,7 +48,7 @@ impl ShardFds {
 
     /// A second set, for another shard.
     pub(crate) fn duplicate(&self) -> Result<ShardFds, ExecuteError> {
-        let copy = |fd: &OwnedFd| fd.try_clone().map_err(ExecuteError::system);
+        let copy = |fd: &OwnedFd| fd.try_clone().map_err(|error| ExecuteError::system(OsCause::from(error)));
         Ok(ShardFds {
             board: copy(&self.board)?,
             arenas: [copy(&self.arenas[0])?, copy(&self.arenas[1])?],

@@ -28,8 +28,9 @@ impl ArenaWriter {
     /// An empty arena.
     ///
     /// # Errors
-    /// [`ArenaError::Region`].
+    /// [`ArenaError::OutOfRange`], [`ArenaError::Region`].
     pub fn create(name: &str, limits: ArenaLimits) -> Result<ArenaWriter, ArenaError> {
+        limits.check()?;
         let sections = Sections::new(&limits);
         let region = Region::create(name, sections.end)?;
         Ok(ArenaWriter {

@@ -6,7 +6,7 @@
 
 use crate::state::StateDigest;
 use crate::state::heap::{Heap, same_class};
-use crate::types::KeyHasher;
+use crate::types::{KeyHasher, OutOfRange};
 use bytemuck::{Pod, Zeroable, bytes_of, bytes_of_mut, cast_slice};
 use phalanx_ipc::{Region, RegionError, RegionReader};
 use std::os::fd::OwnedFd;
@@ -59,11 +59,22 @@ const _: () = assert!(size_of::<Slot>() == SLOT_BYTES && size_of::<Header>() <= 
 /// Sizes of a base state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StateConfig {
-    /// Most entries, rounded up to a power of two; 2^10 ..= 2^34. Address space is reserved for 96 bytes each in
-    /// slots, memory is taken as it is touched.
+    /// Most entries, at least; 1 ..= 2^34, rounded up to two thirds of a power of two and to 682. Address space is
+    /// reserved for 144 to 288 bytes each in slots, memory is taken as it is touched.
     pub max_entries: u64,
-    /// Address space for entries longer than 48 bytes.
+    /// Address space for entries longer than 48 bytes; 0 ..= 2^45.
     pub heap_bytes: u64,
+}
+
+impl StateConfig {
+    /// Whether a state can be made with these sizes.
+    ///
+    /// # Errors
+    /// [`OutOfRange`] for the first that is not possible.
+    pub fn check(&self) -> Result<(), OutOfRange> {
+        OutOfRange::check("state.max_entries", self.max_entries, 1..=1 << 34)?;
+        OutOfRange::check("state.heap_bytes", self.heap_bytes, 0..=1 << 45)
+    }
 }
 
 impl Default for StateConfig {
@@ -75,6 +86,9 @@ impl Default for StateConfig {
 /// A base state that cannot be made, read or changed.
 #[derive(Debug, Error)]
 pub enum StateError {
+    /// A size that no state can have.
+    #[error(transparent)]
+    OutOfRange(#[from] OutOfRange),
     /// The region could not be made or mapped.
     #[error("base state: {0}")]
     Region(#[from] RegionError),
@@ -169,8 +183,9 @@ impl BaseState {
     /// An empty state in a region of its own.
     ///
     /// # Errors
-    /// [`StateError::Region`].
+    /// [`StateError::OutOfRange`], [`StateError::Region`].
     pub fn create(config: StateConfig) -> Result<BaseState, StateError> {
+        config.check()?;
         let layout = Layout::new(config);
         let region = Region::create("phalanx-base", to_usize(layout.end))?;
         let hasher = KeyHasher::of_process();

@@ -3,6 +3,7 @@
 use crate::executor::{MemoryConfig, OnDeath};
 use crate::partition::CostModel;
 use crate::supervisor::child::Pacing;
+use crate::types::OutOfRange;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -44,7 +45,7 @@ pub struct ProcessesConfig {
     pub shards: usize,
     /// What becomes the supervisor.
     pub image: SupervisorImage,
-    /// What the supervisor makes the virtual machine from.
+    /// What the supervisor makes the virtual machine from; up to 48 KiB.
     pub vm: Vec<u8>,
     /// Sizes of the shared memory.
     pub memory: MemoryConfig,
@@ -54,7 +55,7 @@ pub struct ProcessesConfig {
     pub fallback: Fallback,
     /// Rounds without progress after which all that is left of a block goes to one shard.
     pub rounds_without_progress: u32,
-    /// How long a shard may go without progress, stopped or on its own CPU time, before it is killed.
+    /// How long a shard may go without progress, stopped or on its own CPU time, before it is killed; 1 ms to a day.
     pub stall_limit: Duration,
     /// How fast dead shards are replaced.
     pub pacing: Pacing,
@@ -64,6 +65,23 @@ pub struct ProcessesConfig {
     pub costs: CostModel,
     /// Log filter of supervisor and shards, as in `RUST_LOG`.
     pub log: String,
+}
+
+/// Most bytes of [`ProcessesConfig::vm`]: with everything else they make one message.
+const VM_BYTES_MAX: u64 = 48 << 10;
+const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
+
+impl ProcessesConfig {
+    /// Whether executors can be made like this. The number of shards is looked at by the launch itself.
+    ///
+    /// # Errors
+    /// [`OutOfRange`] for the first option that is not possible.
+    pub fn check(&self) -> Result<(), OutOfRange> {
+        self.memory.check()?;
+        OutOfRange::check("vm", self.vm.len() as u64, 0..=VM_BYTES_MAX)?;
+        let stall_ms = u64::try_from(self.stall_limit.as_millis()).unwrap_or(u64::MAX);
+        OutOfRange::check("stall_limit (in ms)", stall_ms, 1..=DAY_MS)
+    }
 }
 
 impl Default for ProcessesConfig {

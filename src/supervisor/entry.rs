@@ -7,7 +7,9 @@ use crate::supervisor::supervisor_loop::{StopCause, Supervisor};
 use crate::telemetry::name_process;
 use crate::vm::Vm;
 use crate::vm::ledger::{LedgerConfig, LedgerVm};
-use phalanx_ipc::{Channel, ChannelError, Control, SPAWN_SOCKET_FD, SignalFd, SignalSetup, fail_point};
+use phalanx_ipc::{
+    Channel, ChannelError, Control, SPAWN_SOCKET_FD, SignalFd, SignalSetup, close_all_fds_except, fail_point,
+};
 use std::error::Error;
 use std::io::Write;
 use std::os::fd::{FromRawFd, OwnedFd};
@@ -54,6 +56,8 @@ fn serve<V: Vm>(make: impl FnOnce(&[u8]) -> Result<V, Box<dyn Error>>) -> Result
     if std::env::var(MARKER).as_deref() != Ok(MARKER_VALUE) {
         return Err("the image is of another version than its coordinator; install both together".into());
     }
+    // What the coordinator's program left open over exec is none of a supervisor's business.
+    close_all_fds_except(&[SPAWN_SOCKET_FD])?;
     SignalSetup::child()?;
     let signals = SignalFd::for_children()?;
     // SAFETY: spawn_image left the socket at this descriptor, open over exec, and nothing else here owns it.

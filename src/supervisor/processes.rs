@@ -50,6 +50,7 @@ impl Processes {
         if config.shards == 0 || config.shards > crate::MAX_SHARDS {
             return Err(LaunchError::ShardCount { shards: config.shards });
         }
+        config.check().map_err(ExecuteError::from)?;
         let count = u32::try_from(config.shards).unwrap_or(u32::MAX);
         let control = Arc::new(Control::create_named(count).map_err(LaunchError::resource)?);
         let desk = Arc::new(HealthDesk::new(Arc::clone(&control)));

@@ -1,6 +1,6 @@
 //! What a shard process does from fork to death.
 
-use crate::executor::{MemoryConfig, OutputArenaReader, Shard, ShardFds, ShardLimits};
+use crate::executor::{ExecuteError, MemoryConfig, OutputArenaReader, Shard, ShardFds, ShardLimits};
 use crate::supervisor::protocol::LaunchOrder;
 use crate::supervisor::ring_transport::RingTransport;
 use crate::telemetry::name_process;
@@ -8,7 +8,7 @@ use crate::types::{Generation, ShardId};
 use crate::vm::Vm;
 use nix::unistd::Pid;
 use phalanx_ipc::{
-    ChildSlot, Control, Inbox, InboxLayout, Outlet, Region, SignalSetup, close_all_fds_except,
+    ChildSlot, Control, Inbox, InboxLayout, OsCause, Outlet, Region, SignalSetup, close_all_fds_except,
     die_with_parent, fail_point, install_fault_handlers, monotonic_now, pin_current_thread,
 };
 use std::error::Error;
@@ -85,7 +85,7 @@ impl<V: Vm> Birth<'_, V> {
         let config = MemoryConfig::from(self.order.memory);
         let limits = ShardLimits::of(&config);
         let own = self.fds.shards.get(self.id.index()).ok_or("no descriptors for this shard")?;
-        let outputs = Region::map_writer(own.outputs.try_clone()?)?;
+        let outputs = Region::map_writer(copy_of(&own.outputs)?)?;
         let memory = self.fds.shared.duplicate()?.map(outputs, &limits)?;
         let transport = self.attach(&limits)?;
         let vm = self.vm.clone();
@@ -110,7 +110,7 @@ impl<V: Vm> Birth<'_, V> {
         let layout = InboxLayout::new(self.order.cores.len(), usize::try_from(self.order.ring_cells)?)?;
         let (mut outlets, mut readers, mut inbox) = (Vec::new(), Vec::new(), None);
         for (place, fds) in self.fds.shards.iter().enumerate() {
-            let region = Region::map_writer(fds.inbox.try_clone()?)?;
+            let region = Region::map_writer(copy_of(&fds.inbox)?)?;
             if place == self.id.index() {
                 let mut own = Inbox::attach(region, layout)?;
                 // Whatever the last life left unread is stale.
@@ -120,7 +120,7 @@ impl<V: Vm> Birth<'_, V> {
                 readers.push(None);
             } else {
                 outlets.push(Some(Outlet::attach(region, layout, self.id.index())?));
-                readers.push(Some(OutputArenaReader::map(fds.outputs_reader.try_clone()?, limits.outputs)?));
+                readers.push(Some(OutputArenaReader::map(copy_of(&fds.outputs_reader)?, limits.outputs)?));
             }
         }
         let inbox = inbox.ok_or("no inbox for this shard")?;
@@ -133,4 +133,9 @@ impl<V: Vm> Birth<'_, V> {
             unrung: false,
         })
     }
+}
+
+/// The descriptors stay with the supervisor, for the next life.
+fn copy_of(fd: &OwnedFd) -> Result<OwnedFd, ExecuteError> {
+    fd.try_clone().map_err(|error| ExecuteError::system(OsCause::from(error)))
 }

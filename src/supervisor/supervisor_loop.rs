@@ -179,8 +179,12 @@ impl<V: Vm> Supervisor<V> {
                 self.set_state(place, starting);
             }
             Err(error) => {
-                tracing::error!(shard = %id, %error, "shard cannot be forked; trying again");
-                slot.set_message(&error.to_string());
+                let text = error.to_string();
+                // Tried again ten times a second: told once.
+                if !text.starts_with(&slot.message()) || slot.message().is_empty() {
+                    tracing::error!(shard = %id, %error, "shard cannot be forked; trying again");
+                }
+                slot.set_message(&text);
                 // The generation was announced and never lived: the next try takes the one after.
                 self.children[place].generation = generation;
                 self.set_state(place, after_failed_fork(&self.order.pacing, Instant::now()));

@@ -5,6 +5,7 @@ mod block;
 mod delta;
 mod ids;
 mod key;
+mod out_of_range;
 mod output;
 mod output_writer;
 
@@ -13,6 +14,7 @@ pub use block::{Block, BlockHeader, PrepareError, PreparedAccess, PreparedBlock,
 pub use delta::{Delta, NumberWidth, number_of};
 pub use ids::{Generation, Incarnation, KeyId, Origin, RoundId, ShardId, TxnIndex};
 pub use key::{KeyHasher, LimitExceeded, MAX_KEY_BYTES, MAX_OUTPUT_BYTES, MAX_VALUE_BYTES};
+pub use out_of_range::OutOfRange;
 pub use output::{
     Event, Observed, Outcome, OutputError, OutputHeader, OutputView, ReadRecord, StatusCode, Write,
     WriteRecord,

@@ -12,14 +12,40 @@ pub fn is_apart() -> bool {
 
 /// Runs `test`, which must be the body of the test called `name`, with no other test in the process.
 pub fn alone(name: &str, test: impl FnOnce()) {
+    run_alone(name, command(name), test);
+}
+
+fn run_alone(name: &str, mut command: Command, test: impl FnOnce()) {
     if is_apart() {
         return test();
     }
-    let output = command(name).output().unwrap();
+    let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{name} in a process of its own: {}\n{text}\n{errors}", output.status);
     assert!(text.contains("1 passed"), "{name} is no test: {text}");
+    print!("{text}");
+}
+
+/// As [`alone`], with the process started by a command that changes its surroundings (`unshare`, `setpriv`). Where
+/// that is not permitted the test is skipped, and says so.
+pub fn alone_under(name: &str, wrapper: &[&str], test: impl FnOnce()) {
+    if !is_apart() {
+        // Listing the tests shows that the program can be run in those surroundings at all.
+        let probe = command_under(name, wrapper).arg("--list").output();
+        if !probe.as_ref().is_ok_and(|probe| probe.status.success()) {
+            println!("SKIPPED {name}: {wrapper:?} is not permitted here: {probe:?}");
+            return;
+        }
+    }
+    run_alone(name, command_under(name, wrapper), test);
+}
+
+fn command_under(name: &str, wrapper: &[&str]) -> Command {
+    let mut command = Command::new(wrapper[0]);
+    command.args(&wrapper[1..]).arg(std::env::current_exe().unwrap());
+    arguments(&mut command, name);
+    command
 }
 
 /// Runs the test called `name`, which must look at [`is_apart`], in a process of its own; returns what it and its
@@ -34,8 +60,12 @@ pub fn output_of(name: &str) -> String {
 
 fn command(name: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", name, "--nocapture", "--test-threads=1"]).env(MARKER, "1");
+    arguments(&mut command, name);
     command
+}
+
+fn arguments(command: &mut Command, name: &str) {
+    command.args(["--exact", name, "--nocapture", "--test-threads=1"]).env(MARKER, "1");
 }
 
 /// A test running in a process of its own. Killed and reaped when dropped.

@@ -18,7 +18,7 @@ mod process;
 mod scene;
 mod tally;
 
-pub use alone::{Apart, alone, apart, is_apart, output_of};
+pub use alone::{Apart, alone, alone_under, apart, is_apart, output_of};
 pub use bank::{Bank, CULPRIT, RECIPIENT};
 pub use dice::{Dice, seed};
 pub use hints::{Hints, prepare_with};

@@ -1,7 +1,9 @@
 //! A ledger with random blocks, its oracle, and the executors to compare with it.
 
 use super::deadline;
-use phalanx::executor::{BlockExecutor, BlockOutput, MemoryConfig, Sequential, Threads, ThreadsConfig};
+use phalanx::executor::{
+    BlockExecutor, BlockOutput, ExecuteError, MemoryConfig, Sequential, Threads, ThreadsConfig,
+};
 use phalanx::partition::ArenaLimits;
 use phalanx::state::{BaseState, StateConfig};
 use phalanx::supervisor::{Processes, ProcessesConfig, SupervisorImage};
@@ -44,8 +46,12 @@ impl Scene {
     }
 
     pub fn state(&self) -> BaseState {
-        BaseState::with_entries(self.memory.state, self.genesis.iter().map(|(key, value)| (key, value)))
-            .unwrap()
+        self.try_state().unwrap()
+    }
+
+    pub fn try_state(&self) -> Result<BaseState, ExecuteError> {
+        let entries = self.genesis.iter().map(|(key, value)| (key, value));
+        Ok(BaseState::with_entries(self.memory.state, entries)?)
     }
 
     pub fn oracle(&self) -> Sequential<LedgerVm> {

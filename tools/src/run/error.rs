@@ -119,6 +119,7 @@ fn next_move(cause: &ExecuteError) -> &'static str {
             "find out who ends the shards, -v shows each death"
         }
         ExecuteError::Busy { .. }
+        | ExecuteError::OutOfRange(_)
         | ExecuteError::Cancelled { .. }
         | ExecuteError::PoisonTransaction { .. }
         | ExecuteError::StatePoisoned { .. }
