@@ -1,6 +1,7 @@
 //! Which process is meant, for certain: a pid and the moment it started.
 
 use std::fs;
+use std::io;
 use std::time::Duration;
 
 use nix::unistd::{SysconfVar, sysconf};
@@ -29,6 +30,24 @@ impl ProcessIdentity {
     pub fn is_alive(&self) -> bool {
         Stat::read(self.pid)
             .is_some_and(|stat| stat.start_time == self.start_time && !matches!(stat.state, 'Z' | 'X' | 'x'))
+    }
+}
+
+impl ProcessIdentity {
+    /// Whether this very process is dead for certain. False as long as it lives, and also when `/proc` cannot be read just
+    /// now (no descriptor is free, say): whoever clears up after the dead must not take the living for them.
+    pub fn is_surely_dead(&self) -> bool {
+        match fs::read_to_string(format!("/proc/{}/stat", self.pid)) {
+            Ok(text) => Stat::parse(&text).is_some_and(|stat| {
+                stat.start_time != self.start_time || matches!(stat.state, 'Z' | 'X' | 'x')
+            }),
+            Err(error) => {
+                let gone =
+                    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH);
+                // Without /proc everyone seems gone.
+                gone && Self::current().is_some()
+            }
+        }
     }
 }
 

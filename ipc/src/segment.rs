@@ -73,7 +73,7 @@ pub(crate) fn reclaim_stale() -> Result<Vec<String>, ControlError> {
             continue;
         };
         let Some(owner) = owner_of(&file) else { continue };
-        if owner.is_alive() {
+        if !owner.is_surely_dead() {
             continue;
         }
         match fs::remove_file(entry.path()) {

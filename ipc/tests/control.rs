@@ -17,6 +17,7 @@ use std::process::Stdio;
 use std::sync::atomic::Ordering;
 
 use common::{actor, eventually, plays_well};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use phalanx_ipc::{
     Activity, Control, ControlError, EXITS_KEPT, Fault, Fork, LifelineState, MESSAGE_BYTES, ProcessIdentity,
     SlotState, fork_single_threaded, state_of,
@@ -50,6 +51,16 @@ fn play(role: &str) {
                 Fork::Parent { child } => nix::sys::wait::waitpid(child, None).unwrap(),
             };
             assert!(path.exists());
+        }
+        "pauper" => {
+            let own = ProcessIdentity::current().unwrap();
+            let other = ProcessIdentity { start_time: own.start_time + 1, ..own };
+            let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+            setrlimit(Resource::RLIMIT_NOFILE, 0, hard).unwrap();
+            let (living, unknown) = (own.is_surely_dead(), other.is_surely_dead());
+            setrlimit(Resource::RLIMIT_NOFILE, 64, hard).unwrap();
+            assert!(!living && !unknown, "nothing can be known");
+            assert!(!own.is_surely_dead() && other.is_surely_dead(), "the control: now it can");
         }
         other => panic!("no role {other}"),
     }
@@ -215,4 +226,11 @@ fn last_words_belong_to_the_generation_that_did_not_live_on() {
     assert_eq!(slot.last_words_of(7).as_deref(), Some("boom"), "a successor does not wipe them");
     slot.set_message("it was caught");
     assert_eq!((slot.last_words_of(7), slot.message().as_str()), (None, "it was caught"));
+}
+
+/// Once broke: a process that had no descriptor left could not read /proc, took every owner for dead, and removed the
+/// segments of living families. Negative control: with any failure to read taken for a death, this test failed.
+#[test]
+fn a_process_without_a_free_descriptor_takes_nobody_for_dead() {
+    plays_well("pauper");
 }

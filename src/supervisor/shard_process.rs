@@ -97,7 +97,6 @@ impl<V: Vm> Birth<'_, V> {
         let mut shard = ManuallyDrop::new(Shard::new(self.id, vm, memory, transport, slot, generation));
         let last = shard.join();
         fail_point("about to be ready");
-        slot.set_message("");
         slot.record_ready(self.generation, monotonic_now());
         fail_point("ready");
         self.control.bell().ring();
