@@ -23,6 +23,7 @@ use common::{
 use nix::sys::signal::Signal;
 use phalanx::Phalanx;
 use phalanx::executor::{BlockExecutor, DeathCause, ExecuteError, OnDeath};
+use phalanx::fail_points::{FailAction, FailSpec};
 use phalanx::supervisor::Pacing;
 use phalanx::types::PreparedBlock;
 use phalanx::vm::ledger::{Fault, PANIC_AT_BLOCK, When};
@@ -414,13 +415,15 @@ fn a_panic_outside_a_transaction_ends_its_shard_with_code_71_and_is_told() {
     let builder = bank.scene.builder(2).on_death(OnDeath::Fail).pacing(patient_pacing());
     let phalanx = bank.scene.launch(builder);
     let transfers: Vec<Vec<u8>> = (0..SIZE).map(|_| bank.any_transfer()).collect();
-    let error = phalanx.execute(&bank.block_with(PANIC_AT_BLOCK.to_vec(), transfers.clone()), deadline());
+    let clean = bank.block(transfers);
+    let spec = FailSpec { point: "round entered", first: 1, times: 1, action: FailAction::Panic };
+    phalanx.arm_fail_point(spec).unwrap();
+    let error = phalanx.execute(&clean, deadline());
     let Err(ExecuteError::ShardDied(death)) = error else { panic!("{context}: {error:?}") };
     assert_eq!((death.cause, death.txn), (DeathCause::Exit(71), None), "{context}");
     let message = phalanx.health()[death.shard.index()].message.clone();
-    assert!(message.starts_with("panicked at src/vm/ledger/fault.rs:"), "{context}: {message}");
+    assert!(message.starts_with("panicked at ipc/src/fail_point.rs:"), "{context}: {message}");
     assert!(eventually(Duration::from_secs(20), || all_ready(&phalanx)), "{context}");
-    let clean = bank.block(transfers);
     assert_right(&mut bank, &phalanx, &clean, &context);
 }
 
@@ -505,15 +508,16 @@ fn panics_reach_the_log_with_message_and_place_and_nothing_is_left_behind() {
 }
 
 #[test]
-fn a_block_that_panics_outside_its_transactions_ends_in_an_error_and_the_next_one_is_right() {
+fn a_block_that_panics_at_its_beginning_is_an_error_that_says_so_and_kills_nobody() {
     let seed = seed();
     let mut bank = Bank::new(seed);
     let phalanx = bank.scene.phalanx(2);
     let transfers: Vec<Vec<u8>> = (0..SIZE).map(|_| bank.any_transfer()).collect();
     let block = bank.block_with(PANIC_AT_BLOCK.to_vec(), transfers.clone());
-    let begun = Instant::now();
-    let error = phalanx.execute(&block, begun + Duration::from_secs(3)).unwrap_err();
-    println!("{:?}: {error}", begun.elapsed());
+    let error = phalanx.execute(&block, deadline()).unwrap_err();
+    let ExecuteError::PoisonTransaction { what, .. } = error else { panic!("{error}") };
+    assert!(what.contains("panicked at src/vm/ledger/fault.rs:"), "{what}");
+    assert!(phalanx.health().iter().all(|shard| shard.generation == 1), "{:?}", phalanx.health());
     let clean = bank.block(transfers);
     assert_right(&mut bank, &phalanx, &clean, "afterwards");
 }

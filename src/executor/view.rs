@@ -1,8 +1,8 @@
 //! The window through which a virtual machine sees the state, written once for all executors.
 
 use crate::types::{
-    Delta, Incarnation, KeyId, LimitExceeded, MAX_KEY_BYTES, MAX_VALUE_BYTES, Origin, OutputWriter,
-    PendingWrite, TxnIndex, Write, number_of,
+    BlockHeader, Delta, Incarnation, KeyId, LimitExceeded, MAX_KEY_BYTES, MAX_VALUE_BYTES, Origin,
+    OutputWriter, PendingWrite, TxnIndex, Write, number_of,
 };
 use crate::vm::{PanicNote, StateView, Vm, catch_panic};
 
@@ -34,9 +34,16 @@ struct TransactionView<'a, S> {
     sum: [u8; 32],
 }
 
-/// Executes one transaction and returns its encoded output, with a note if the virtual machine panicked.
+/// Begins a block; the note if the virtual machine panicked. Then none of its transactions can be executed.
+pub(super) fn begin_block<V: Vm>(vm: &mut V, header: &BlockHeader) -> Option<PanicNote> {
+    catch_panic(|| vm.begin_block(header)).err()
+}
+
+/// Executes one transaction and returns its encoded output, with a note if the virtual machine panicked: now, or when the
+/// block began (`broken`).
 pub(super) fn execute_transaction<'b, V: Vm, S: ValueSource>(
     vm: &mut V,
+    broken: Option<&PanicNote>,
     transaction: &[u8],
     source: &mut S,
     buffers: &'b mut ViewBuffers,
@@ -45,6 +52,9 @@ pub(super) fn execute_transaction<'b, V: Vm, S: ValueSource>(
 ) -> (&'b [u8], Option<PanicNote>) {
     buffers.output.clear();
     buffers.written.clear();
+    if let Some(note) = broken {
+        return (buffers.output.finish_panicked(txn, incarnation, &note.0), Some(note.clone()));
+    }
     let mut view = TransactionView { source, buffers: &mut *buffers, sum: [0; 32] };
     match catch_panic(|| vm.execute(transaction, &mut view)) {
         Ok(outcome) => (buffers.output.finish(txn, incarnation, outcome), None),
