@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::chaos::ChaosOptions;
 use crate::exit::EXIT_CODES;
 use clap::builder::RangedU64ValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
@@ -28,6 +29,10 @@ pub enum Command {
     /// Executes a workload block by block and verifies each block against sequential execution.
     #[command(after_help = EXIT_CODES)]
     Run(RunOptions),
+    /// Executes blocks while faults are injected into shards and supervisor, and looks whether anything is wrong, lost or
+    /// left behind.
+    #[command(after_help = EXIT_CODES)]
+    Chaos(ChaosOptions),
 }
 
 /// Options of `phalanx run`.
@@ -235,7 +240,7 @@ impl fmt::Display for WorkloadName {
     }
 }
 
-fn parse_skew(text: &str) -> Result<f64, String> {
+pub fn parse_skew(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(skew) if skew.is_finite() && skew >= 0.0 => Ok(skew),
         Ok(_) | Err(_) => Err("give a finite number from 0 up".to_owned()),
@@ -249,8 +254,10 @@ mod tests {
 
     fn options(line: &[&str]) -> Result<RunOptions, clap::Error> {
         let parsed = Cli::try_parse_from([&["phalanx", "run"], line].concat())?;
-        let Command::Run(options) = parsed.command;
-        Ok(options)
+        match parsed.command {
+            Command::Run(options) => Ok(options),
+            Command::Chaos(options) => panic!("{options:?}"),
+        }
     }
 
     #[test]
@@ -274,12 +281,16 @@ mod tests {
     #[test]
     fn every_option_states_its_default() {
         let mut command = Cli::command();
-        let run = command.find_subcommand_mut("run").unwrap();
-        for option in
-            run.get_arguments().filter(|option| !["help", "version"].contains(&option.get_id().as_str()))
-        {
-            let help = option.get_help().unwrap().to_string();
-            assert!(help.contains("Default: "), "{}: {help}", option.get_id());
+        for path in [&["run"][..], &["chaos"]] {
+            let mut command = &mut command;
+            for name in path {
+                command = command.find_subcommand_mut(name).unwrap();
+            }
+            let options = command.get_arguments();
+            for option in options.filter(|option| !["help", "version"].contains(&option.get_id().as_str())) {
+                let help = option.get_help().unwrap().to_string();
+                assert!(help.contains("Default: "), "{path:?} {}: {help}", option.get_id());
+            }
         }
     }
 

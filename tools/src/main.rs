@@ -1,12 +1,15 @@
 //! The command `phalanx`.
 #![deny(unsafe_code)]
 
+mod chaos;
 mod cli;
 mod exit;
 mod logging;
 mod output;
+mod proc;
 mod run;
 mod signals;
+mod victims;
 
 use clap::Parser;
 use cli::{Cli, Command};
@@ -15,9 +18,14 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     // First: the supervisor of the shards is this very program, started again.
     phalanx::supervisor_entry();
+    // And so are the process that injects faults, and planted violations.
+    if let Some(exit) = chaos::entry() {
+        return exit.into();
+    }
     let cli = Cli::parse();
     let exit = match cli.command {
         Command::Run(options) => run::command(options),
+        Command::Chaos(options) => chaos::command(&options),
     };
     exit.into()
 }
