@@ -1,7 +1,8 @@
 //! The monkey: a process of its own that sends real signals to the processes of a family, by its schedule.
 //!
-//! It is this program started again. It takes its order from standard input, reports on standard output, and ends when
-//! it is done, or when its standard input closes; then nobody is left stopped. It dies with the trial.
+//! It is this program started again. It takes its order from standard input and reports on standard output. It is done
+//! when its schedule is, or when standard input says anything more or closes; then nobody is left stopped. It ends when
+//! standard input closes, and dies with the trial.
 
 use crate::chaos::fault::FaultKind;
 use crate::chaos::mix::Mix;
@@ -29,6 +30,8 @@ const SUCCESSOR_LIMIT: Duration = Duration::from_secs(3);
 /// How often, and how long, a fault waits for somebody to befall.
 const VICTIM_INTERVAL: Duration = Duration::from_micros(500);
 const VICTIM_LIMIT: Duration = Duration::from_millis(500);
+/// A life that no shard reaches.
+const NEVER_LIVED: u32 = u32::MAX;
 /// Longest single sleep: the kernel takes no endless ones as a number.
 const SLEEP_MAX: Duration = Duration::from_secs(3_600);
 /// Runs the monkey if this process was started to be it.
@@ -66,13 +69,13 @@ fn run() -> Result<(), Box<dyn Error>> {
         monkey.later(since, Task::Befall { number, planned, since });
     }
     if let Some(misdeed) = order.misdeed {
-        let at = schedule.faults().first().map_or(Duration::ZERO, |first| first.at);
-        monkey.later(begin + at, Task::Misbehave(misdeed));
+        // First of all: the life that it is done to has had no other fault yet.
+        monkey.later(begin, Task::Misbehave(misdeed));
     }
     monkey.work()?;
     tell(&Event::Done)?;
     // The trial counts its descriptors and threads while this process is still there.
-    while sleep_until(Duration::MAX)? {}
+    while sleep_until(Duration::MAX)? != Woken::Closed {}
     Ok(())
 }
 
@@ -114,7 +117,7 @@ impl Monkey {
     /// Works until nothing is left to do, or nobody wants it any more.
     fn work(&mut self) -> Result<(), Box<dyn Error>> {
         while let Some((&(at, _), _)) = self.todo.first_key_value() {
-            if !sleep_until(at)? {
+            if sleep_until(at)? != Woken::Time {
                 break;
             }
             if let Some((_, task)) = self.todo.pop_first() {
@@ -287,6 +290,7 @@ impl Monkey {
         match misdeed {
             Misdeed::OneMoreStop => return self.strike(None, FaultKind::Stop, victim).map(drop),
             Misdeed::Invented | Misdeed::InventedSupervisor => {
+                let target = Target::Shard { shard: *shard, generation: NEVER_LIVED };
                 tell_strike(None, kind, Signal::SIGKILL, target, process.pid(), monotonic_now())?;
             }
             Misdeed::WrongSignal => {
@@ -329,20 +333,31 @@ fn tell(event: &Event) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Sleeps until a time of the monotonic clock; false if standard input closes before.
-fn sleep_until(at: Duration) -> Result<bool, Box<dyn Error>> {
+/// Why a sleep is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Woken {
+    /// It is time.
+    Time,
+    /// The trial says that it is enough.
+    CalledOff,
+    /// The trial is over or gone.
+    Closed,
+}
+
+/// Sleeps until a time of the monotonic clock, or until standard input has something to say.
+fn sleep_until(at: Duration) -> Result<Woken, Box<dyn Error>> {
     loop {
         let left = at.saturating_sub(monotonic_now());
         let stdin = stdin();
         let mut fds = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
         // Interrupted: look again.
         let _ = ppoll(&mut fds, Some(TimeSpec::from_duration(left.min(SLEEP_MAX))), None);
-        let closing = fds[0].revents().is_some_and(|events| !events.is_empty());
-        if closing && stdin.lock().read(&mut [0; 64])? == 0 {
-            return Ok(false);
+        if fds[0].revents().is_some_and(|events| !events.is_empty()) {
+            let said = stdin.lock().read(&mut [0; 64])?;
+            return Ok(if said == 0 { Woken::Closed } else { Woken::CalledOff });
         }
         if left.is_zero() {
-            return Ok(true);
+            return Ok(Woken::Time);
         }
     }
 }

@@ -59,14 +59,17 @@ impl MonkeyLink {
         orders.write_all(line.as_bytes()).map_err(|error| ChaosError::Monkey(error.to_string()))
     }
 
-    /// Has it stop early: whoever is stopped goes on.
+    /// Has it stop early: whoever is stopped goes on. It stays until [`finish`](Self::finish).
     pub fn call_off(&mut self) {
-        self.orders = None;
+        if let Some(orders) = &mut self.orders {
+            // One that is gone has stopped too.
+            let _ = orders.write_all(b"enough\n");
+        }
     }
 
     /// Waits for its end.
     pub fn finish(&mut self) {
-        self.call_off();
+        self.orders = None;
         if let Some(reader) = self.reader.take() {
             // It cannot panic; what it has read is in the book.
             let _ = reader.join();

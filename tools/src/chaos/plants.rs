@@ -4,31 +4,33 @@ use crate::chaos::check::Check;
 use crate::chaos::wire::Misdeed;
 use crate::victims::Victims;
 use nix::sched::{CpuSet, sched_setaffinity};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getppid};
 use phalanx::supervisor::SupervisorImage;
-use phalanx_ipc::{ControlView, ProcessIdentity};
+use phalanx_ipc::{ControlView, ProcessIdentity, die_with_parent};
 use std::fs::{self, File};
-use std::io::{self, Read, stdin};
+use std::io;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Has this program, started again, map a segment and wait for the end of its input; an empty name: end at once.
+/// Has this program, started again, map a segment and stay there; an empty name: end at once.
 const MARKER: &str = "PHALANX_CHAOS_PLANT";
 /// Memory planted over a trial, in bytes: well over what a trial may grow.
 const LEAK_BYTES: usize = 256 << 20;
+/// How long a planted process stays at the most.
+const PLANT_LIMIT: Duration = Duration::from_secs(600);
 /// Descriptors planted.
 const LEAKED_FDS: usize = 5;
 
 /// Plays a planted process if this process was started to be one.
 pub fn entry() -> bool {
     let Some(segment) = std::env::var_os(MARKER) else { return false };
-    if let Ok(view) = ControlView::open(&segment.to_string_lossy()) {
-        // Until the trial takes it away or is gone.
-        let _ = stdin().read(&mut [0; 1]);
-        drop(view);
+    let tied = die_with_parent(getppid()).is_ok();
+    if let (true, Ok(_view)) = (tied, ControlView::open(&segment.to_string_lossy())) {
+        // The trial takes it away long before.
+        std::thread::sleep(PLANT_LIMIT);
     }
     true
 }
@@ -64,8 +66,8 @@ impl Plants {
                     })?,
                 ));
             }
-            Some(Check::Zombie) => self.children.push(player("", Stdio::null())?),
-            Some(Check::Orphan) => self.children.push(player(segment, Stdio::piped())?),
+            Some(Check::Zombie) => self.children.push(player("")?),
+            Some(Check::Orphan) => self.children.push(player(segment)?),
             Some(Check::Segment) => {
                 let own = i32::try_from(std::process::id()).unwrap_or(0);
                 let start_time = ProcessIdentity::of(own).map_or(0, |own| own.start_time);
@@ -158,8 +160,8 @@ pub fn second_image(broken: Option<Check>) -> SupervisorImage {
     }
 }
 
-fn player(segment: &str, stdin: Stdio) -> io::Result<Child> {
-    Command::new("/proc/self/exe").env(MARKER, segment).stdin(stdin).stdout(Stdio::null()).spawn()
+fn player(segment: &str) -> io::Result<Child> {
+    Command::new("/proc/self/exe").env(MARKER, segment).stdin(Stdio::null()).stdout(Stdio::null()).spawn()
 }
 
 impl Drop for Plants {

@@ -27,7 +27,7 @@ pub struct Order {
     pub misdeed: Option<Misdeed>,
 }
 
-/// What the monkey does wrong on purpose, once, at its first fault.
+/// What the monkey does wrong on purpose, once, before its first fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Misdeed {
@@ -35,7 +35,7 @@ pub enum Misdeed {
     WrongSignal,
     /// Kills a shard and reports nothing.
     Unreported,
-    /// Reports a kill that it never did.
+    /// Reports a kill of a life that never was.
     Invented,
     /// Reports a kill of the supervisor that it never did.
     InventedSupervisor,

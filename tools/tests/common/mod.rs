@@ -11,7 +11,7 @@ use serde_json::Value;
 use std::fs;
 use std::io::{Read, Seek};
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -59,10 +59,21 @@ impl Ended {
 impl Run {
     /// Starts `phalanx run` with these options.
     pub fn start(options: &[&str]) -> Run {
+        Run::command("run", options)
+    }
+
+    /// Starts a subcommand with these options.
+    pub fn command(command: &str, options: &[&str]) -> Run {
+        Run::command_in(Path::new("."), command, options)
+    }
+
+    /// Starts a subcommand in a directory of its own.
+    pub fn command_in(directory: &Path, command: &str, options: &[&str]) -> Run {
         let family = format!("{}-{}", std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed));
         let (stdout, stderr) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
         let child = Command::new(env!("CARGO_BIN_EXE_phalanx"))
-            .arg("run")
+            .current_dir(directory)
+            .arg(command)
             .args(options)
             .env(FAMILY_VARIABLE, &family)
             .env_remove("RUST_LOG")
