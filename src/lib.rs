@@ -9,6 +9,8 @@ compile_error!("phalanx needs 64-bit addresses");
 mod phalanx;
 
 pub mod executor;
+#[cfg(feature = "fail-points")]
+pub mod fail_points;
 pub mod partition;
 pub mod state;
 pub mod supervisor;

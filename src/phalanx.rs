@@ -1,10 +1,12 @@
 //! The library's face: launch a family of shard processes, submit blocks, wait for their outputs.
 
 use crate::executor::{BlockExecutor, BlockOutput, BlockStats, Call, ExecuteError, MemoryConfig, OnDeath};
+#[cfg(feature = "fail-points")]
+use crate::fail_points::{FailPointError, FailSpec};
 use crate::state::{BaseState, StateDigest, StateError};
 use crate::supervisor::{
-    HealthDesk, Incidents, LaunchError, Pacing, Processes, ProcessesConfig, ShardHealth, SupervisorHealth,
-    SupervisorImage,
+    Fallback, HealthDesk, Incidents, LaunchError, Pacing, Processes, ProcessesConfig, ShardHealth,
+    SupervisorHealth, SupervisorImage,
 };
 use crate::topology::Host;
 use crate::types::PreparedBlock;
@@ -22,6 +24,10 @@ use std::time::{Duration, Instant};
 
 /// Blocks that may wait behind the one that executes.
 pub const QUEUE_LIMIT: usize = 2;
+
+/// So much before the caller's deadline the coordinator gives a block up, if the deadline is far enough: its own error
+/// says more than that the time is up.
+const ANSWER_MARGIN: Duration = Duration::from_millis(50);
 
 /// Makes a [`Phalanx`].
 #[derive(Clone, Debug)]
@@ -68,6 +74,13 @@ impl<V: Vm> PhalanxBuilder<V> {
     #[must_use]
     pub fn on_death(mut self, on_death: OnDeath) -> Self {
         self.config.on_death = on_death;
+        self
+    }
+
+    /// What to do when no shard process can be had. Default: an error.
+    #[must_use]
+    pub fn fallback(mut self, fallback: Fallback) -> Self {
+        self.config.fallback = fallback;
         self
     }
 
@@ -291,6 +304,8 @@ impl Phalanx {
     /// `Busy` when the queue is full, `Stopped` after a shutdown.
     pub fn submit(&self, block: &Arc<PreparedBlock>, deadline: Instant) -> Result<BlockHandle, ExecuteError> {
         let (sender, receiver) = bounded(1);
+        let left = deadline.saturating_duration_since(Instant::now());
+        let margin = ANSWER_MARGIN.min(left / 16);
         let decision = Arc::new(Decision::default());
         let mut desk = self.desk.inner.lock();
         if desk.stopped {
@@ -302,7 +317,7 @@ impl Phalanx {
         }
         desk.queue.push_back(Job {
             block: Arc::clone(block),
-            deadline,
+            deadline: deadline.checked_sub(margin).unwrap_or(deadline),
             decision: Arc::clone(&decision),
             answer: sender,
         });
@@ -332,6 +347,29 @@ impl Phalanx {
     #[must_use]
     pub fn segment(&self) -> &str {
         self.health.segment()
+    }
+
+    /// Arms a fail point for this family and forgets the one before.
+    ///
+    /// # Errors
+    /// For a name that cannot be one.
+    #[cfg(feature = "fail-points")]
+    pub fn arm_fail_point(&self, spec: FailSpec) -> Result<(), FailPointError> {
+        self.health.control().arm_fail_point(spec)
+    }
+
+    /// Disarms it; returns how often the point was passed, and how often a passer failed.
+    #[cfg(feature = "fail-points")]
+    #[must_use]
+    pub fn disarm_fail_point(&self) -> (u64, u64) {
+        self.health.control().disarm_fail_point()
+    }
+
+    /// How often the armed point was passed, and how often a passer failed.
+    #[cfg(feature = "fail-points")]
+    #[must_use]
+    pub fn fail_point_counts(&self) -> (u64, u64) {
+        self.health.control().fail_point_counts()
     }
 
     /// What is known of the supervisor now.

@@ -1,6 +1,8 @@
-//! Workloads for phalanx: blocks of ledger transactions, the same for the same seed on every host.
+//! Workloads for phalanx, which are the same for the same seed on every host; and its benchmarks.
 #![deny(unsafe_code)]
 
+pub mod report;
+pub mod ring;
 pub mod workload;
 
 pub use workload::{

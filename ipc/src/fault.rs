@@ -8,7 +8,7 @@ use memmap2::MmapMut;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
 use crate::os::OsCause;
-use crate::slot::ChildSlot;
+use crate::slot::{ChildSlot, Fault};
 
 /// The signals by which a process dies of its own fault.
 const FAULTS: [Signal; 5] =
@@ -63,13 +63,29 @@ pub unsafe fn install_fault_handlers(slot: *const ChildSlot, generation: u32) ->
     Ok(())
 }
 
+/// Leaves `text` as the last words of the calling process in the slot given to [`install_fault_handlers`]; false if no
+/// slot was given. Allocates nothing and never waits, so a panic hook may call it.
+pub fn leave_last_words(text: &str) -> bool {
+    // SAFETY: null, or a slot that stays mapped until the process ends, by the contract of install_fault_handlers.
+    let slot = unsafe { SLOT.load(Ordering::Acquire).as_ref() };
+    if let Some(slot) = slot {
+        slot.set_last_words(GENERATION.load(Ordering::Relaxed), text);
+    }
+    slot.is_some()
+}
+
 extern "C" fn note_and_die(signal: libc::c_int, info: *mut libc::siginfo_t, _context: *mut libc::c_void) {
-    // SAFETY: the kernel passes a valid siginfo to an SA_SIGINFO handler; si_addr reads a field that exists, and is
-    // meaningful, for the kernel's own faults; si_code > 0 tells those from signals that a process sent.
-    let address = unsafe { if (*info).si_code > 0 { (*info).si_addr() as u64 } else { 0 } };
+    // SAFETY: the kernel passes a valid siginfo to an SA_SIGINFO handler. si_code > 0 tells its own faults, where si_addr
+    // is a field that exists and is meaningful, from signals that a process sent, where si_pid is. getpid cannot fail.
+    let (address, from_outside) = unsafe {
+        match (*info).si_code {
+            1.. => ((*info).si_addr() as u64, false),
+            ..=0 => (0, (*info).si_pid() != libc::getpid()),
+        }
+    };
     // SAFETY: null, or a slot that stays mapped until the process ends, by the contract of install_fault_handlers.
     if let Some(slot) = unsafe { SLOT.load(Ordering::Acquire).as_ref() } {
-        slot.record_fault(GENERATION.load(Ordering::Relaxed), signal, address);
+        slot.record_fault(GENERATION.load(Ordering::Relaxed), Fault { signal, address, from_outside });
     }
     // SAFETY: plain system calls. The signal stays masked until this handler returns and is delivered then, with its default
     // action. A fault would repeat by itself; a signal sent from outside would not.

@@ -50,6 +50,16 @@ pub fn cpu_time_of(pid: i32) -> Option<Duration> {
     Some(Duration::from_nanos(ticks.checked_mul(1_000_000_000)?.checked_div(ticks_per_second)?))
 }
 
+/// Processes that the kernel of this host has killed for want of memory since boot, over all control groups; none if it
+/// does not tell (kernels before 4.13).
+pub fn oom_kills() -> Option<u64> {
+    oom_kills_in(&fs::read_to_string("/proc/vmstat").ok()?)
+}
+
+fn oom_kills_in(vmstat: &str) -> Option<u64> {
+    vmstat.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
+}
+
 /// The fields of `/proc/PID/stat` that matter here.
 struct Stat {
     state: char,
@@ -79,7 +89,13 @@ impl Stat {
 
 #[cfg(test)]
 mod tests {
-    use super::Stat;
+    use super::{Stat, oom_kills_in};
+
+    #[test]
+    fn the_kills_of_the_kernel_are_found_among_its_other_counters() {
+        assert_eq!(oom_kills_in("nr_free_pages 7\noom_kill_x 3\noom_kill 12\nnuma_hit 9\n"), Some(12));
+        assert_eq!(oom_kills_in("nr_free_pages 7\n"), None);
+    }
 
     #[test]
     fn a_name_with_brackets_and_spaces_does_not_shift_the_fields() {

@@ -4,6 +4,7 @@ use std::mem::{align_of, size_of};
 use std::ptr::NonNull;
 
 use crate::doorbell::{Doorbell, MAX_PRODUCERS, NEWS_BITS, NEWS_WORDS};
+use crate::fail_point::fail_point;
 use crate::region::Region;
 use crate::ring::{
     CAPACITY_MAX, CAPACITY_MIN, Cell, CellSpace, Consumer, Full, Producer, RingError, RingHeader, ring_bytes,
@@ -234,6 +235,17 @@ impl Inbox {
         drained
     }
 
+    /// Puts back every index of this process that somebody scribbled on, and names the producers concerned: ring them.
+    pub fn mend(&self) -> ProducerSet {
+        let mut mended = ProducerSet::default();
+        for (producer, ring) in self.rings.iter().enumerate() {
+            if ring.mend() {
+                mended.insert(producer);
+            }
+        }
+        mended
+    }
+
     /// A producer beyond the layout (its bit was scribbled) has no ring and is passed over.
     fn drain_ring(&mut self, producer: usize, each: &mut impl FnMut(usize, &Cell), drained: &mut Drained) {
         let Some(ring) = self.rings.get_mut(producer) else {
@@ -297,8 +309,16 @@ impl Outlet {
     #[inline]
     pub fn publish(&mut self) {
         if self.ring.publish() {
+            fail_point("cells published");
             self.doorbell().ring_from(self.producer);
         }
+    }
+
+    /// As [`publish`](Self::publish), but rings nobody: for a consumer that never sleeps and looks into its rings by
+    /// itself ([`Inbox::drain_all`]). A later `publish` does not ring for these cells either.
+    #[inline]
+    pub fn publish_unrung(&mut self) {
+        self.ring.publish();
     }
 
     /// Asks to be rung when there is room; true if there is some already. Publishes first.
@@ -307,6 +327,15 @@ impl Outlet {
     pub fn request_space(&mut self) -> bool {
         self.publish();
         self.ring.request_space()
+    }
+
+    /// Puts this process's index back if somebody scribbled on it, and rings the consumer then. True if so.
+    pub fn mend(&self) -> bool {
+        let mended = self.ring.mend();
+        if mended {
+            self.doorbell().ring_from(self.producer);
+        }
+        mended
     }
 
     /// Cells that can be pushed now; see [`Producer::free`].

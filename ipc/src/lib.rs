@@ -16,7 +16,11 @@ mod clock;
 mod control;
 #[cfg(not(loom))]
 mod control_view;
+#[cfg(all(feature = "crashes", not(loom)))]
+pub mod crash;
 mod doorbell;
+#[cfg(not(loom))]
+mod fail_point;
 #[cfg(not(loom))]
 mod fault;
 mod futex;
@@ -26,6 +30,8 @@ mod identity;
 mod inbox;
 #[cfg(not(loom))]
 mod lifeline;
+#[cfg(not(loom))]
+mod mapping;
 #[cfg(not(loom))]
 mod os;
 #[cfg(not(loom))]
@@ -70,7 +76,7 @@ pub use control::{Control, ControlError, LAYOUT_HASH, MAX_SLOTS, OWNER_WORDS};
 #[cfg(not(loom))]
 pub use control_view::{ControlView, SlotSnapshot};
 #[cfg(not(loom))]
-pub use identity::{ProcessIdentity, cpu_time_of, parent_of, state_of};
+pub use identity::{ProcessIdentity, cpu_time_of, oom_kills, parent_of, state_of};
 #[cfg(not(loom))]
 pub use lifeline::{Lifeline, LifelineError, LifelineState};
 #[cfg(not(loom))]
@@ -80,7 +86,11 @@ pub use slot::{Activity, COUNTERS, ChildSlot, EXITS_KEPT, Fault, MESSAGE_BYTES, 
 #[cfg(not(loom))]
 pub use channel::{Channel, ChannelError, MAX_FDS_PER_MESSAGE, MAX_MESSAGE_BYTES, Readiness, Received};
 #[cfg(not(loom))]
-pub use fault::{FaultError, install_fault_handlers};
+pub use fail_point::fail_point;
+#[cfg(all(not(loom), feature = "fail-points"))]
+pub use fail_point::{FailAction, FailPointError, FailSpec, attach_fail_points, fail_point_of};
+#[cfg(not(loom))]
+pub use fault::{FaultError, install_fault_handlers, leave_last_words};
 #[cfg(not(loom))]
 pub use pin::{PinError, allowed_cores, pin_current_thread};
 #[cfg(not(loom))]

@@ -23,6 +23,8 @@ pub struct BlockStats {
     pub rounds_cut_short: u64,
     /// Executions beyond one per transaction.
     pub reexecuted: u64,
+    /// Shards ended because what they left made no sense.
+    pub damaged: u64,
     /// Cross-shard edges, over all rounds.
     pub cross_shard_edges: u64,
     /// Shards that executed the first round.
@@ -39,6 +41,7 @@ impl BlockStats {
         self.rounds += other.rounds;
         self.rounds_cut_short += other.rounds_cut_short;
         self.reexecuted += other.reexecuted;
+        self.damaged += other.damaged;
         self.cross_shard_edges += other.cross_shard_edges;
         self.shards_used = self.shards_used.max(other.shards_used);
     }

@@ -1,6 +1,6 @@
 //! The coordinator: executes a block in rounds over a fleet of shards, accepts, and commits.
 
-use crate::executor::acceptance::{Acceptance, ValidateError};
+use crate::executor::acceptance::{Acceptance, Damaged, ValidateError};
 use crate::executor::block_output::{BlockOutput, BlockStats, KeyDirectory};
 use crate::executor::board::{Announcement, BoardWriter};
 use crate::executor::commit::{Conserved, commit};
@@ -11,10 +11,12 @@ use crate::executor::memory::CoordinatorMemory;
 use crate::executor::overlay::OverlayWriter;
 use crate::executor::progress::Progress;
 use crate::executor::round_end::{Cut, Motion, RoundEnd};
+use crate::executor::suspicion::{Blame, Evidence, Suspicion};
+use crate::executor::watch::{Stop, Watch};
 use crate::partition::CostModel;
 use crate::state::BaseState;
 use crate::types::{PreparedBlock, RoundId, ShardId, TxnIndex};
-use phalanx_ipc::Activity;
+use phalanx_ipc::{Activity, oom_kills};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -26,19 +28,28 @@ const PROBE_INTERVAL: Duration = Duration::from_micros(250);
 const SPIN_LIMIT: Duration = Duration::from_millis(1);
 /// How long shards may take to leave a round whose deadline has passed or whose caller has gone.
 const LATE_PARK_LIMIT: Duration = Duration::from_millis(100);
-/// How long a killed shard may take to be gone. Only one in an uninterruptible wait takes longer than a moment.
+/// How long a killed shard may take to be gone. Only one in an uninterruptible wait takes longer than a moment. Counted
+/// in looks, so that time in which the whole host or this process stood still does not count.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
+/// The most that one look counts for.
+const LOOK_MAX: Duration = Duration::from_millis(10);
 /// How long the caller of a failed block waits for the kernel to tell how a shard ended. Tearing down a gigabyte of
 /// mappings takes up to 50 ms.
 const EXPLAIN_LIMIT: Duration = Duration::from_millis(150);
 /// Undisturbed rounds after which all that is left goes to one shard: a block whose transactions depend on each other in
 /// ways that no round foresees is done faster there than by guessing on.
 const SPECULATIVE_ROUNDS_MAX: u32 = 5;
-/// Deaths on accepted values, by the transaction itself, that make it poison.
-const POISON_LIMIT: u32 = 2;
+/// Stall limits without any motion after which a round is cut short while some member says that it works. A hang is found
+/// before, by the member's own CPU time or sleep; this is for members that the host starves.
+const STARVED_PATIENCE: u32 = 16;
 /// Global rounds in a row that may be cut short by deaths before the block is given up. Somebody who kills a shard every
 /// few milliseconds on a loaded host easily hits a handful of rounds before their first transaction is done.
 const CUT_GLOBAL_ROUNDS_MAX: u32 = 64;
+
+/// Planning that took longer than this may have outlived some shards.
+const LONG_PLAN: Duration = Duration::from_millis(2);
+/// After this long without motion of any member all doorbells are rung again: a damaged one may have swallowed a ring.
+const NUDGE_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What to do when a shard dies while a block executes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -84,6 +95,13 @@ pub(crate) struct Call<'a> {
     pub(crate) next: &'a dyn Fn() -> Option<Arc<PreparedBlock>>,
 }
 
+impl<'a> Call<'a> {
+    /// What long work on the block looks at between its pieces.
+    fn watch(&self) -> Watch<'a> {
+        Watch { deadline: self.deadline, cancelled: self.cancelled }
+    }
+}
+
 /// Executes blocks over a fleet.
 pub(crate) struct Coordinator<F> {
     fleet: F,
@@ -113,8 +131,12 @@ struct BlockRun {
     /// Rounds that ran to their end.
     finished: u32,
     last_death: Option<Death>,
-    /// The first transaction in line that panicked or killed its shard by itself, and how often.
-    suspect: Option<(TxnIndex, u32, String)>,
+    /// Who left each collected buffer of outputs.
+    sources: Vec<Member>,
+    /// What the first transaction in line has done.
+    suspicion: Suspicion,
+    /// Members that the last round lost, if it was cut short.
+    lost: Vec<Death>,
 }
 
 impl<F: Fleet> Coordinator<F> {
@@ -172,17 +194,21 @@ impl<F: Fleet> Coordinator<F> {
 
     fn execute_rounds(&mut self, call: &Call<'_>) -> Result<(), ExecuteError> {
         self.run = BlockRun::default();
-        self.acceptance.start_block(call.block.len(), self.options.validation);
+        let (transactions, watch) = (call.block.len(), call.watch());
+        let started = self.acceptance.start_block(transactions, self.options.validation, &watch);
+        started.map_err(|stop| stop.after(0, transactions))?;
         self.plan_first(call)?;
         while !self.acceptance.is_complete() {
             let first_in_line = self.acceptance.frontier();
             let end = self.run_round(call)?;
             let begun = Instant::now();
-            let accepted = self.collect_and_validate(first_in_line)?;
+            let accepted = self.collect_and_validate(call, first_in_line)?;
             self.run.stats.validate += begun.elapsed();
+            self.fleet.pass("outputs validated");
             self.judge_end(call, end, first_in_line, accepted)?;
             if !self.acceptance.is_complete() {
                 self.plan_again(call)?;
+                self.fleet.pass("rest planned");
             }
         }
         Ok(())
@@ -190,14 +216,32 @@ impl<F: Fleet> Coordinator<F> {
 
     /// Plans the first round, or what is left to plan of it.
     fn plan_first(&mut self, call: &Call<'_>) -> Result<(), ExecuteError> {
-        self.gather(call)?;
-        let lane = &mut self.lanes[self.active];
-        if !lane.holds(call.block) {
-            lane.load(call.block)?;
+        loop {
+            self.gather(call)?;
+            let (begun, watch) = (Instant::now(), call.watch());
+            let lane = &mut self.lanes[self.active];
+            if !lane.holds(call.block) {
+                lane.take_up(call.block)?;
+            }
+            while !lane.step(&self.shards)? {
+                watch.look().map_err(|stop| stop.after(0, call.block.len()))?;
+            }
+            if begun.elapsed() < LONG_PLAN || self.follow_successors() {
+                break;
+            }
         }
-        while !lane.step(&self.shards)? {}
         self.run.stats.shards_used = u32::try_from(self.shards.len()).unwrap_or(u32::MAX);
         Ok(())
+    }
+
+    /// Puts the present lives of the planned shards in the place of those that died meanwhile; false if one is missing.
+    fn follow_successors(&mut self) -> bool {
+        let mut ready = Vec::new();
+        self.fleet.ready(&mut ready);
+        self.members.iter_mut().all(|member| {
+            let successor = ready.iter().find(|now| now.shard == member.shard);
+            successor.map(|&now| *member = now).is_some()
+        })
     }
 
     /// Fills `members` and `shards` with those that are ready, waiting for the first one if there is none.
@@ -236,10 +280,18 @@ impl<F: Fleet> Coordinator<F> {
             self.members = vec![self.members[turn]];
             self.shards = vec![self.shards[turn]];
         }
+        let (begun, watch) = (Instant::now(), call.watch());
         let lane = &mut self.lanes[self.active];
-        self.acceptance.show_all(&lane.arena, &self.base, &mut self.overlay).map_err(no_room)?;
-        let acceptance = &self.acceptance;
-        lane.plan_rest(&self.shards, |txn| acceptance.standing(txn))
+        let shown = self.acceptance.show_all(&lane.arena, &self.base, &mut self.overlay, &watch);
+        let (acceptance, accepted) = (&self.acceptance, self.acceptance.frontier());
+        shown.map_err(|error| cannot_go_on(error, call, accepted))?;
+        let between = || watch.look().map_err(|stop| stop.after(accepted, call.block.len()));
+        lane.plan_rest(&self.shards, |txn| acceptance.standing(txn), between)?;
+        if begun.elapsed() >= LONG_PLAN {
+            // One that is missing is found dead as soon as the round begins.
+            self.follow_successors();
+        }
+        Ok(())
     }
 
     /// Whether the next round is a global round.
@@ -253,6 +305,7 @@ impl<F: Fleet> Coordinator<F> {
         self.last_round.0 += 1;
         let round = self.last_round;
         let totals = self.lanes[self.active].seal(round, self.run.stats.rounds > 0)?;
+        self.fleet.pass("plan sealed");
         self.acceptance.start_round();
         self.run.stats.rounds += 1;
         self.run.stats.cross_shard_edges += u64::from(totals.edges);
@@ -261,7 +314,9 @@ impl<F: Fleet> Coordinator<F> {
             let announcement = Announcement { round, generation: member.generation, arena: self.active };
             self.board.announce(member.shard, announcement).map_err(ExecuteError::system)?;
             self.fleet.ring(member.shard);
+            self.fleet.pass("round announced to one shard");
         }
+        self.fleet.pass("round announced");
         if self.members != self.last_members {
             // Somebody died since the last round, perhaps halfway through waking a peer: plain rings would pass that
             // peer over.
@@ -272,26 +327,29 @@ impl<F: Fleet> Coordinator<F> {
         if let RoundEnd::CutShort(cut) = &end {
             self.run.stats.rounds_cut_short += 1;
             let patience = match cut {
-                Cut::Death(_) | Cut::Stall | Cut::Partial => self.fleet.park_limit(),
+                Cut::Death | Cut::Stall | Cut::Partial => self.fleet.park_limit(),
                 Cut::Deadline | Cut::Cancelled => {
                     self.fleet.park_limit().map(|limit| limit.min(LATE_PARK_LIMIT))
                 }
             };
             self.cut_short(round, patience)?;
+            let lost = self.members.iter().filter(|&&member| self.fleet.is_gone(member));
+            self.run.lost = lost.map(|&member| self.fleet.death_of(member)).collect();
         }
+        self.fleet.pass("round over");
         self.run.stats.execute += begun.elapsed();
         Ok(end)
     }
 
     fn await_end(&mut self, call: &Call<'_>, round: RoundId) -> RoundEnd {
         let begun = Instant::now();
-        let mut motion = Motion::new(begun);
+        let (mut motion, mut nudged) = (Motion::new(begun), begun);
         loop {
             if self.all_parked(round) {
                 return RoundEnd::Finished;
             }
-            if let Some(death) = self.fleet.probe(&self.members, round) {
-                return RoundEnd::CutShort(Cut::Death(death));
+            if self.fleet.probe(&self.members, round).is_some() {
+                return RoundEnd::CutShort(Cut::Death);
             }
             if self.is_partial(round) {
                 return RoundEnd::CutShort(Cut::Partial);
@@ -304,6 +362,10 @@ impl<F: Fleet> Coordinator<F> {
             }
             if self.is_stalled(&mut motion) {
                 return RoundEnd::CutShort(Cut::Stall);
+            }
+            if motion.since().max(nudged).elapsed() >= NUDGE_INTERVAL {
+                self.fleet.ring_all();
+                nudged = Instant::now();
             }
             if self.look_up_ahead() || self.plan_ahead(call) {
                 continue;
@@ -340,7 +402,7 @@ impl<F: Fleet> Coordinator<F> {
         let works = |member: &Member| {
             self.fleet.slot(member.shard).is_some_and(|s| s.activity() == Activity::Running)
         };
-        let patience = if self.members.iter().any(works) { 4 } else { 1 };
+        let patience = if self.members.iter().any(works) { STARVED_PATIENCE } else { 1 };
         let limit = self.fleet.stall_limit().map(|limit| limit.saturating_mul(patience));
         motion.is_older_than(seen, limit)
     }
@@ -360,7 +422,7 @@ impl<F: Fleet> Coordinator<F> {
         let Some(next) = (call.next)() else { return false };
         let lane = &mut self.lanes[1 - self.active];
         // An error shows again when the block's turn comes.
-        if !lane.holds(&next) && lane.load(&next).is_err() {
+        if !lane.holds(&next) && lane.take_up(&next).is_err() {
             return false;
         }
         matches!(lane.step(&self.shards), Ok(false))
@@ -370,11 +432,16 @@ impl<F: Fleet> Coordinator<F> {
     /// Whoever has not left after `patience` is killed.
     fn cut_short(&mut self, round: RoundId, patience: Option<Duration>) -> Result<(), ExecuteError> {
         self.board.abort_upto(round).map_err(ExecuteError::system)?;
+        self.fleet.pass("round cut short");
         self.fleet.ring_all();
         let begun = Instant::now();
         let limit = patience.and_then(|limit| begun.checked_add(limit));
-        let mut killed = None;
+        let (mut killed, mut last_look) = (None, begun);
         loop {
+            let look = std::mem::replace(&mut last_look, Instant::now());
+            if let Some(awaited) = &mut killed {
+                *awaited += look.elapsed().min(LOOK_MAX);
+            }
             let late: Vec<Member> = self
                 .members
                 .iter()
@@ -384,17 +451,17 @@ impl<F: Fleet> Coordinator<F> {
             if late.is_empty() {
                 return Ok(());
             }
-            if killed.is_some_and(|killed: Instant| killed.elapsed() >= KILL_LIMIT) {
+            if killed.is_some_and(|awaited: Duration| awaited >= KILL_LIMIT) {
                 // It may still touch what the next block would rewrite.
                 let cause = format!("shard {} cannot be ended; look for a process in state D", late[0].shard);
                 self.poisoned = Some(cause.clone());
                 return Err(ExecuteError::System(cause));
             }
             if killed.is_none() && limit.is_some_and(|limit| Instant::now() >= limit) {
-                killed = Some(Instant::now());
+                killed = Some(Duration::ZERO);
                 for member in late {
-                    let stalled = begun.elapsed();
-                    self.fleet.kill(member, DeathCause::Hang { stalled });
+                    let waited = begun.elapsed();
+                    self.fleet.kill(member, DeathCause::Late { waited });
                 }
             } else {
                 // Whoever is to carry out the kill may be gone or stopped: that is found by looking, as in a round.
@@ -405,31 +472,37 @@ impl<F: Fleet> Coordinator<F> {
     }
 
     /// Takes in what the members left and judges it; returns how many transactions were accepted.
-    fn collect_and_validate(&mut self, first_in_line: usize) -> Result<usize, ExecuteError> {
+    fn collect_and_validate(&mut self, call: &Call<'_>, first_in_line: usize) -> Result<usize, ExecuteError> {
+        let watch = call.watch();
         for place in 0..self.members.len() {
-            self.collect(self.members[place])?;
+            self.collect(self.members[place], call)?;
         }
-        while self.look_up_ahead() {}
+        let stopped = |stop: Stop| stop.after(first_in_line, call.block.len());
+        while self.look_up_ahead() {
+            watch.look().map_err(stopped)?;
+        }
         loop {
             let arena = &mut self.lanes[self.active].arena;
-            match self.acceptance.validate(arena, &self.base, first_in_line) {
+            match self.acceptance.validate(arena, &self.base, first_in_line, &watch) {
                 Ok(verdict) => {
-                    if let Some(txn) = verdict.poisoned {
-                        self.suspect(txn, "it panics")?;
+                    if let Some((txn, note)) = verdict.panicked {
+                        tracing::warn!(%txn, message = note, "transaction panicked on accepted values");
+                        let blame = self.run.suspicion.panicked(txn, &note);
+                        self.answer_for(txn, blame)?;
                     }
                     return Ok(self.acceptance.frontier() - first_in_line);
                 }
-                Err(ValidateError::Arena(error)) => return Err(error.into()),
                 Err(ValidateError::Damaged(damaged)) => {
-                    tracing::error!(txn = %damaged.txn, error = %damaged.error, "output makes no sense and is dropped");
-                    self.acceptance.drop_output(damaged.txn);
+                    self.acceptance.drop_buffer(damaged.buffer);
+                    self.declare_damaged(&damaged);
                 }
+                Err(error) => return Err(cannot_go_on(error, call, self.acceptance.frontier())),
             }
         }
     }
 
-    /// Takes in the outputs of one member. Damaged ones count as the shard's crash.
-    fn collect(&mut self, member: Member) -> Result<(), ExecuteError> {
+    /// Takes in the outputs of one member.
+    fn collect(&mut self, member: Member, call: &Call<'_>) -> Result<(), ExecuteError> {
         let (Some(slot), Some(outputs)) = (self.fleet.slot(member.shard), self.fleet.outputs(member.shard))
         else {
             return Ok(());
@@ -438,16 +511,31 @@ impl<F: Fleet> Coordinator<F> {
         if count == 0 {
             return Ok(());
         }
-        let arena = &self.lanes[self.active].arena;
+        let (arena, watch, accepted) =
+            (&self.lanes[self.active].arena, call.watch(), self.acceptance.frontier());
         let mut bytes = Vec::new();
         let txns = arena.sub_block(member.shard)?.take(count as usize).map(|(txn, _)| txn);
-        outputs.copy_outputs(txns, &mut bytes).map_err(ExecuteError::system)?;
+        let copied = outputs.copy_outputs(txns, &mut bytes, || watch.look().map_err(ValidateError::Stopped));
+        copied.map_err(|error| cannot_go_on(error, call, accepted))?;
         let expected = arena.sub_block(member.shard)?;
-        if let Err(damaged) = self.acceptance.collect(bytes, count, expected) {
-            let what = format!("output of transaction {}: {}", damaged.txn, damaged.error);
+        self.run.sources.push(member);
+        match self.acceptance.collect(bytes, count, expected, &watch) {
+            Ok(()) => Ok(()),
+            Err(ValidateError::Damaged(damaged)) => {
+                self.declare_damaged(&damaged);
+                Ok(())
+            }
+            Err(error) => Err(cannot_go_on(error, call, accepted)),
+        }
+    }
+
+    /// Outputs that make no sense count as the crash of the shard that left them.
+    fn declare_damaged(&mut self, damaged: &Damaged) {
+        let what = format!("output of transaction {}: {}", damaged.txn, damaged.error);
+        if let Some(&member) = self.run.sources.get(damaged.buffer) {
+            self.run.stats.damaged += 1;
             self.fleet.kill(member, DeathCause::Damage(what));
         }
-        Ok(())
     }
 
     /// Counts rounds without progress and decides whether to go on after a cut.
@@ -473,78 +561,87 @@ impl<F: Fleet> Coordinator<F> {
             RoundEnd::CutShort(Cut::Cancelled) => {
                 return Err(ExecuteError::Cancelled { accepted: done, transactions });
             }
-            RoundEnd::CutShort(Cut::Death(death)) => self.judge_death(call, death, first_in_line)?,
             RoundEnd::CutShort(Cut::Stall) => {
                 tracing::warn!(accepted = done, transactions, "no shard made progress; the rest goes to one");
                 self.run.without_progress =
                     self.run.without_progress.max(self.options.rounds_without_progress);
             }
-            RoundEnd::CutShort(Cut::Partial) | RoundEnd::Finished => {}
+            RoundEnd::CutShort(Cut::Death | Cut::Partial) | RoundEnd::Finished => {}
         }
+        self.judge_deaths(call, first_in_line)?;
         let limit = self.options.rounds_without_progress.saturating_add(patience);
         if global && self.run.without_progress > limit {
-            let last_death = self.run.last_death.take();
-            let rounds = self.run.without_progress;
-            return Err(ExecuteError::NoProgress { rounds, accepted: done, transactions, last_death });
-        }
-        Ok(())
-    }
-
-    fn judge_death(
-        &mut self,
-        call: &Call<'_>,
-        death: Death,
-        first_in_line: usize,
-    ) -> Result<(), ExecuteError> {
-        let left = call.deadline.saturating_duration_since(Instant::now());
-        if self.options.on_death == OnDeath::Fail {
-            return Err(ExecuteError::ShardDied(self.fleet.explain(death, EXPLAIN_LIMIT.min(left))));
-        }
-        tracing::warn!(%death, "round cut short");
-        // Only the transaction that was first in line when the round began was sure to run on accepted values.
-        let first = TxnIndex(u32::try_from(first_in_line).unwrap_or(u32::MAX));
-        if death.txn == Some(first) {
-            let death = self.fleet.explain(death, EXPLAIN_LIMIT.min(left));
-            let by_itself = match &death.cause {
-                // SIGKILL comes from outside: an operator, the OOM killer.
-                DeathCause::Signal(signal) => *signal != SIGKILL,
-                DeathCause::Exit(_) | DeathCause::Hang { .. } => true,
-                DeathCause::Stopped { .. }
-                | DeathCause::Damage(_)
-                | DeathCause::SupervisorLost
-                | DeathCause::Unknown => false,
-            };
-            if by_itself {
-                self.suspect(first, &format!("it ends its shard by {}", death.cause))?;
+            let error = self.no_progress();
+            if !self.fleet.fall_back(&error) {
+                return Err(error);
             }
-            self.run.last_death = Some(death);
-            return Ok(());
+            self.run.without_progress = self.options.rounds_without_progress;
         }
-        self.run.last_death = Some(death);
         Ok(())
     }
 
-    /// The first transaction in line failed by itself; twice is poison.
-    fn suspect(&mut self, txn: TxnIndex, what: &str) -> Result<(), ExecuteError> {
-        let count = match &self.run.suspect {
-            Some((suspect, count, _)) if *suspect == txn => count + 1,
-            Some(_) | None => 1,
-        };
-        self.run.suspect = Some((txn, count, what.to_owned()));
-        if count >= POISON_LIMIT {
-            return Err(ExecuteError::PoisonTransaction { txn, what: what.to_owned() });
+    /// Answers the deaths of the last round. Only the transaction that was first in line when it began was sure to run on
+    /// accepted values, and can be to blame.
+    fn judge_deaths(&mut self, call: &Call<'_>, first_in_line: usize) -> Result<(), ExecuteError> {
+        let limit = EXPLAIN_LIMIT.min(call.deadline.saturating_duration_since(Instant::now()));
+        let first = TxnIndex(u32::try_from(first_in_line).unwrap_or(u32::MAX));
+        for death in std::mem::take(&mut self.run.lost) {
+            if self.options.on_death == OnDeath::Fail {
+                return Err(ExecuteError::ShardDied(self.fleet.explain(death, limit)));
+            }
+            tracing::warn!(%death, "round cut short");
+            if death.txn == Some(first) {
+                let death = self.fleet.explain(death, limit);
+                self.judge_death(first, death)?;
+            } else {
+                self.run.last_death = Some(death);
+            }
         }
         Ok(())
+    }
+
+    /// A shard died while it executed `first`, the first transaction in line.
+    fn judge_death(&mut self, first: TxnIndex, death: Death) -> Result<(), ExecuteError> {
+        let slot = self.fleet.slot(death.shard);
+        let evidence = Evidence {
+            cause: &death.cause,
+            fault: slot.and_then(|slot| slot.fault_of(death.generation.0)),
+            last_words: slot.and_then(|slot| slot.last_words_of(death.generation.0)),
+            oom_kills: (death.cause == DeathCause::Signal(SIGKILL)).then(oom_kills).flatten(),
+        };
+        let blame = self.run.suspicion.died(first, &evidence);
+        self.run.last_death = Some(death);
+        self.answer_for(first, blame)
+    }
+
+    /// Fails the block if the first transaction in line is to blame, or nobody knows who is and it would not end.
+    fn answer_for(&mut self, txn: TxnIndex, blame: Blame) -> Result<(), ExecuteError> {
+        match blame {
+            Blame::Nobody => Ok(()),
+            Blame::Poison(what) => Err(ExecuteError::PoisonTransaction { txn, what }),
+            Blame::GiveUp => Err(self.no_progress()),
+        }
+    }
+
+    fn no_progress(&mut self) -> ExecuteError {
+        ExecuteError::NoProgress {
+            rounds: self.run.without_progress,
+            accepted: self.acceptance.frontier(),
+            transactions: self.acceptance.len(),
+            last_death: self.run.last_death.take(),
+        }
     }
 
     fn commit(&mut self, call: &Call<'_>) -> Result<BlockOutput, ExecuteError> {
         let (begun, block) = (Instant::now(), call.block);
+        self.fleet.pass("about to commit");
         if !(call.claim)() {
             return Err(ExecuteError::Cancelled { accepted: block.len(), transactions: block.len() });
         }
         let height = block.header().height;
         let arena = &self.lanes[self.active].arena;
         commit(&self.acceptance, arena, &mut self.base, height, &self.conserved)?;
+        self.fleet.pass("block committed");
         let mut stats = self.run.stats;
         stats.reexecuted = self.acceptance.reexecuted();
         let (records, bytes) = arena.all_keys()?;
@@ -556,9 +653,10 @@ impl<F: Fleet> Coordinator<F> {
     }
 }
 
-fn no_room(error: ValidateError) -> ExecuteError {
+fn cannot_go_on(error: ValidateError, call: &Call<'_>, accepted: usize) -> ExecuteError {
     match error {
         ValidateError::Arena(error) => error.into(),
+        ValidateError::Stopped(stop) => stop.after(accepted, call.block.len()),
         ValidateError::Damaged(damaged) => ExecuteError::System(format!(
             "output of transaction {} cannot be read again: {}",
             damaged.txn, damaged.error

@@ -25,6 +25,11 @@ pub enum DeathCause {
         /// For how long it made none.
         stalled: Duration,
     },
+    /// It did not leave a round that was cut short, and was killed. It may only have been starved of its core.
+    Late {
+        /// For how long it was waited for.
+        waited: Duration,
+    },
     /// What it wrote made no sense, and it was killed.
     Damage(String),
     /// Its supervisor was lost and took it along: nobody was left to ask the kernel.
@@ -40,6 +45,9 @@ impl fmt::Display for DeathCause {
             DeathCause::Exit(code) => write!(f, "exit code {code}"),
             DeathCause::Stopped { stalled } => write!(f, "stopped for {} ms", stalled.as_millis()),
             DeathCause::Hang { stalled } => write!(f, "no progress for {} ms", stalled.as_millis()),
+            DeathCause::Late { waited } => {
+                write!(f, "not leaving a round that was cut short within {} ms", waited.as_millis())
+            }
             DeathCause::Damage(what) => write!(f, "damaged memory: {what}"),
             DeathCause::SupervisorLost => f.write_str("lost with its supervisor"),
             DeathCause::Unknown => f.write_str("cause not known yet"),

@@ -21,6 +21,9 @@ pub(crate) trait Fleet {
     /// Fills `members` with the shards that can take part in a round now, ascending.
     fn ready(&self, members: &mut Vec<Member>);
 
+    /// The coordinator passes a step at which tests have a shard fail.
+    fn pass(&self, _step: &'static str) {}
+
     /// The shard's slot.
     fn slot(&self, shard: ShardId) -> Option<&ChildSlot>;
 
@@ -45,6 +48,9 @@ pub(crate) trait Fleet {
     /// Whether this life of the shard is over: it will never write again.
     fn is_gone(&self, member: Member) -> bool;
 
+    /// The end of a member that is gone, as far as it is known now.
+    fn death_of(&self, member: Member) -> Death;
+
     /// Ends this life of a shard. Returns before it is over; see [`is_gone`](Self::is_gone).
     fn kill(&mut self, member: Member, cause: DeathCause);
 
@@ -54,6 +60,11 @@ pub(crate) trait Fleet {
     /// # Errors
     /// `NoShards` when none can be had in time.
     fn recover(&mut self, deadline: Instant, cancelled: &dyn Fn() -> bool) -> Result<(), ExecuteError>;
+
+    /// Asks for shards of another kind, since with these a block does not get on; false if there are none.
+    fn fall_back(&mut self, _why: &ExecuteError) -> bool {
+        false
+    }
 
     /// The death with its cause, if the kernel tells within `limit`.
     fn explain(&mut self, death: Death, limit: Duration) -> Death;

@@ -21,9 +21,12 @@ mod sequential;
 mod shard;
 mod shard_regions;
 mod source;
+mod suspicion;
+mod thread_fleet;
 mod threads;
 mod transport;
 mod view;
+mod watch;
 
 pub use block_output::{BlockOutput, BlockStats, Difference, TransactionOutput};
 pub use coordinator::OnDeath;
@@ -39,6 +42,7 @@ pub(crate) use memory::CoordinatorMemory;
 pub(crate) use output_arena::OutputArenaReader;
 pub(crate) use shard::{Shard, counter};
 pub(crate) use shard_regions::{ShardFds, ShardLimits};
+pub(crate) use thread_fleet::ThreadFleet;
 pub(crate) use transport::Transport;
 
 use crate::state::StateDigest;

@@ -14,7 +14,7 @@ use crate::partition::{ArenaError, ArenaReader, Edge, NO_TXN, PlannedTransaction
 use crate::state::StateReader;
 use crate::types::{Generation, Origin, RoundId, ShardId, TxnIndex};
 use crate::vm::Vm;
-use phalanx_ipc::{Activity, Cell, ChildSlot};
+use phalanx_ipc::{Activity, Cell, ChildSlot, fail_point};
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -45,6 +45,8 @@ pub(crate) mod counter {
     pub(crate) const WAITS: usize = 4;
     /// Messages that found no room at once.
     pub(crate) const DELAYED: usize = 5;
+    /// Damaged words of rings that were passed over or put back.
+    pub(crate) const DAMAGED: usize = 6;
 }
 
 /// Everything that a shard reads and writes beside its channels.
@@ -148,6 +150,7 @@ impl<'s, V: Vm, T: Transport> Shard<'s, V, T> {
             }
             self.slot.set_activity(Activity::Parked);
             self.slot.parked.store(last.0, Ordering::SeqCst);
+            fail_point("parked");
             self.transport.ring_coordinator();
         }
     }
@@ -158,7 +161,7 @@ impl<'s, V: Vm, T: Transport> Shard<'s, V, T> {
         let Shard { id, memory, transport, slot, scratch, .. } = self;
         transport.wait(None, || memory.board.announced(*id).round != last || stopped());
         let mut stale = 0;
-        transport.receive(|from, cell| {
+        let damaged = transport.receive(|from, cell| {
             let ahead = Message::round_of(cell)
                 .0
                 .checked_sub(last.0)
@@ -170,6 +173,7 @@ impl<'s, V: Vm, T: Transport> Shard<'s, V, T> {
             }
         });
         add(slot, counter::STALE, stale);
+        add(slot, counter::DAMAGED, damaged);
     }
 
     fn run_round(&mut self, announcement: Announcement) -> Result<(), ArenaError> {
@@ -179,6 +183,7 @@ impl<'s, V: Vm, T: Transport> Shard<'s, V, T> {
         if plan.header.round != announcement.round {
             return Ok(());
         }
+        fail_point("round entered");
         memory.outputs.clear();
         Progress { round: announcement.round, count: 0 }.publish(slot);
         vm.begin_block(&plan.block_header()?);
@@ -238,6 +243,7 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
                 return RoundEnd::CutShort;
             }
             Progress { round, count }.publish(self.slot);
+            fail_point("progress published");
             self.answer_dependents(txn, &planned);
             txn = planned.next;
             ahead = self.prefetch(ahead);
@@ -285,6 +291,7 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
 
     fn wait(&mut self) {
         self.slot.set_activity(Activity::Waiting);
+        fail_point("edges awaited");
         add(self.slot, counter::WAITS, 1);
         self.flush_outbox();
         let (board, round) = (self.board, self.plan.header.round);
@@ -309,7 +316,8 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
             }
         };
         early.drain(..).for_each(|(from, cell)| take(from, &cell));
-        self.transport.receive(take);
+        let damaged = self.transport.receive(take);
+        add(self.slot, counter::DAMAGED, damaged);
         add(self.slot, counter::RECEIVED, used);
         add(self.slot, counter::STALE, stale);
     }
@@ -318,6 +326,7 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
     fn execute(&mut self, txn: TxnIndex, planned: &PlannedTransaction) -> bool {
         self.take_arrivals(planned);
         self.slot.current.store(u64::from(txn.0) + 1, Ordering::Relaxed);
+        fail_point("transaction begun");
         let Some((transaction, expected)) = self.plan.transaction(txn) else { return false };
         let Scratch { local, extra, view, .. } = &mut *self.scratch;
         let mut source = ShardSource {
@@ -333,9 +342,12 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
         let (encoded, panic) =
             execute_transaction(self.vm, transaction, &mut source, view, txn, planned.incarnation);
         if let Some(note) = panic {
+            // Perhaps on values that turn out wrong: the coordinator knows.
+            tracing::info!(%txn, message = note.0, "transaction panicked");
             self.slot.set_message(&note.0);
         }
         let kept = self.outputs.push(encoded);
+        fail_point("output written");
         source.keep_writes(&view.output, &view.written, planned.incarnation);
         self.slot.current.store(0, Ordering::Relaxed);
         add(self.slot, counter::EXECUTED, 1);
@@ -384,6 +396,9 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
             }
             // Edges of one writer are numbered downwards, so a damaged chain still ends.
             next = if edge.next_dependent < next { edge.next_dependent } else { u32::MAX };
+        }
+        if !self.scratch.touched.is_empty() {
+            fail_point("cells pushed");
         }
         for place in 0..self.scratch.touched.len() {
             self.transport.publish(self.scratch.touched[place]);

@@ -50,7 +50,7 @@ pub(super) fn execute_transaction<'b, V: Vm, S: ValueSource>(
         Ok(outcome) => (buffers.output.finish(txn, incarnation, outcome), None),
         Err(note) => {
             buffers.written.clear();
-            (buffers.output.finish_panicked(txn, incarnation), Some(note))
+            (buffers.output.finish_panicked(txn, incarnation, &note.0), Some(note))
         }
     }
 }

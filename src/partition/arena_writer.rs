@@ -2,13 +2,12 @@
 
 use crate::MAX_SHARDS;
 use crate::partition::arena::{
-    ArenaError, ArenaLimits, Edge, HEADER_BYTES_MAX, NO_TXN, PlannedTransaction, RoundHeader, Sections,
-    SubBlock, TransactionAccess,
+    ArenaError, ArenaLimits, Edge, NO_TXN, PlannedTransaction, RoundHeader, Sections, SubBlock,
+    TransactionAccess,
 };
+use crate::partition::arena_load::Loading;
 use crate::partition::key_table::{self, KeyRecord, KeyTable};
-use crate::types::{
-    BlockHeader, Incarnation, KeyId, PreparedBlock, PreparedTransaction, RoundId, ShardId, TxnIndex,
-};
+use crate::types::{Incarnation, KeyId, PreparedBlock, PreparedTransaction, RoundId, ShardId, TxnIndex};
 use bytemuck::{Pod, Zeroable};
 use phalanx_ipc::Region;
 use std::os::fd::OwnedFd;
@@ -16,12 +15,13 @@ use std::os::fd::OwnedFd;
 /// The coordinator's end of an arena.
 #[derive(Debug)]
 pub struct ArenaWriter {
-    region: Region,
-    limits: ArenaLimits,
-    sections: Sections,
-    header: RoundHeader,
-    key_bytes: usize,
-    accesses: usize,
+    pub(super) region: Region,
+    pub(super) limits: ArenaLimits,
+    pub(super) sections: Sections,
+    pub(super) header: RoundHeader,
+    pub(super) key_bytes: usize,
+    pub(super) accesses: usize,
+    pub(super) loading: Loading,
 }
 
 impl ArenaWriter {
@@ -32,7 +32,15 @@ impl ArenaWriter {
     pub fn create(name: &str, limits: ArenaLimits) -> Result<ArenaWriter, ArenaError> {
         let sections = Sections::new(&limits);
         let region = Region::create(name, sections.end)?;
-        Ok(ArenaWriter { region, limits, sections, header: RoundHeader::zeroed(), key_bytes: 0, accesses: 0 })
+        Ok(ArenaWriter {
+            region,
+            limits,
+            sections,
+            header: RoundHeader::zeroed(),
+            key_bytes: 0,
+            accesses: 0,
+            loading: Loading::Done,
+        })
     }
 
     /// The region, to seal it.
@@ -47,44 +55,15 @@ impl ArenaWriter {
         self.limits
     }
 
-    /// Copies a block in and forgets the one before. No key is known yet.
-    ///
-    /// # Errors
-    /// [`ArenaError::BlockTooLarge`] before anything is written.
-    pub fn load(&mut self, block: &PreparedBlock) -> Result<(), ArenaError> {
-        let encoded = encode_header(block.header())?;
-        let fits = |what, needed, limit| {
-            if needed > limit { Err(ArenaError::BlockTooLarge { what, needed, limit }) } else { Ok(()) }
-        };
-        fits("transactions", block.len(), self.limits.transactions)?;
-        fits("bytes of transactions", block.transaction_bytes().len(), self.limits.transaction_bytes)?;
-        fits("declared accesses", block.accesses().len(), self.limits.accesses)?;
-        fits("bytes of declared keys", block.key_bytes().len(), self.limits.key_bytes)?;
-        fits("bytes of block header", encoded.len(), HEADER_BYTES_MAX)?;
-        self.copy_in(self.sections.header, &encoded)?;
-        self.copy_in(self.sections.transactions, block.transactions())?;
-        self.copy_in(self.sections.transaction_bytes, block.transaction_bytes())?;
-        self.copy_in(self.sections.key_bytes, block.key_bytes())?;
-        self.key_bytes = block.key_bytes().len();
-        self.accesses = block.accesses().len();
-        let log2 = key_table::index_slots(block.accesses().len().min(self.limits.keys)).trailing_zeros();
-        self.header = RoundHeader {
-            round: RoundId(0),
-            seed: block.hasher().seed(),
-            transactions: u32_of("transactions", block.len(), self.limits.transactions)?,
-            keys: 0,
-            edges: 0,
-            has_overlay: 0,
-            header_bytes: u32_of("bytes of block header", encoded.len(), HEADER_BYTES_MAX)?,
-            key_index_log2: log2,
-        };
-        self.region.slice_mut::<u32>(self.sections.key_index, 1 << log2)?.fill(0);
+    pub(super) fn copy_in<T: Pod>(&mut self, offset: usize, items: &[T]) -> Result<(), ArenaError> {
+        self.region.slice_mut::<T>(offset, items.len())?.copy_from_slice(items);
         Ok(())
     }
 
-    fn copy_in<T: Pod>(&mut self, offset: usize, items: &[T]) -> Result<(), ArenaError> {
-        self.region.slice_mut::<T>(offset, items.len())?.copy_from_slice(items);
-        Ok(())
+    /// Number of transactions of the loaded block.
+    #[must_use]
+    pub fn transactions(&self) -> usize {
+        self.header.transactions as usize
     }
 
     /// Number of keys known so far.
@@ -386,15 +365,6 @@ fn part_mut<T: Pod>(bytes: &mut [u8], count: usize) -> Result<&mut [T], ArenaErr
     bytemuck::try_cast_slice_mut(bytes).map_err(|_| ArenaError::Damaged { field: "section", value: 0 })
 }
 
-fn encode_header(header: &BlockHeader) -> Result<Vec<u8>, ArenaError> {
-    let needed = header.extra.len();
-    bcs::to_bytes(header).map_err(|_| ArenaError::BlockTooLarge {
-        what: "bytes of block header",
-        needed,
-        limit: HEADER_BYTES_MAX,
-    })
-}
-
-fn u32_of(what: &'static str, value: usize, limit: usize) -> Result<u32, ArenaError> {
+pub(super) fn u32_of(what: &'static str, value: usize, limit: usize) -> Result<u32, ArenaError> {
     u32::try_from(value).map_err(|_| ArenaError::BlockTooLarge { what, needed: value, limit })
 }

@@ -1,6 +1,7 @@
 //! Planning: who executes what, who waits for whom. A plan is a hint written large: correctness never rests on it.
 
 mod arena;
+mod arena_load;
 mod arena_reader;
 mod arena_writer;
 mod key_table;

@@ -64,6 +64,9 @@ struct Input {
     holder: u32,
 }
 
+/// Keys and transactions for which room is made in one step: well under a millisecond of work.
+const ROOM_STEP: usize = 1 << 14;
+
 /// Most inputs considered for placing one transaction; the edges of all are planned.
 const INPUTS_MAX: usize = 8;
 
@@ -110,21 +113,20 @@ impl Planner {
         self.shards.clear();
         self.shards.extend_from_slice(shards);
         self.writers.clear();
-        self.writers.resize(arena.keys(), NOBODY);
+        self.writers.reserve(arena.keys());
         self.older_holder.clear();
         self.last_of_seat.clear();
         self.last_of_seat.resize(shards.len(), NO_TXN);
         self.load.reset(shards.len());
         self.cursor = 0;
         self.transactions = 0;
-        let parts = arena.plan_parts()?;
         self.finish_ns.clear();
-        self.finish_ns.resize(parts.planned.len(), 0);
-        parts.sub_blocks.fill(SubBlock { first: NO_TXN, count: 0 });
+        self.finish_ns.reserve(arena.transactions());
+        arena.plan_parts()?.sub_blocks.fill(SubBlock { first: NO_TXN, count: 0 });
         Ok(())
     }
 
-    /// Plans up to `limit` further transactions; true when all are planned. `standing` says what is to be done with a
+    /// Plans up to `limit` further transactions, or makes room to do so; true when all are planned. `standing` says what is to be done with a
     /// transaction and which execution it would be.
     ///
     /// # Errors
@@ -135,7 +137,9 @@ impl Planner {
         limit: usize,
         standing: impl Fn(TxnIndex) -> (Standing, Incarnation),
     ) -> Result<bool, ArenaError> {
-        self.writers.resize(arena.keys(), NOBODY);
+        if !self.make_room(arena.keys(), arena.transactions()) {
+            return Ok(false);
+        }
         let mut parts = arena.plan_parts()?;
         let transactions = parts.transactions;
         let end = transactions.len().min(self.cursor + limit);
@@ -152,6 +156,14 @@ impl Planner {
         }
         self.cursor = end;
         Ok(end == transactions.len())
+    }
+
+    /// Makes some of the room for `keys` and `transactions`; true when there is enough.
+    fn make_room(&mut self, keys: usize, transactions: usize) -> bool {
+        let (writers, finished) = (self.writers.len(), self.finish_ns.len());
+        self.writers.resize(keys.min(writers + ROOM_STEP).max(writers), NOBODY);
+        self.finish_ns.resize(transactions.min(finished + ROOM_STEP).max(finished), 0);
+        self.writers.len() >= keys && self.finish_ns.len() >= transactions
     }
 
     /// Completes the plan as that of `round`.

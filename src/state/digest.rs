@@ -29,8 +29,8 @@ impl fmt::Display for StateDigest {
     }
 }
 
-/// Entries up to this size are hashed in one call from a buffer on the stack.
-const SHORT_BYTES: usize = 240;
+/// Entries up to this size are hashed in one call from a buffer on the stack; nearly all are.
+const SHORT_BYTES: usize = 64;
 
 fn entry_hash(key: &[u8], value: &[u8]) -> u128 {
     let seed = key.len() as u64;

@@ -26,6 +26,17 @@ impl SupervisorImage {
     }
 }
 
+/// What to do when no shard process can be had: all are taken out because they keep dying, or none can be started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Fallback {
+    /// Wait until the block's deadline, then fail with `NoShards`.
+    #[default]
+    Error,
+    /// Execute in this process, on one thread, until a shard process is back. A virtual machine that crashes or hangs
+    /// then does so in this process.
+    InProcess,
+}
+
 /// How a process executor is made.
 #[derive(Clone, Debug)]
 pub struct ProcessesConfig {
@@ -39,6 +50,8 @@ pub struct ProcessesConfig {
     pub memory: MemoryConfig,
     /// What to do when a shard dies while a block executes.
     pub on_death: OnDeath,
+    /// What to do when no shard process can be had.
+    pub fallback: Fallback,
     /// Rounds without progress after which all that is left of a block goes to one shard.
     pub rounds_without_progress: u32,
     /// How long a shard may go without progress, stopped or on its own CPU time, before it is killed.
@@ -61,6 +74,7 @@ impl Default for ProcessesConfig {
             vm: Vec::new(),
             memory: MemoryConfig::default(),
             on_death: OnDeath::Resume,
+            fallback: Fallback::Error,
             rounds_without_progress: 3,
             stall_limit: Duration::from_secs(1),
             pacing: Pacing::default(),

@@ -7,7 +7,7 @@ use crate::supervisor::supervisor_loop::{StopCause, Supervisor};
 use crate::telemetry::name_process;
 use crate::vm::Vm;
 use crate::vm::ledger::{LedgerConfig, LedgerVm};
-use phalanx_ipc::{Channel, ChannelError, Control, SPAWN_SOCKET_FD, SignalFd, SignalSetup};
+use phalanx_ipc::{Channel, ChannelError, Control, SPAWN_SOCKET_FD, SignalFd, SignalSetup, fail_point};
 use std::error::Error;
 use std::io::Write;
 use std::os::fd::{FromRawFd, OwnedFd};
@@ -66,6 +66,14 @@ fn serve<V: Vm>(make: impl FnOnce(&[u8]) -> Result<V, Box<dyn Error>>) -> Result
     name_process("phx-supervisor");
     let control_name = order.control.clone();
     let control = Control::open_named(&control_name)?;
+    // SAFETY: the supervisor and its shards keep the control segment mapped as long as they pass any step: the last one is
+    // before `Supervisor::run` returns.
+    #[cfg(feature = "fail-points")]
+    #[allow(unsafe_code, reason = "fail points keep a pointer to the control segment")]
+    unsafe {
+        phalanx_ipc::attach_fail_points(&control);
+    }
+    fail_point("order received");
     let fds = sort_fds(inherited, order.cores.len())?;
     let vm = make(&order.vm)?;
     tracing::debug!(shards = order.cores.len(), "supervisor starts");

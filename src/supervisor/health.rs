@@ -6,7 +6,7 @@ use crate::types::{Generation, ShardId};
 use parking_lot::{Mutex, MutexGuard};
 use phalanx_ipc::{ChildSlot, Control, LifelineState, SlotState, monotonic_now};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// What is known of one shard process now. Each field may be stale at once.
@@ -32,7 +32,7 @@ pub struct ShardHealth {
     pub last_death: Option<DeathCause>,
     /// Transactions that it has executed, over all its lives.
     pub executed: u64,
-    /// What its last process had to say before it ended, if anything.
+    /// What its processes said last, if anything: of a panic with the place in the source, or of an end.
     pub message: String,
 }
 
@@ -43,6 +43,9 @@ pub struct SupervisorHealth {
     pub pid: Option<i32>,
     /// Times that it had to be started again.
     pub restarts: u64,
+    /// Whether blocks are executed in this process, because no shard process can be had (see
+    /// [`Fallback`](crate::supervisor::Fallback)).
+    pub in_process: bool,
 }
 
 /// Where health can be asked for without disturbing the coordinator.
@@ -52,15 +55,22 @@ pub(crate) struct HealthDesk {
     incidents: Mutex<IncidentLog>,
     supervisor: AtomicI32,
     restarts: AtomicU64,
+    in_process: AtomicBool,
 }
 
 impl HealthDesk {
     pub(super) fn new(control: Arc<Control>) -> HealthDesk {
         let incidents = Mutex::new(IncidentLog::new(control.shards()));
-        HealthDesk { control, incidents, supervisor: AtomicI32::new(0), restarts: AtomicU64::new(0) }
+        HealthDesk {
+            control,
+            incidents,
+            supervisor: AtomicI32::new(0),
+            restarts: AtomicU64::new(0),
+            in_process: AtomicBool::new(false),
+        }
     }
 
-    pub(super) fn control(&self) -> &Arc<Control> {
+    pub(crate) fn control(&self) -> &Arc<Control> {
         &self.control
     }
 
@@ -72,6 +82,11 @@ impl HealthDesk {
     /// Which process the supervisor is now; 0 for none.
     pub(super) fn set_supervisor(&self, pid: i32) {
         self.supervisor.store(pid, Ordering::Relaxed);
+    }
+
+    /// Whether blocks are executed in this process now.
+    pub(super) fn set_in_process(&self, in_process: bool) {
+        self.in_process.store(in_process, Ordering::Relaxed);
     }
 
     /// The supervisor was started again, as this process.
@@ -86,7 +101,11 @@ impl HealthDesk {
 
     pub(crate) fn supervisor(&self) -> SupervisorHealth {
         let pid = self.supervisor.load(Ordering::Relaxed);
-        SupervisorHealth { pid: (pid != 0).then_some(pid), restarts: self.restarts.load(Ordering::Relaxed) }
+        SupervisorHealth {
+            pid: (pid != 0).then_some(pid),
+            restarts: self.restarts.load(Ordering::Relaxed),
+            in_process: self.in_process.load(Ordering::Relaxed),
+        }
     }
 
     pub(crate) fn shards(&self) -> Vec<ShardHealth> {

@@ -5,6 +5,7 @@
 mod child;
 mod config;
 mod entry;
+mod fallback_fleet;
 mod health;
 mod incidents;
 mod launch;
@@ -18,7 +19,7 @@ mod supervisor_link;
 mod supervisor_loop;
 
 pub use child::Pacing;
-pub use config::{ProcessesConfig, SupervisorImage};
+pub use config::{Fallback, ProcessesConfig, SupervisorImage};
 pub use entry::{is_supervisor_image, supervisor_entry, supervisor_entry_with};
 pub use health::{ShardHealth, SupervisorHealth};
 pub use incidents::{INCIDENTS_KEPT, Incidents, ShardIncident, SupervisorIncident};

@@ -19,10 +19,14 @@ use std::time::{Duration, Instant};
 const FULL_STRENGTH_LIMIT: Duration = Duration::from_millis(10);
 /// How long a member may take to leave a round that was cut short, at least.
 const PARK_LIMIT: Duration = Duration::from_millis(500);
+/// How much longer than the stall limit: one that hangs is found by then, and killed for that.
+const PARK_GRACE: Duration = Duration::from_millis(250);
 /// Supervisors in a row that may end before they answer.
 const STILLBORN_MAX: u32 = 5;
 /// How long shards may take to come back while no block waits for them.
 const IDLE_RECOVERY_LIMIT: Duration = Duration::from_secs(2);
+/// Pause between looks at a family that is not at full strength, while no block runs.
+const IDLE_LOOK: Duration = Duration::from_millis(20);
 /// Pause between attempts to get a supervisor while no block waits for it.
 const IDLE_RETRY: Duration = Duration::from_secs(1);
 /// Probes between two looks at the supervisor.
@@ -63,11 +67,14 @@ impl ProcessFleet {
         }
     }
 
-    /// Sleeps until `wake` is readable. A supervisor that is lost meanwhile is replaced at once.
+    /// Sleeps until `wake` is readable. A supervisor that is lost meanwhile is replaced at once; while a shard is missing
+    /// the supervisor is asked now and then whether it is still at work.
     pub(super) fn idle(&mut self, wake: BorrowedFd<'_>) {
         loop {
-            if self.link.is_there() {
+            if self.link.is_there() && !self.is_filling() {
                 self.link.sleep(wake);
+            } else if self.link.is_well() {
+                is_readable(wake, IDLE_LOOK);
             } else {
                 let limit = Instant::now() + IDLE_RECOVERY_LIMIT;
                 if let Err(error) = self.recover(limit, &|| is_readable(wake, Duration::ZERO))
@@ -100,27 +107,6 @@ impl ProcessFleet {
         // 0 as long as the supervisor has not noted which process it made.
         let pid = slot.pid.load(Ordering::Acquire);
         (ready && pid != 0).then_some(Member { shard, generation: Generation(generation), pid })
-    }
-
-    /// The death of a member as far as it is known now.
-    fn death_of(&self, member: Member) -> Death {
-        let mut death = Death {
-            shard: member.shard,
-            pid: member.pid,
-            generation: member.generation,
-            txn: None,
-            cause: DeathCause::Unknown,
-        };
-        let Some(slot) = self.control.slot(member.shard.0) else { return death };
-        let present = slot.generation.load(Ordering::Acquire);
-        let current = if present == member.generation.0 {
-            slot.current.load(Ordering::Relaxed)
-        } else {
-            slot.died_at.load(Ordering::Relaxed)
-        };
-        death.txn = current.checked_sub(1).and_then(|txn| u32::try_from(txn).ok()).map(TxnIndex);
-        death.cause = self.cause_of(member);
-        death
     }
 
     fn cause_of(&self, member: Member) -> DeathCause {
@@ -161,6 +147,12 @@ impl ProcessFleet {
         Ok(())
     }
 
+    /// Whether every shard is taken out for a while.
+    pub(super) fn all_rest(&self) -> bool {
+        self.shards()
+            .all(|shard| self.control.slot(shard.0).is_some_and(|slot| slot.state() == SlotState::Resting))
+    }
+
     /// Whether waiting longer may bring more shards: some are neither ready nor resting.
     fn is_filling(&self) -> bool {
         self.shards().any(|shard| {
@@ -174,6 +166,15 @@ impl Fleet for ProcessFleet {
     fn ready(&self, members: &mut Vec<Member>) {
         members.clear();
         members.extend(self.shards().filter_map(|shard| self.is_ready(shard)));
+    }
+
+    #[cfg(feature = "fail-points")]
+    fn pass(&self, step: &'static str) {
+        // Whoever comes next in turn fails.
+        let turn = u64::from(self.probes) + self.control.words()[4].load(Ordering::Relaxed);
+        let victim = u32::try_from(turn % u64::from(self.control.shards())).unwrap_or(0);
+        let pid = self.control.slot(victim).map_or(0, |slot| slot.pid.load(Ordering::Acquire));
+        phalanx_ipc::fail_point_of(&self.control, step, pid);
     }
 
     fn slot(&self, shard: ShardId) -> Option<&ChildSlot> {
@@ -230,7 +231,29 @@ impl Fleet for ProcessFleet {
         self.control.slot(member.shard.0).is_none_or(|slot| {
             slot.generation.load(Ordering::Acquire) != member.generation.0
                 || slot.lifeline(member.generation.0).probe() != LifelineState::Held
+                // Reaped: a damaged lifeline cannot tell.
+                || slot.exit_of(member.generation.0).is_some()
         })
+    }
+
+    fn death_of(&self, member: Member) -> Death {
+        let mut death = Death {
+            shard: member.shard,
+            pid: member.pid,
+            generation: member.generation,
+            txn: None,
+            cause: DeathCause::Unknown,
+        };
+        let Some(slot) = self.control.slot(member.shard.0) else { return death };
+        let present = slot.generation.load(Ordering::Acquire);
+        let current = if present == member.generation.0 {
+            slot.current.load(Ordering::Relaxed)
+        } else {
+            slot.died_at.load(Ordering::Relaxed)
+        };
+        death.txn = current.checked_sub(1).and_then(|txn| u32::try_from(txn).ok()).map(TxnIndex);
+        death.cause = self.cause_of(member);
+        death
     }
 
     fn kill(&mut self, member: Member, cause: DeathCause) {
@@ -257,7 +280,14 @@ impl Fleet for ProcessFleet {
                     && slot.state() == SlotState::Up
                 {
                     let generation = slot.generation.load(Ordering::Acquire);
-                    if slot.lifeline(generation).probe() == LifelineState::Gone {
+                    let called_ready = slot.ready_generation.load(Ordering::Acquire) == generation;
+                    let over = match slot.lifeline(generation).probe() {
+                        LifelineState::Gone => true,
+                        // Who called itself ready holds its lifeline: the word is damaged.
+                        LifelineState::Free => called_ready,
+                        LifelineState::Held => false,
+                    };
+                    if over {
                         let pid = slot.pid.load(Ordering::Relaxed);
                         let dead = Member { shard, generation: Generation(generation), pid };
                         self.desk.incidents().note_death(dead, None);
@@ -300,7 +330,7 @@ impl Fleet for ProcessFleet {
     }
 
     fn park_limit(&self) -> Option<Duration> {
-        Some(self.stall.limit().max(PARK_LIMIT))
+        Some(self.stall.limit().saturating_add(PARK_GRACE).max(PARK_LIMIT))
     }
 
     fn stall_limit(&self) -> Option<Duration> {

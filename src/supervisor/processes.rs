@@ -2,11 +2,13 @@
 
 use crate::executor::Fleet;
 use crate::executor::{
-    BlockExecutor, BlockOutput, Call, Coordinator, CoordinatorMemory, ExecuteError, ExecuteOptions,
+    BlockExecutor, BlockOutput, Call, Coordinator, CoordinatorMemory, ExecuteError, ExecuteOptions, ShardFds,
+    ShardLimits,
 };
 use crate::state::{BaseState, StateDigest};
 use crate::supervisor::config::ProcessesConfig;
 use crate::supervisor::entry::is_supervisor_image;
+use crate::supervisor::fallback_fleet::FallbackFleet;
 use crate::supervisor::health::{HealthDesk, ShardHealth, SupervisorHealth};
 use crate::supervisor::incidents::Incidents;
 use crate::supervisor::launch::{FamilyRegions, LaunchError};
@@ -21,7 +23,7 @@ use std::time::Instant;
 
 /// Executes blocks over forked shard processes.
 pub struct Processes {
-    coordinator: Coordinator<ProcessFleet>,
+    coordinator: Coordinator<FallbackFleet>,
     desk: Arc<HealthDesk>,
 }
 
@@ -54,8 +56,10 @@ impl Processes {
         let memory = CoordinatorMemory::create(&config.memory, state)?;
         let regions = FamilyRegions::create(config, &control, &memory)?;
         let link = SupervisorLink::start(&config.image, &regions)?;
+        let inside = (ShardFds::of(&memory)?, ShardLimits::of(&config.memory));
         let fleet =
             ProcessFleet::new(Arc::clone(&desk), regions, config.image.clone(), link, config.stall_limit);
+        let fleet = FallbackFleet::new(fleet, config.fallback, Arc::clone(&desk), inside, vm.clone());
         let options = ExecuteOptions {
             on_death: config.on_death,
             rounds_without_progress: config.rounds_without_progress,

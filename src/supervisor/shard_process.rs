@@ -9,9 +9,10 @@ use crate::vm::Vm;
 use nix::unistd::Pid;
 use phalanx_ipc::{
     ChildSlot, Control, Inbox, InboxLayout, Outlet, Region, SignalSetup, close_all_fds_except,
-    die_with_parent, install_fault_handlers, monotonic_now, pin_current_thread,
+    die_with_parent, fail_point, install_fault_handlers, monotonic_now, pin_current_thread,
 };
 use std::error::Error;
+use std::mem::ManuallyDrop;
 use std::os::fd::OwnedFd;
 
 /// Exit code of a shard that could not start.
@@ -54,12 +55,12 @@ impl<V: Vm> Birth<'_, V> {
         match lived {
             Ok(Ok(())) => 0,
             Ok(Err(error)) => {
-                slot.set_message(&error.to_string());
+                slot.set_last_words(self.generation, &error.to_string());
                 tracing::error!(%error, "shard cannot start");
                 EXIT_START
             }
             Err(note) => {
-                slot.set_message(&note.0);
+                slot.set_last_words(self.generation, &note.0);
                 tracing::error!(message = note.0, "shard panicked");
                 EXIT_PANIC
             }
@@ -69,7 +70,9 @@ impl<V: Vm> Birth<'_, V> {
     fn start_and_run(&self, slot: &ChildSlot) -> Result<(), Box<dyn Error>> {
         SignalSetup::child()?;
         die_with_parent(self.supervisor)?;
+        fail_point("shard born");
         slot.lifeline(self.generation).hold()?;
+        fail_point("lifeline held");
         // SAFETY: the slot lies in the control segment, which stays mapped until the process ends.
         #[allow(unsafe_code, reason = "a signal handler keeps a pointer to the slot")]
         unsafe {
@@ -85,12 +88,23 @@ impl<V: Vm> Birth<'_, V> {
         let outputs = Region::map_writer(own.outputs.try_clone()?)?;
         let memory = self.fds.shared.duplicate()?.map(outputs, &limits)?;
         let transport = self.attach(&limits)?;
+        fail_point("regions mapped");
         // Everything is mapped: from here on the shard needs no descriptor, and holds none.
         close_all_fds_except(&[])?;
-        let mut shard =
-            Shard::new(self.id, self.vm.clone(), memory, transport, slot, Generation(self.generation));
+        // Never dropped, not even by a panic: the descriptors of its regions are closed already.
+        let mut shard = ManuallyDrop::new(Shard::new(
+            self.id,
+            self.vm.clone(),
+            memory,
+            transport,
+            slot,
+            Generation(self.generation),
+        ));
         let last = shard.join();
+        fail_point("about to be ready");
+        slot.set_message("");
         slot.record_ready(self.generation, monotonic_now());
+        fail_point("ready");
         self.control.bell().ring();
         tracing::debug!(generation = self.generation, "shard is ready");
         shard.run(last, || false);
@@ -115,6 +129,13 @@ impl<V: Vm> Birth<'_, V> {
             }
         }
         let inbox = inbox.ok_or("no inbox for this shard")?;
-        Ok(RingTransport { spins: self.order.spins, inbox, outlets, readers, control: self.control })
+        Ok(RingTransport {
+            spins: self.order.spins,
+            inbox,
+            outlets,
+            readers,
+            control: self.control,
+            unrung: false,
+        })
     }
 }

@@ -1,5 +1,5 @@
-//! Hang detection: no progress, and stopped or burning CPU time. A shard that waits for a peer, or that the host
-//! starves of its core, is left alone.
+//! Hang detection: no progress, and stopped, burning CPU time, or asleep. A shard that waits for a peer and says so, or
+//! that the host starves of its core, is left alone: one that is starved is never seen asleep.
 
 use crate::executor::{DeathCause, Member};
 use crate::types::RoundId;
@@ -16,6 +16,24 @@ struct Sighting {
     activity: Activity,
     since: Instant,
     cpu: Option<Duration>,
+    /// Looks at the process since it has been still for a while, and those that saw it asleep.
+    looks: u32,
+    asleep: u32,
+}
+
+/// Fewest looks at a process that tell whether it is asleep.
+const LOOKS_MIN: u32 = 4;
+
+impl Sighting {
+    fn look(&mut self, state: Option<char>) {
+        self.looks += 1;
+        self.asleep += u32::from(state == Some('S'));
+    }
+
+    /// Whether it has slept for most of the time, of its own accord.
+    fn sleeps(&self) -> bool {
+        self.looks >= LOOKS_MIN && self.asleep > self.looks / 2
+    }
 }
 
 #[derive(Debug)]
@@ -61,15 +79,21 @@ impl StallWatch {
                 continue;
             }
             let stalled = now.duration_since(seen.since);
+            // In an ordinary round nobody is still for so long, and nobody's state is read.
+            if stalled < limit / 4 {
+                continue;
+            }
+            let state = state_of(pid);
+            seen.look(state);
             if stalled < limit {
                 continue;
             }
-            if state_of(pid).is_some_and(|state| matches!(state, 'T' | 't')) {
+            if matches!(state, Some('T' | 't')) {
                 return Some((member, DeathCause::Stopped { stalled }));
             }
             let used =
                 cpu_time_of(pid).zip(seen.cpu).map_or(Duration::ZERO, |(now, then)| now.saturating_sub(then));
-            if seen.activity == Activity::Running && used >= limit {
+            if seen.activity == Activity::Running && (used >= limit || seen.sleeps()) {
                 return Some((member, DeathCause::Hang { stalled }));
             }
         }
@@ -85,6 +109,8 @@ fn sighting(member: Member, round: RoundId, slot: &ChildSlot, pid: i32, now: Ins
         activity: slot.activity(),
         since: now,
         cpu: cpu_time_of(pid),
+        looks: 0,
+        asleep: 0,
     }
 }
 

@@ -15,7 +15,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use phalanx_ipc::{
-    Channel, ChannelError, ChildSlot, Control, Fork, ProcessIdentity, SignalFd, SlotState,
+    Channel, ChannelError, ChildSlot, Control, Fork, ProcessIdentity, SignalFd, SlotState, fail_point,
     fork_single_threaded, monotonic_now,
 };
 use std::collections::HashMap;
@@ -114,16 +114,36 @@ impl<V: Vm> Supervisor<V> {
     fn start_due(&mut self) {
         let now = Instant::now();
         for place in 0..self.children.len() {
-            if self.children[place].state.due().is_some_and(|due| due <= now) {
-                self.start(place);
+            let state = self.children[place].state;
+            let due = state.due().is_some_and(|due| due <= now);
+            match state {
+                ChildState::Starting { pid, generation, .. } => {
+                    self.look_at_start(place, pid, generation, due)
+                }
+                ChildState::Waiting { .. } | ChildState::Resting { .. } if due => self.start(place),
+                ChildState::Running { .. } | ChildState::Waiting { .. } | ChildState::Resting { .. } => {}
             }
+        }
+    }
+
+    /// Whether a new process is ready, or has taken too long.
+    fn look_at_start(&mut self, place: usize, pid: i32, generation: u32, due: bool) {
+        let ready = |slot: &ChildSlot| slot.ready_generation.load(Ordering::Acquire) == generation;
+        if self.slot(place).is_some_and(ready) {
+            self.set_state(place, ChildState::Running { pid, generation });
+        } else if due && let Some(id) = u32::try_from(place).ok().map(ShardId) {
+            let limit_ms = self.order.pacing.start_limit_ms;
+            tracing::error!(shard = %id, pid, limit_ms, "shard was not ready in time and is killed");
+            self.kill(id, generation);
+            self.died(id, generation);
         }
     }
 
     fn start(&mut self, place: usize) {
         let Some(id) = u32::try_from(place).ok().map(ShardId) else { return };
         let Some(slot) = self.control.slot(id.0) else { return };
-        let generation = self.children[place].generation.wrapping_add(1);
+        // 0 is no generation; a successor of this supervisor may have read a damaged one.
+        let generation = self.children[place].generation.wrapping_add(1).max(1);
         if let Err(error) = slot.lifeline(generation).reset() {
             tracing::error!(shard = %id, %error, "lifeline cannot be reset");
             self.children[place].state = after_failed_fork(&self.order.pacing, Instant::now());
@@ -134,6 +154,7 @@ impl<V: Vm> Supervisor<V> {
         // Nobody takes the child for ready before its pid stands here.
         slot.pid.store(0, Ordering::Relaxed);
         slot.generation.store(generation, Ordering::SeqCst);
+        fail_point("slot cleared");
         let executed_before = slot.counters[counter::EXECUTED].load(Ordering::Relaxed);
         let supervisor = Pid::this();
         match fork_single_threaded() {
@@ -143,6 +164,7 @@ impl<V: Vm> Supervisor<V> {
                 exit_now(code)
             }
             Ok(Fork::Parent { child }) => {
+                fail_point("shard forked");
                 let pid = child.as_raw();
                 self.unreaped.insert(pid, (id, generation));
                 let start_time = ProcessIdentity::of(pid).map_or(0, |identity| identity.start_time);
@@ -152,10 +174,13 @@ impl<V: Vm> Supervisor<V> {
                 slot.spawns.fetch_add(1, Ordering::Relaxed);
                 let child = &mut self.children[place];
                 (child.generation, child.executed_before) = (generation, executed_before);
-                self.set_state(place, ChildState::Running { pid, generation });
+                fail_point("shard noted");
+                let starting = ChildState::starting(&self.order.pacing, pid, generation, Instant::now());
+                self.set_state(place, starting);
             }
             Err(error) => {
                 tracing::error!(shard = %id, %error, "shard cannot be forked; trying again");
+                slot.set_message(&error.to_string());
                 // The generation was announced and never lived: the next try takes the one after.
                 self.children[place].generation = generation;
                 self.set_state(place, after_failed_fork(&self.order.pacing, Instant::now()));
@@ -170,7 +195,9 @@ impl<V: Vm> Supervisor<V> {
         child.state = next;
         let generation = child.generation;
         tracing::debug!(shard = place, generation, from, to, "shard state changed");
-        let (useless_deaths, due) = (child.idle.0, next.due());
+        // What has no process is due to get one.
+        let due = next.due().filter(|_| next.process().is_none());
+        let useless_deaths = child.idle.0;
         if let Some(slot) = self.slot(place) {
             let left = due.map(|due| due.saturating_duration_since(Instant::now()));
             let retry_at = left.map_or(0, |left| (monotonic_now() + left).as_nanos());
@@ -198,11 +225,15 @@ impl<V: Vm> Supervisor<V> {
                 | WaitStatus::PtraceSyscall(..) => continue,
             };
             let Some((id, generation)) = self.unreaped.remove(&pid.as_raw()) else { continue };
+            fail_point("death reaped");
+            let mut last_words = None;
             if let Some(slot) = self.control.slot(id.0) {
                 slot.record_exit(generation, raw);
                 slot.crashes.fetch_add(1, Ordering::Relaxed);
+                last_words = slot.last_words_of(generation);
             }
-            tracing::warn!(shard = %id, generation, pid = pid.as_raw(), cause = cause_of(raw), "shard ended");
+            let (pid, cause) = (pid.as_raw(), cause_of(raw));
+            tracing::warn!(shard = %id, generation, pid, cause, last_words, "shard ended");
             self.died(id, generation);
         }
     }
@@ -210,7 +241,7 @@ impl<V: Vm> Supervisor<V> {
     /// Answers the death of one life of a shard, once, whoever reports it.
     fn died(&mut self, id: ShardId, generation: u32) {
         let Some(child) = self.children.get(id.index()) else { return };
-        if !matches!(child.state, ChildState::Running { generation: present, .. } if present == generation) {
+        if child.state.process().is_none_or(|(_, present)| present != generation) {
             return;
         }
         if let Some(slot) = self.slot(id.index()) {
@@ -240,8 +271,10 @@ impl<V: Vm> Supervisor<V> {
                     return Some(StopCause::Broken);
                 }
             }
+            fail_point("command received");
             match bcs::from_bytes::<Command>(&bytes) {
                 Ok(Command::Ping(number)) => {
+                    self.look_at_slots();
                     if let Err(error) = send(&self.channel, &Reply::Pong(number), &[]) {
                         tracing::debug!(%error, "ping is not answered");
                     }
@@ -259,9 +292,26 @@ impl<V: Vm> Supervisor<V> {
         }
     }
 
+    /// Ends every shard whose slot does not say what it must: somebody scribbled on it, and nobody could work with that
+    /// shard again. Its successor gets the whole slot anew. Processes are named by this supervisor's own memory only.
+    fn look_at_slots(&mut self) {
+        for place in 0..self.children.len() {
+            let Some(id) = u32::try_from(place).ok().map(ShardId) else { return };
+            let state = self.children[place].state;
+            let (Some((pid, generation)), Some(slot)) = (state.process(), self.slot(place)) else { continue };
+            let was_ready = matches!(state, ChildState::Running { .. });
+            if let Some(what) = slot_fault(slot, pid, generation, was_ready) {
+                tracing::error!(shard = %id, pid, generation, what, "slot is damaged; its shard is ended");
+                self.kill(id, generation);
+                self.died(id, generation);
+            }
+        }
+        self.start_due();
+    }
+
     fn kill(&self, id: ShardId, generation: u32) {
         let Some(child) = self.children.get(id.index()) else { return };
-        if let ChildState::Running { pid, generation: present } = child.state
+        if let Some((pid, present)) = child.state.process()
             && present == generation
             && self.unreaped.contains_key(&pid)
         {
@@ -281,6 +331,22 @@ impl<V: Vm> Supervisor<V> {
         while waitpid(None, None).is_ok() {}
         self.unreaped.clear();
     }
+}
+
+/// What is wrong in the slot of a running shard, if anything.
+fn slot_fault(slot: &ChildSlot, pid: i32, generation: u32, was_ready: bool) -> Option<&'static str> {
+    if slot.generation.load(Ordering::Acquire) != generation {
+        return Some("generation");
+    }
+    if slot.pid.load(Ordering::Relaxed) != pid {
+        return Some("pid");
+    }
+    if slot.state() != SlotState::Up {
+        return Some("state");
+    }
+    let ready = slot.ready_generation.load(Ordering::Acquire);
+    // Ready is said once, for good.
+    (ready != generation && (was_ready || ready != 0)).then_some("ready generation")
 }
 
 /// How a process ended, for the log.

@@ -3,7 +3,9 @@
 //! Little-endian, every part padded to 8 bytes. The public part (header, writes, events) comes first so that it can be
 //! kept without the reads. `docs/layout.md` has the byte tables.
 
-use crate::types::{Delta, Incarnation, KeyId, NumberWidth, Origin, TxnIndex};
+use crate::types::{
+    Delta, Incarnation, KeyId, MAX_KEY_BYTES, MAX_VALUE_BYTES, NumberWidth, OUTPUT_PANICKED, Origin, TxnIndex,
+};
 use bytemuck::{Pod, Zeroable, pod_read_unaligned};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -40,7 +42,7 @@ pub struct OutputHeader {
     pub incarnation: Incarnation,
     /// Status code.
     pub status: u16,
-    /// Bit 0: the virtual machine panicked; nothing else in the output counts.
+    /// Bit 0: the virtual machine panicked; the one event is what it said, nothing else in the output counts.
     pub flags: u16,
     /// Number of write records.
     pub writes: u32,
@@ -227,6 +229,15 @@ impl<'a> OutputView<'a> {
         (0..self.header.writes).map(move |_| cursor.write())
     }
 
+    /// What the virtual machine said when it panicked; `None` if it did not.
+    #[must_use]
+    pub fn panic_note(&self) -> Option<String> {
+        let panicked = self.header.flags & OUTPUT_PANICKED != 0;
+        let note =
+            || self.events().next()?.ok().map(|event| String::from_utf8_lossy(event.data).into_owned());
+        panicked.then(|| note().unwrap_or_default())
+    }
+
     /// The events, in order of emission.
     pub fn events(&self) -> impl Iterator<Item = Result<Event<'a>, OutputError>> + use<'a> {
         let mut cursor = self.cursor(size_of::<OutputHeader>());
@@ -268,7 +279,13 @@ impl<'a> Cursor<'a> {
     }
 
     fn key(&mut self, id: KeyId, length: u16) -> Result<&'a [u8], OutputError> {
-        if id == KeyId::UNKNOWN { self.take(usize::from(length)) } else { Ok(&[]) }
+        if id != KeyId::UNKNOWN {
+            return Ok(&[]);
+        }
+        if usize::from(length) > MAX_KEY_BYTES {
+            return Err(OutputError::BadField { field: "key length", value: length.into(), at: self.at });
+        }
+        self.take(usize::from(length))
     }
 
     fn write(&mut self) -> Result<WriteRecord<'a>, OutputError> {
@@ -276,6 +293,10 @@ impl<'a> Cursor<'a> {
         let head: WriteHead = self.pod()?;
         let key = self.key(head.key, head.key_bytes)?;
         let write = match head.kind & !WRITE_NEGATIVE {
+            WRITE_SET if head.value_bytes as usize > MAX_VALUE_BYTES => {
+                let value = head.value_bytes.into();
+                return Err(OutputError::BadField { field: "value length", value, at });
+            }
             WRITE_SET => Write::Set(self.take(head.value_bytes as usize)?),
             WRITE_DELETE => Write::Delete,
             WRITE_ADD => {

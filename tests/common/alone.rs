@@ -22,6 +22,16 @@ pub fn alone(name: &str, test: impl FnOnce()) {
     assert!(text.contains("1 passed"), "{name} is no test: {text}");
 }
 
+/// Runs the test called `name`, which must look at [`is_apart`], in a process of its own; returns what it and its
+/// children print.
+pub fn output_of(name: &str) -> String {
+    let output = command(name).output().unwrap();
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "{name}: {}\n{text}", output.status);
+    text
+}
+
 fn command(name: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", name, "--nocapture", "--test-threads=1"]).env(MARKER, "1");

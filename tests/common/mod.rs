@@ -11,12 +11,14 @@
 )]
 
 mod alone;
+mod bank;
 mod dice;
 mod hints;
 mod process;
 mod scene;
 
-pub use alone::{Apart, alone, apart, is_apart};
+pub use alone::{Apart, alone, apart, is_apart, output_of};
+pub use bank::{Bank, CULPRIT, RECIPIENT};
 pub use dice::{Dice, seed};
 pub use hints::{Hints, prepare_with};
 pub use process::{

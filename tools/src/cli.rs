@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::bench::BenchOptions;
 use crate::chaos::ChaosOptions;
 use crate::exit::EXIT_CODES;
 use clap::builder::RangedU64ValueParser;
@@ -29,6 +30,8 @@ pub enum Command {
     /// Executes a workload block by block and verifies each block against sequential execution.
     #[command(after_help = EXIT_CODES)]
     Run(RunOptions),
+    /// Measures parts of it beside what others use for the same.
+    Bench(BenchOptions),
     /// Executes blocks while faults are injected into shards and supervisor, and looks whether anything is wrong, lost or
     /// left behind.
     #[command(after_help = EXIT_CODES)]
@@ -256,6 +259,7 @@ mod tests {
         let parsed = Cli::try_parse_from([&["phalanx", "run"], line].concat())?;
         match parsed.command {
             Command::Run(options) => Ok(options),
+            Command::Bench(options) => panic!("{options:?}"),
             Command::Chaos(options) => panic!("{options:?}"),
         }
     }
@@ -281,7 +285,7 @@ mod tests {
     #[test]
     fn every_option_states_its_default() {
         let mut command = Cli::command();
-        for path in [&["run"][..], &["chaos"]] {
+        for path in [&["run"][..], &["bench", "ring"], &["chaos"]] {
             let mut command = &mut command;
             for name in path {
                 command = command.find_subcommand_mut(name).unwrap();

@@ -1,6 +1,7 @@
 //! The command `phalanx`.
 #![deny(unsafe_code)]
 
+mod bench;
 mod chaos;
 mod cli;
 mod exit;
@@ -18,6 +19,10 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     // First: the supervisor of the shards is this very program, started again.
     phalanx::supervisor_entry();
+    // And so is the far end of a ring that is measured between two processes.
+    if let Some(exit) = phalanx_bench::ring::far_end_entry() {
+        return exit;
+    }
     // And so are the process that injects faults, and planted violations.
     if let Some(exit) = chaos::entry() {
         return exit.into();
@@ -25,6 +30,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let exit = match cli.command {
         Command::Run(options) => run::command(options),
+        Command::Bench(options) => bench::command(options),
         Command::Chaos(options) => chaos::command(&options),
     };
     exit.into()

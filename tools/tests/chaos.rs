@@ -22,7 +22,7 @@ const SMALL: [&str; 8] =
 fn trial(options: &[&str]) -> Ended {
     // Of its own: core files are looked for there.
     let directory = tempfile::tempdir().unwrap();
-    let run = Run::command_in(directory.path(), "chaos", &[&SMALL[..], options].concat());
+    let run = Run::start_in(directory.path(), &["chaos"], &[&SMALL[..], options].concat());
     let traces = run.traces();
     let ended = run.finish();
     traces.assert_gone();
@@ -72,8 +72,10 @@ fn faults_that_kill_nobody_kill_nobody() {
 #[test]
 fn the_same_seed_gives_the_same_schedule_and_a_dry_run_injects_nothing() {
     let dry = |seed: &str| {
-        let run =
-            Run::command("chaos", &["--dry-run", "--seed", seed, "--duration", "30s", "--format", "json"]);
+        let run = Run::start_command(
+            &["chaos"],
+            &["--dry-run", "--seed", seed, "--duration", "30s", "--format", "json"],
+        );
         let traces = run.traces();
         let ended = run.finish();
         traces.assert_gone();
@@ -86,7 +88,7 @@ fn the_same_seed_gives_the_same_schedule_and_a_dry_run_injects_nothing() {
     assert!(one["faults"].as_array().unwrap().len() > 100, "{one}");
     let held = trial(&["--duration", "1s", "--seed", "9", "--shards", "2"]);
     let planned =
-        Run::command("chaos", &["--dry-run", "--seed", "9", "--duration", "1s", "--format", "json"]);
+        Run::start_command(&["chaos"], &["--dry-run", "--seed", "9", "--duration", "1s", "--format", "json"]);
     assert_eq!(json_of(&held)["schedule_hash"], json_of(&planned.finish())["schedule_hash"]);
 }
 
@@ -145,8 +147,10 @@ fn a_lost_pin_and_a_family_that_cannot_start_again_are_found() {
 
 #[test]
 fn sigint_ends_a_trial_in_order_with_its_report() {
-    let mut run =
-        Run::command("chaos", &[&SMALL[..], &["--duration", "1h", "--seed", "6", "--shards", "3"]].concat());
+    let mut run = Run::start_command(
+        &["chaos"],
+        &[&SMALL[..], &["--duration", "1h", "--seed", "6", "--shards", "3"]].concat(),
+    );
     run.await_shards(3);
     let traces = run.traces();
     std::thread::sleep(Duration::from_secs(2));

@@ -229,12 +229,13 @@ fn a_created_account_is_used_in_the_block_that_creates_it() {
                 continue;
             };
             used += usize::from(success && created.contains(&raw.sender));
-            match raw.payload {
-                Payload::CreateAccount { account, .. } if success => {
-                    created.insert(account);
-                }
-                Payload::Transfer { to, .. } => used += usize::from(success && created.contains(&to)),
-                Payload::BatchTransfer { .. } | Payload::CreateAccount { .. } => {}
+            if let Payload::CreateAccount { account, .. } = raw.payload
+                && success
+            {
+                created.insert(account);
+            }
+            if let Payload::Transfer { to, .. } = raw.payload {
+                used += usize::from(success && created.contains(&to));
             }
         }
     }

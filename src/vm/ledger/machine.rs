@@ -61,6 +61,8 @@ impl LedgerVm {
 
 impl Vm for LedgerVm {
     fn begin_block(&mut self, header: &BlockHeader) {
+        #[cfg(feature = "fault-transactions")]
+        crate::vm::ledger::fault::strike_at_block(header);
         self.timestamp_s = header.timestamp_s;
         self.beneficiary = Address(header.beneficiary);
     }
@@ -89,18 +91,34 @@ impl Vm for LedgerVm {
                 hint.access(&balance_key(account), AccessMode::Add);
                 1
             }
+            #[cfg(feature = "fault-transactions")]
+            Payload::Fault(order) => {
+                hint.access(&account_key(&order.to), AccessMode::Read);
+                hint.access(&balance_key(&order.to), AccessMode::Add);
+                1
+            }
         };
         hint.access(&balance_key(&Address(header.beneficiary)), AccessMode::Add);
         let once = match self.config.signatures {
             SignatureMode::Verify => COST_VERIFIED_NS,
             SignatureMode::Skip => COST_UNVERIFIED_NS,
         };
-        hint.cost_ns(once.saturating_add(COST_PER_RECIPIENT_NS.saturating_mul(recipients)));
+        let cost = once.saturating_add(COST_PER_RECIPIENT_NS.saturating_mul(recipients));
+        #[cfg(feature = "fault-transactions")]
+        let cost = match &raw.payload {
+            Payload::Fault(order) => cost.saturating_add(order.cost_ns()),
+            Payload::Transfer { .. } | Payload::BatchTransfer { .. } | Payload::CreateAccount { .. } => cost,
+        };
+        hint.cost_ns(cost);
     }
 
     fn execute(&mut self, transaction: &[u8], view: &mut dyn StateView) -> Outcome {
         match self.admit(transaction) {
             Ok((signed, max_fee)) => {
+                #[cfg(feature = "fault-transactions")]
+                if let Payload::Fault(order) = &signed.raw.payload {
+                    order.strike(view);
+                }
                 let gas = gas_needed(&signed.raw.payload, transaction.len());
                 Execution::new(&signed.raw, max_fee, gas, &self.beneficiary, view).run()
             }

@@ -4,6 +4,8 @@
 //! [`SignedTransaction`] begins: verification needs no second encoding.
 
 use crate::vm::ledger::Address;
+#[cfg(feature = "fault-transactions")]
+use crate::vm::ledger::FaultOrder;
 use crate::vm::ledger::address::fixed_bytes;
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use serde::de::{Deserializer, SeqAccess, Visitor};
@@ -50,6 +52,10 @@ pub enum Payload {
         /// How much it receives.
         balance: u64,
     },
+    /// Moves an amount to an existing account, if it does not bring its shard down first. For tests: without the feature
+    /// `fault-transactions` its bytes are no transaction.
+    #[cfg(feature = "fault-transactions")]
+    Fault(FaultOrder),
 }
 
 /// A transaction before it is signed.

@@ -109,7 +109,7 @@ impl<'a> Judge<'a> {
         let known_enough = incident.known_at.or(incident.ready_at).is_none_or(|at| at < self.settled);
         let acceptable = match &incident.death.cause {
             DeathCause::Signal(signal) => is_lethal(*signal) && has(*signal),
-            DeathCause::Stopped { .. } | DeathCause::Hang { .. } => has(SIGSTOP),
+            DeathCause::Stopped { .. } | DeathCause::Hang { .. } | DeathCause::Late { .. } => has(SIGSTOP),
             DeathCause::SupervisorLost => {
                 let struck_before =
                     strikes.iter().any(|strike| is_lethal(strike.signal) || strike.signal == SIGSTOP);
@@ -124,7 +124,7 @@ impl<'a> Judge<'a> {
             self.object(Check::Stall, format!("{}, before the stall limit of {limit} ms", incident.death));
         }
         let paused = strikes.iter().any(|strike| strike.kind == FaultKind::Pause);
-        if paused && matches!(incident.death.cause, DeathCause::Stopped { .. } | DeathCause::Hang { .. }) {
+        if paused && matches!(incident.death.cause, DeathCause::Stopped { .. }) {
             self.verdict.pauses_overrun += 1;
         }
         if acceptable {

@@ -59,21 +59,21 @@ impl Ended {
 impl Run {
     /// Starts `phalanx run` with these options.
     pub fn start(options: &[&str]) -> Run {
-        Run::command("run", options)
+        Run::start_command(&["run"], options)
     }
 
-    /// Starts a subcommand with these options.
-    pub fn command(command: &str, options: &[&str]) -> Run {
-        Run::command_in(Path::new("."), command, options)
+    /// Starts another command with these options.
+    pub fn start_command(command: &[&str], options: &[&str]) -> Run {
+        Run::start_in(Path::new("."), command, options)
     }
 
-    /// Starts a subcommand in a directory of its own.
-    pub fn command_in(directory: &Path, command: &str, options: &[&str]) -> Run {
+    /// Starts another command in a directory of its own.
+    pub fn start_in(directory: &Path, command: &[&str], options: &[&str]) -> Run {
         let family = format!("{}-{}", std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed));
         let (stdout, stderr) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
         let child = Command::new(env!("CARGO_BIN_EXE_phalanx"))
             .current_dir(directory)
-            .arg(command)
+            .args(command)
             .args(options)
             .env(FAMILY_VARIABLE, &family)
             .env_remove("RUST_LOG")

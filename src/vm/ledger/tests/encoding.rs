@@ -40,6 +40,8 @@ fn kept_recipients(transaction: &SignedTransaction) -> usize {
     match &transaction.raw.payload {
         Payload::BatchTransfer { recipients } => recipients.capacity(),
         Payload::Transfer { .. } | Payload::CreateAccount { .. } => 0,
+        #[cfg(feature = "fault-transactions")]
+        Payload::Fault(_) => 0,
     }
 }
 
