@@ -128,6 +128,11 @@ impl ControlView {
         Some(snapshot(slot, slot.generation.load(Ordering::Acquire), None))
     }
 
+    /// The raw wait status of a generation of a slot; none until it is reaped, and some generations later.
+    pub fn exit_of(&self, index: u32, generation: u32) -> Option<i32> {
+        self.child_slot(index)?.exit_of(generation)
+    }
+
     fn child_slot(&self, index: u32) -> Option<&ChildSlot> {
         let position = usize::try_from(index).ok().filter(|_| index < self.slots)?;
         // SAFETY: position < slots, and the mapping was checked to hold the header and that many slots; the header's size

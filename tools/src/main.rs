@@ -7,6 +7,7 @@ mod cli;
 mod exit;
 mod logging;
 mod output;
+mod percentiles;
 mod proc;
 mod run;
 mod signals;

@@ -12,6 +12,9 @@ use phalanx_ipc::{
 };
 use std::time::Duration;
 
+/// Set in the wait status of a process that left a core dump.
+const CORE_DUMPED: i32 = 0x80;
+
 const SUPERVISOR: &str = "phx-supervisor";
 
 /// A family, found by its control segment.
@@ -82,6 +85,11 @@ impl Victims {
     /// What the slot of a shard says now.
     pub fn slot(&self, shard: u32) -> Option<SlotSnapshot> {
         self.view.slot(shard)
+    }
+
+    /// Whether a life of a shard left a core dump; none until it is reaped, and some lives later.
+    pub fn dumped_core(&self, shard: u32, generation: u32) -> Option<bool> {
+        self.view.exit_of(shard, generation).map(|raw| raw & CORE_DUMPED != 0)
     }
 
     /// The present life of every shard; 0 before the first.

@@ -5,48 +5,13 @@ use crate::chaos::fault::FaultKind;
 use crate::chaos::options::ChaosOptions;
 use crate::chaos::schedule::Schedule;
 use crate::chaos::trial::Outcome;
+use crate::percentiles::Percentiles;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// Version of the JSON object: raised when a key changes its meaning or goes, not when one is added.
 const SCHEMA_VERSION: u32 = 1;
-
-/// Times in microseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Percentiles {
-    /// How many times there are.
-    pub count: usize,
-    /// The median.
-    pub p50: u64,
-    /// 99 of 100 are not above.
-    pub p99: u64,
-    /// The longest.
-    pub max: u64,
-}
-
-impl Percentiles {
-    /// Of a series in any order; `None` if it is empty.
-    pub fn of(series: &[u64]) -> Option<Percentiles> {
-        let mut sorted = series.to_vec();
-        sorted.sort_unstable();
-        let at =
-            |percent: usize| sorted.get((sorted.len() * percent).div_ceil(100).saturating_sub(1)).copied();
-        Some(Percentiles { count: sorted.len(), p50: at(50)?, p99: at(99)?, max: *sorted.last()? })
-    }
-
-    fn row(times: Option<Percentiles>) -> String {
-        times.map_or_else(
-            || "none measured".to_owned(),
-            |times| {
-                format!(
-                    "p50 {} us, p99 {} us, max {} us, of {}",
-                    times.p50, times.p99, times.max, times.count
-                )
-            },
-        )
-    }
-}
 
 /// What a trial comes to. The keys of the JSON object are the names of the fields.
 #[derive(Clone, Debug, Serialize)]
@@ -190,9 +155,9 @@ impl Report {
                 format!("{} of shards, {} of the supervisor", self.respawns, self.supervisor_restarts),
             ),
             ("pauses", format!("{} survived, {} overrun", self.pauses_survived, self.pauses_overrun)),
-            ("kill to known", Percentiles::row(self.kill_to_known_us)),
-            ("kill to ready", Percentiles::row(self.kill_to_ready_us)),
-            ("supervisor to full", Percentiles::row(self.supervisor_to_full_strength_us)),
+            ("kill to known", row_of(self.kill_to_known_us)),
+            ("kill to ready", row_of(self.kill_to_ready_us)),
+            ("supervisor to full", row_of(self.supervisor_to_full_strength_us)),
             (
                 "verified",
                 if self.verified { "every block equals sequential execution" } else { "NO" }.to_owned(),
@@ -202,15 +167,6 @@ impl Report {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn percentiles_are_values_of_the_series() {
-        let series: Vec<u64> = (1..=200).rev().collect();
-        assert_eq!(Percentiles::of(&series), Some(Percentiles { count: 200, p50: 100, p99: 198, max: 200 }));
-        assert_eq!(Percentiles::of(&[7]), Some(Percentiles { count: 1, p50: 7, p99: 7, max: 7 }));
-        assert_eq!(Percentiles::of(&[]), None);
-    }
+fn row_of(times: Option<Percentiles>) -> String {
+    times.map_or_else(|| "none measured".to_owned(), |times| times.to_string())
 }
