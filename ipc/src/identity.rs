@@ -56,6 +56,11 @@ pub fn state_of(pid: i32) -> Option<char> {
     Some(Stat::read(pid)?.state)
 }
 
+/// The parent of a process; none if unknown. It changes when the parent dies.
+pub fn parent_of(pid: i32) -> Option<i32> {
+    Some(Stat::read(pid)?.parent)
+}
+
 /// CPU time a process has used, user and system, in steps of one clock tick (mostly 10 ms); none if unknown.
 pub fn cpu_time_of(pid: i32) -> Option<Duration> {
     let ticks_per_second =
@@ -77,6 +82,7 @@ fn oom_kills_in(vmstat: &str) -> Option<u64> {
 /// The fields of `/proc/PID/stat` that matter here.
 struct Stat {
     state: char,
+    parent: i32,
     cpu_ticks: u64,
     start_time: u64,
 }
@@ -91,11 +97,12 @@ impl Stat {
         let (_, after_name) = line.rsplit_once(')')?;
         let mut fields = after_name.split_ascii_whitespace();
         let state = fields.next()?.chars().next()?;
-        // Now at field 4. utime and stime are fields 14 and 15, the start time is field 22.
-        let user: u64 = fields.nth(10)?.parse().ok()?;
+        let parent = fields.next()?.parse().ok()?;
+        // Now at field 5. utime and stime are fields 14 and 15, the start time is field 22.
+        let user: u64 = fields.nth(9)?.parse().ok()?;
         let system: u64 = fields.next()?.parse().ok()?;
         let start_time = fields.nth(6)?.parse().ok()?;
-        Some(Stat { state, cpu_ticks: user.checked_add(system)?, start_time })
+        Some(Stat { state, parent, cpu_ticks: user.checked_add(system)?, start_time })
     }
 }
 
@@ -113,6 +120,6 @@ mod tests {
     fn a_name_with_brackets_and_spaces_does_not_shift_the_fields() {
         let line = "42 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 100 20 13 14 15 16 17 18 777 20";
         let stat = Stat::parse(line).unwrap();
-        assert_eq!((stat.state, stat.cpu_ticks, stat.start_time), ('S', 120, 777));
+        assert_eq!((stat.state, stat.parent, stat.cpu_ticks, stat.start_time), ('S', 1, 120, 777));
     }
 }

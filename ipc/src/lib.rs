@@ -14,6 +14,8 @@ mod channel;
 mod clock;
 #[cfg(not(loom))]
 mod control;
+#[cfg(not(loom))]
+mod control_view;
 #[cfg(all(feature = "crashes", not(loom)))]
 pub mod crash;
 mod doorbell;
@@ -36,6 +38,8 @@ mod os;
 mod pin;
 #[cfg(not(loom))]
 mod process;
+#[cfg(not(loom))]
+mod process_handle;
 #[cfg(not(loom))]
 mod region;
 mod ring;
@@ -70,7 +74,9 @@ pub use clock::monotonic_now;
 #[cfg(not(loom))]
 pub use control::{Control, ControlError, LAYOUT_HASH, MAX_SLOTS, OWNER_WORDS};
 #[cfg(not(loom))]
-pub use identity::{ProcessIdentity, cpu_time_of, oom_kills, state_of};
+pub use control_view::{ControlView, SlotSnapshot};
+#[cfg(not(loom))]
+pub use identity::{ProcessIdentity, cpu_time_of, oom_kills, parent_of, state_of};
 #[cfg(not(loom))]
 pub use lifeline::{Lifeline, LifelineError, LifelineState};
 #[cfg(not(loom))]
@@ -93,6 +99,8 @@ pub use process::{
     close_all_fds_except, die_with_parent, fork_single_threaded, raise_fd_limit, set_process_name,
     spawn_image,
 };
+#[cfg(not(loom))]
+pub use process_handle::{HandleError, ProcessHandle};
 #[cfg(not(loom))]
 pub use signal::{SignalError, SignalFd, SignalSetup};
 

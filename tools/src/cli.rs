@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::bench::BenchOptions;
+use crate::chaos::ChaosOptions;
 use crate::exit::EXIT_CODES;
 use clap::builder::RangedU64ValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
@@ -31,6 +32,10 @@ pub enum Command {
     Run(RunOptions),
     /// Measures parts of it beside what others use for the same.
     Bench(BenchOptions),
+    /// Executes blocks while faults are injected into shards and supervisor, and looks whether anything is wrong, lost or
+    /// left behind.
+    #[command(after_help = EXIT_CODES)]
+    Chaos(ChaosOptions),
 }
 
 /// Options of `phalanx run`.
@@ -238,7 +243,7 @@ impl fmt::Display for WorkloadName {
     }
 }
 
-fn parse_skew(text: &str) -> Result<f64, String> {
+pub fn parse_skew(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(skew) if skew.is_finite() && skew >= 0.0 => Ok(skew),
         Ok(_) | Err(_) => Err("give a finite number from 0 up".to_owned()),
@@ -255,6 +260,7 @@ mod tests {
         match parsed.command {
             Command::Run(options) => Ok(options),
             Command::Bench(options) => panic!("{options:?}"),
+            Command::Chaos(options) => panic!("{options:?}"),
         }
     }
 
@@ -279,7 +285,7 @@ mod tests {
     #[test]
     fn every_option_states_its_default() {
         let mut command = Cli::command();
-        for path in [&["run"][..], &["bench", "ring"]] {
+        for path in [&["run"][..], &["bench", "ring"], &["bench", "recovery"], &["chaos"]] {
             let mut command = &mut command;
             for name in path {
                 command = command.find_subcommand_mut(name).unwrap();

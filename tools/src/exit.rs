@@ -17,6 +17,8 @@ pub enum Exit {
     Workload,
     /// Memory, threads or shard processes could not be had.
     Start,
+    /// Chaos found something wrong, lost or left behind.
+    Violation,
     /// Ended by SIGINT.
     Interrupted,
     /// Ended by SIGTERM.
@@ -32,10 +34,12 @@ Exit codes:
     3  a result differs from sequential execution
     4  the workload's file cannot be read
     5  memory, threads or shard processes could not be had
+    6  chaos found a violation; its report names the check
   130  ended by SIGINT (Ctrl-C)
   143  ended by SIGTERM
 
-A run that fails prints one line on standard error and nothing on standard output, in either format.";
+A run that fails prints one line on standard error and nothing on standard output, in either format. Chaos prints its
+report also with 6, and after a signal with 130 or 143 (with 6 if it had found a violation).";
 
 impl Exit {
     /// The code that the caller of the command sees.
@@ -47,6 +51,7 @@ impl Exit {
             Exit::Mismatch => 3,
             Exit::Workload => 4,
             Exit::Start => 5,
+            Exit::Violation => 6,
             Exit::Interrupted => 130,
             Exit::Terminated => 143,
         }
@@ -72,6 +77,7 @@ mod tests {
             Exit::Mismatch,
             Exit::Workload,
             Exit::Start,
+            Exit::Violation,
             Exit::Interrupted,
             Exit::Terminated,
         ];

@@ -2,12 +2,16 @@
 #![deny(unsafe_code)]
 
 mod bench;
+mod chaos;
 mod cli;
 mod exit;
 mod logging;
 mod output;
+mod percentiles;
+mod proc;
 mod run;
 mod signals;
+mod victims;
 
 use clap::Parser;
 use cli::{Cli, Command};
@@ -20,10 +24,15 @@ fn main() -> ExitCode {
     if let Some(exit) = phalanx_bench::ring::far_end_entry() {
         return exit;
     }
+    // And so are the process that injects faults, and planted violations.
+    if let Some(exit) = chaos::entry() {
+        return exit.into();
+    }
     let cli = Cli::parse();
     let exit = match cli.command {
         Command::Run(options) => run::command(options),
         Command::Bench(options) => bench::command(options),
+        Command::Chaos(options) => chaos::command(&options),
     };
     exit.into()
 }

@@ -1,7 +1,7 @@
 //! The command line of `phalanx bench`.
 
 use crate::cli::Format;
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use phalanx_bench::ring::{Payload, TransportName};
 
 /// The longest measurement: a minute, in milliseconds.
@@ -25,6 +25,79 @@ pub enum Benchmark {
     /// ratios of the rounds; a missed target does not change the exit code. On a host with one core the ends share it
     /// and no target is judged. Nothing else should run on the host meanwhile.
     Ring(RingArguments),
+    /// Measures how long it takes until a shard's death is known and until its successor is ready.
+    ///
+    /// A family executes blocks over a state so large that every shard has at least --state-mib of it mapped and touched
+    /// when it is killed, in the middle of a round, with core dumps enabled. Times are from right before the signal is
+    /// sent. Targets are judged by the 99th percentile; a missed target does not change the exit code. Nothing else
+    /// should run on the host meanwhile.
+    Recovery(RecoveryArguments),
+}
+
+/// Options of `phalanx bench recovery`.
+#[derive(Clone, Debug, Args)]
+pub struct RecoveryArguments {
+    /// Kills a shard only when it has touched so much shared memory, in MiB. Default: 1024.
+    #[arg(
+        long,
+        value_name = "MIB",
+        default_value = "1024",
+        hide_default_value = true,
+        value_parser = clap::value_parser!(u64).range(1..=4096)
+    )]
+    pub state_mib: u64,
+
+    /// Kills so often with each signal. Default: 1000.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "1000",
+        hide_default_value = true,
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000)
+    )]
+    pub kills: u32,
+
+    /// Kills by SIGKILL, SIGSEGV, SIGABRT, or by each of them in turn. Default: all.
+    #[arg(long, value_enum, default_value_t = RecoverySignal::All, hide_default_value = true)]
+    pub signal: RecoverySignal,
+
+    /// Uses this many shards, 1 to 384. Default: 2.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "2",
+        hide_default_value = true,
+        value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=phalanx::MAX_SHARDS as u64)
+    )]
+    pub shards: usize,
+
+    /// Puts this many transactions into a block. Default: 10000.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "10000",
+        hide_default_value = true,
+        value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1_000_000)
+    )]
+    pub block_size: usize,
+
+    /// Prints the result on standard output as a table (text) or as exactly one JSON object (json). Everything else goes
+    /// to standard error. Default: text.
+    #[arg(long, value_enum, default_value_t = Format::Text, hide_default_value = true)]
+    pub format: Format,
+}
+
+/// By which signals shards are killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RecoverySignal {
+    /// SIGKILL.
+    Kill,
+    /// SIGSEGV.
+    Segv,
+    /// SIGABRT.
+    Abrt,
+    /// Each of them.
+    All,
 }
 
 /// Options of `phalanx bench ring`.

@@ -16,13 +16,15 @@ use crate::exit::Exit;
 use crate::output::{print, print_error};
 use crate::signals::{self, StopSignal};
 use engine::CLOSE_PATIENCE;
-use error::RunError;
 use family::Family;
 use progress::Progress;
 use report::Report;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
+
+pub use engine::oracle;
+pub use error::RunError;
 
 /// What the main thread waits for.
 enum News {
