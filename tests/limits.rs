@@ -453,3 +453,82 @@ fn an_unprivileged_supervisor_at_its_process_limit_lives_and_shards_come_back_wh
         nothing_left();
     });
 }
+
+/// `count` transactions of one byte each, which decode to nothing and have a status of their own.
+fn tiny_block(count: usize) -> Arc<PreparedBlock> {
+    let mut block = PreparedBlock::new(Block::default().header);
+    for number in 0..count {
+        block.push(&[u8::try_from(number % 251).unwrap()], |_| {}).unwrap();
+    }
+    Arc::new(block)
+}
+
+/// Resident memory of a process, shared pages included, in MiB.
+fn resident_mib(pid: i32) -> u64 {
+    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
+    statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096 >> 20
+}
+
+const TEN_MILLION: usize = 10_000_000;
+
+#[test]
+fn ten_million_tiny_transactions_are_refused_by_default_and_executed_with_the_limit_raised() {
+    let name = "ten_million_tiny_transactions_are_refused_by_default_and_executed_with_the_limit_raised";
+    alone(name, || {
+        let mut scene = Scene::new(61, 40, false);
+        scene.memory = phalanx::executor::MemoryConfig::default();
+        let blocks = scene.expected([100]);
+        let large = tiny_block(TEN_MILLION);
+        let phalanx = scene.phalanx(2);
+        let begun = Instant::now();
+        let error = phalanx.execute(&large, deadline()).unwrap_err();
+        println!("refused after {:?}: {error}", begun.elapsed());
+        assert!(
+            matches!(
+                error,
+                ExecuteError::Arena(ArenaError::BlockTooLarge { needed: TEN_MILLION, limit: 1_048_576, .. })
+            ),
+            "{error}"
+        );
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert_same(&blocks[0].1, &phalanx.execute(&blocks[0].0, deadline()).unwrap(), "after the large one");
+        drop(phalanx);
+
+        scene.memory.arena.transactions = TEN_MILLION;
+        let phalanx = scene.phalanx(2);
+        let before = phalanx.digest();
+        // Given up in the middle of planning, and of execution: the call is over at once, the next block soon.
+        for after_ms in [1, 10, 40, 200] {
+            let begun = Instant::now();
+            let handle = phalanx.submit(&large, begun + PATIENCE).unwrap();
+            std::thread::sleep(Duration::from_millis(after_ms));
+            assert!(handle.cancel(), "{after_ms} ms");
+            let given_up = Instant::now();
+            let error = handle.wait().unwrap_err();
+            println!("cancelled after {after_ms} ms, answered after {:?}: {error}", given_up.elapsed());
+            assert!(matches!(error, ExecuteError::Cancelled { .. }), "{error}");
+            assert!(given_up.elapsed() < Duration::from_secs(5), "{after_ms} ms: {:?}", given_up.elapsed());
+        }
+        for (patience_ms, shard) in [(30, 0), (300, 1)] {
+            let begun = Instant::now();
+            let handle = phalanx.submit(&large, begun + Duration::from_millis(patience_ms)).unwrap();
+            kill_shard(&phalanx, shard);
+            let error = handle.wait().unwrap_err();
+            println!("deadline of {patience_ms} ms kept after {:?}: {error}", begun.elapsed());
+            assert!(matches!(error, ExecuteError::DeadlineExceeded { .. }), "{error}");
+            assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        }
+        assert_eq!(phalanx.digest(), before);
+        assert!(eventually(PATIENCE, || all_ready(&phalanx)));
+        let begun = Instant::now();
+        let output = phalanx.execute(&large, begun + 4 * PATIENCE).unwrap();
+        println!("executed in {:?}: {:?}", begun.elapsed(), output.stats());
+        println!("{} MiB, {} MiB in a shard", resident_mib(own_pid()), resident_mib(phalanx.health()[0].pid));
+        assert_eq!((output.len(), phalanx.digest()), (TEN_MILLION, before));
+        assert!(output.transactions().all(|output| output.status().0 == 1), "undecodable");
+        drop(output);
+        assert_same(&blocks[0].1, &phalanx.execute(&blocks[0].0, deadline()).unwrap(), "the next block");
+        drop(phalanx);
+        nothing_left();
+    });
+}
