@@ -4,7 +4,7 @@
 //! What would break it: a resource taken before its failure can be told, an error that is logged and not returned, a
 //! supervisor that ends because it cannot fork, a size that is multiplied before it is checked. Once broken: the reason
 //! why a shard could not be made again was wiped before anybody could ask for it; sizes far outside their ranges
-//! overflowed; without descriptors the missing one was reported as a missing /proc. Negative controls: every failing
+//! overflowed; a process without descriptors took the owners of all segments for dead and removed them. Negative controls: every failing
 //! call is followed by one that must succeed in the same process when the limit is lifted.
 //!
 //! Tests that change limits of their process run in one of their own. What is not permitted on the host is skipped, and
@@ -26,6 +26,7 @@ use phalanx::partition::{ArenaError, ArenaLimits};
 use phalanx::state::StateConfig;
 use phalanx::supervisor::{LaunchError, Processes, ProcessesConfig};
 use phalanx::types::{Block, PreparedBlock};
+use phalanx_ipc::ProcessIdentity;
 use std::fs::File;
 use std::process::Command;
 use std::sync::Arc;
@@ -130,6 +131,10 @@ fn a_launch_without_enough_descriptors_fails_clearly_at_every_step() {
         let mut scene = Scene::new(53, 40, false);
         let config = ProcessesConfig { attach_limit: Duration::from_secs(5), ..scene.processes_config(2) };
         setrlimit(Resource::RLIMIT_NOFILE, 256, 256).unwrap();
+        // Whoever cannot look must not take others for dead: the segment of a living process stays.
+        let parent = ProcessIdentity::of(parent_of(own_pid()).unwrap()).unwrap();
+        let foreign = format!("/dev/shm/phalanx-{}-{}-4000000000", parent.pid, parent.start_time);
+        std::fs::write(&foreign, []).unwrap();
         let (mut failures, mut successes) = (0, 0);
         for free in 0..50 {
             let used = fds_of(own_pid()).len();
@@ -149,8 +154,13 @@ fn a_launch_without_enough_descriptors_fails_clearly_at_every_step() {
                 None => successes += 1,
             }
             assert_eq!(fds_of(own_pid()).len(), used, "{free} free: descriptors left");
+            assert!(
+                std::fs::exists(&foreign).unwrap(),
+                "{free} free: the segment of a living process is gone"
+            );
             nothing_left();
         }
+        std::fs::remove_file(&foreign).unwrap();
         println!("{failures} launches failed, {successes} succeeded");
         assert!(failures > 10 && successes > 0, "{failures} {successes}");
         works(&mut scene, &config);

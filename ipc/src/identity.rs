@@ -1,6 +1,7 @@
 //! Which process is meant, for certain: a pid and the moment it started.
 
 use std::fs;
+use std::io;
 use std::time::Duration;
 
 use nix::unistd::{SysconfVar, sysconf};
@@ -26,9 +27,19 @@ impl ProcessIdentity {
     }
 
     /// Whether this very process still runs. A zombie is dead. May be stale at once.
+    ///
+    /// True also if the kernel refuses to tell (no descriptor is left to look with, say): what belongs to the dead may
+    /// be removed, so nobody is called dead on a guess.
     pub fn is_alive(&self) -> bool {
-        Stat::read(self.pid)
-            .is_some_and(|stat| stat.start_time == self.start_time && !matches!(stat.state, 'Z' | 'X' | 'x'))
+        match fs::read_to_string(stat_path(self.pid)) {
+            Ok(line) => Stat::parse(&line).is_none_or(|stat| {
+                stat.start_time == self.start_time && !matches!(stat.state, 'Z' | 'X' | 'x')
+            }),
+            // The process may end between the opening and the reading.
+            Err(error) => {
+                error.kind() != io::ErrorKind::NotFound && error.raw_os_error() != Some(libc::ESRCH)
+            }
+        }
     }
 }
 
@@ -45,6 +56,10 @@ pub fn cpu_time_of(pid: i32) -> Option<Duration> {
     Some(Duration::from_nanos(ticks.checked_mul(1_000_000_000)?.checked_div(ticks_per_second)?))
 }
 
+fn stat_path(pid: i32) -> String {
+    format!("/proc/{pid}/stat")
+}
+
 /// The fields of `/proc/PID/stat` that matter here.
 struct Stat {
     state: char,
@@ -54,7 +69,7 @@ struct Stat {
 
 impl Stat {
     fn read(pid: i32) -> Option<Stat> {
-        Self::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+        Self::parse(&fs::read_to_string(stat_path(pid)).ok()?)
     }
 
     /// The second field is the name in brackets and may hold anything, brackets and spaces too: count from its end.

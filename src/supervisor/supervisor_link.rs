@@ -152,7 +152,8 @@ impl SupervisorLink {
         i32::try_from(self.process.id())
             .ok()
             .and_then(state_of)
-            .is_none_or(|state| matches!(state, 'T' | 't' | 'Z' | 'X'))
+            // It is not reaped before its end is noticed, so it has a state; one that cannot be read tells nothing.
+            .is_some_and(|state| matches!(state, 'T' | 't' | 'Z' | 'X'))
     }
 
     /// Whether the supervisor has shown that it works.
