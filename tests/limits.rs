@@ -542,3 +542,39 @@ fn ten_million_tiny_transactions_are_refused_by_default_and_executed_with_the_li
         nothing_left();
     });
 }
+
+/// Names a directory of a memory controller (cgroup v1 or v2) in which this test may make a group of its own.
+const MEMORY_GROUP: &str = "PHALANX_TEST_MEMORY_GROUP";
+
+/// Not part of every run: where a test may make control groups is for the host's operator to say.
+#[test]
+fn a_shard_that_its_memory_group_kills_is_replaced_and_the_block_is_the_oracles() {
+    let Some(parent) = std::env::var_os(MEMORY_GROUP) else {
+        println!("SKIPPED: set {MEMORY_GROUP} to a memory control group in which a test may make another");
+        return;
+    };
+    let group = std::path::Path::new(&parent).join(format!("phalanx-limits-{}", own_pid()));
+    std::fs::create_dir(&group).unwrap();
+    let limit = ["memory.max", "memory.limit_in_bytes"].map(|name| group.join(name));
+    let limit = limit.into_iter().find(|file| file.exists());
+    let outcome = limit.map(|limit| {
+        std::panic::catch_unwind(|| {
+            let mut scene = Scene::new(62, 40, false);
+            let blocks = scene.expected([20_000, 2_000]);
+            let phalanx = scene.phalanx(2);
+            let victim = phalanx.health()[0].clone();
+            std::fs::write(&limit, "262144").unwrap();
+            std::fs::write(group.join("cgroup.procs"), victim.pid.to_string()).unwrap();
+            for (block, expected) in &blocks {
+                assert_same(expected, &phalanx.execute(block, deadline()).unwrap(), "killed for its memory");
+            }
+            assert!(phalanx.health()[0].generation > victim.generation, "nobody was killed: too much memory");
+        })
+    });
+    assert!(eventually(PATIENCE, || std::fs::remove_dir(&group).is_ok()), "group {} stays", group.display());
+    match outcome {
+        Some(Ok(())) => {}
+        Some(Err(panic)) => std::panic::resume_unwind(panic),
+        None => panic!("{MEMORY_GROUP} names no memory controller"),
+    }
+}
