@@ -4,7 +4,7 @@
 //! What would break it: a resource taken before its failure can be told, an error that is logged and not returned, a
 //! supervisor that ends because it cannot fork, a size that is multiplied before it is checked. Once broken: the reason
 //! why a shard could not be made again was wiped before anybody could ask for it; sizes far outside their ranges
-//! overflowed; without descriptors the missing one was reported as a missing /proc. Negative controls: every failing
+//! overflowed; a process without descriptors took the owners of all segments for dead and removed them. Negative controls: every failing
 //! call is followed by one that must succeed in the same process when the limit is lifted.
 //!
 //! Tests that change limits of their process run in one of their own. What is not permitted on the host is skipped, and
@@ -26,6 +26,7 @@ use phalanx::partition::{ArenaError, ArenaLimits};
 use phalanx::state::StateConfig;
 use phalanx::supervisor::{LaunchError, Processes, ProcessesConfig};
 use phalanx::types::{Block, PreparedBlock};
+use phalanx_ipc::ProcessIdentity;
 use std::fs::File;
 use std::process::Command;
 use std::sync::Arc;
@@ -130,6 +131,10 @@ fn a_launch_without_enough_descriptors_fails_clearly_at_every_step() {
         let mut scene = Scene::new(53, 40, false);
         let config = ProcessesConfig { attach_limit: Duration::from_secs(5), ..scene.processes_config(2) };
         setrlimit(Resource::RLIMIT_NOFILE, 256, 256).unwrap();
+        // Whoever cannot look must not take others for dead: the segment of a living process stays.
+        let parent = ProcessIdentity::of(parent_of(own_pid()).unwrap()).unwrap();
+        let foreign = format!("/dev/shm/phalanx-{}-{}-4000000000", parent.pid, parent.start_time);
+        std::fs::write(&foreign, []).unwrap();
         let (mut failures, mut successes) = (0, 0);
         for free in 0..50 {
             let used = fds_of(own_pid()).len();
@@ -149,8 +154,13 @@ fn a_launch_without_enough_descriptors_fails_clearly_at_every_step() {
                 None => successes += 1,
             }
             assert_eq!(fds_of(own_pid()).len(), used, "{free} free: descriptors left");
+            assert!(
+                std::fs::exists(&foreign).unwrap(),
+                "{free} free: the segment of a living process is gone"
+            );
             nothing_left();
         }
+        std::fs::remove_file(&foreign).unwrap();
         println!("{failures} launches failed, {successes} succeeded");
         assert!(failures > 10 && successes > 0, "{failures} {successes}");
         works(&mut scene, &config);
@@ -452,4 +462,119 @@ fn an_unprivileged_supervisor_at_its_process_limit_lives_and_shards_come_back_wh
         drop(phalanx);
         nothing_left();
     });
+}
+
+/// `count` transactions of one byte each, which decode to nothing and have a status of their own.
+fn tiny_block(count: usize) -> Arc<PreparedBlock> {
+    let mut block = PreparedBlock::new(Block::default().header);
+    for number in 0..count {
+        block.push(&[u8::try_from(number % 251).unwrap()], |_| {}).unwrap();
+    }
+    Arc::new(block)
+}
+
+/// Resident memory of a process, shared pages included, in MiB.
+fn resident_mib(pid: i32) -> u64 {
+    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
+    statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096 >> 20
+}
+
+const TEN_MILLION: usize = 10_000_000;
+
+#[test]
+fn ten_million_tiny_transactions_are_refused_by_default_and_executed_with_the_limit_raised() {
+    let name = "ten_million_tiny_transactions_are_refused_by_default_and_executed_with_the_limit_raised";
+    alone(name, || {
+        let mut scene = Scene::new(61, 40, false);
+        scene.memory = phalanx::executor::MemoryConfig::default();
+        let blocks = scene.expected([100]);
+        let large = tiny_block(TEN_MILLION);
+        let phalanx = scene.phalanx(2);
+        let begun = Instant::now();
+        let error = phalanx.execute(&large, deadline()).unwrap_err();
+        println!("refused after {:?}: {error}", begun.elapsed());
+        assert!(
+            matches!(
+                error,
+                ExecuteError::Arena(ArenaError::BlockTooLarge { needed: TEN_MILLION, limit: 1_048_576, .. })
+            ),
+            "{error}"
+        );
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert_same(&blocks[0].1, &phalanx.execute(&blocks[0].0, deadline()).unwrap(), "after the large one");
+        drop(phalanx);
+
+        scene.memory.arena.transactions = TEN_MILLION;
+        let phalanx = scene.phalanx(2);
+        let before = phalanx.digest();
+        // Given up in the middle of planning, and of execution: the call is over at once, the next block soon.
+        for after_ms in [1, 10, 40, 200] {
+            let begun = Instant::now();
+            let handle = phalanx.submit(&large, begun + PATIENCE).unwrap();
+            std::thread::sleep(Duration::from_millis(after_ms));
+            assert!(handle.cancel(), "{after_ms} ms");
+            let given_up = Instant::now();
+            let error = handle.wait().unwrap_err();
+            println!("cancelled after {after_ms} ms, answered after {:?}: {error}", given_up.elapsed());
+            assert!(matches!(error, ExecuteError::Cancelled { .. }), "{error}");
+            assert!(given_up.elapsed() < Duration::from_secs(5), "{after_ms} ms: {:?}", given_up.elapsed());
+        }
+        for (patience_ms, shard) in [(30, 0), (300, 1)] {
+            let begun = Instant::now();
+            let handle = phalanx.submit(&large, begun + Duration::from_millis(patience_ms)).unwrap();
+            kill_shard(&phalanx, shard);
+            let error = handle.wait().unwrap_err();
+            println!("deadline of {patience_ms} ms kept after {:?}: {error}", begun.elapsed());
+            assert!(matches!(error, ExecuteError::DeadlineExceeded { .. }), "{error}");
+            assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        }
+        assert_eq!(phalanx.digest(), before);
+        assert!(eventually(PATIENCE, || all_ready(&phalanx)));
+        let begun = Instant::now();
+        let output = phalanx.execute(&large, begun + 4 * PATIENCE).unwrap();
+        println!("executed in {:?}: {:?}", begun.elapsed(), output.stats());
+        println!("{} MiB, {} MiB in a shard", resident_mib(own_pid()), resident_mib(phalanx.health()[0].pid));
+        assert_eq!((output.len(), phalanx.digest()), (TEN_MILLION, before));
+        assert!(output.transactions().all(|output| output.status().0 == 1), "undecodable");
+        drop(output);
+        assert_same(&blocks[0].1, &phalanx.execute(&blocks[0].0, deadline()).unwrap(), "the next block");
+        drop(phalanx);
+        nothing_left();
+    });
+}
+
+/// Names a directory of a memory controller (cgroup v1 or v2) in which this test may make a group of its own.
+const MEMORY_GROUP: &str = "PHALANX_TEST_MEMORY_GROUP";
+
+/// Not part of every run: where a test may make control groups is for the host's operator to say.
+#[test]
+fn a_shard_that_its_memory_group_kills_is_replaced_and_the_block_is_the_oracles() {
+    let Some(parent) = std::env::var_os(MEMORY_GROUP) else {
+        println!("SKIPPED: set {MEMORY_GROUP} to a memory control group in which a test may make another");
+        return;
+    };
+    let group = std::path::Path::new(&parent).join(format!("phalanx-limits-{}", own_pid()));
+    std::fs::create_dir(&group).unwrap();
+    let limit = ["memory.max", "memory.limit_in_bytes"].map(|name| group.join(name));
+    let limit = limit.into_iter().find(|file| file.exists());
+    let outcome = limit.map(|limit| {
+        std::panic::catch_unwind(|| {
+            let mut scene = Scene::new(62, 40, false);
+            let blocks = scene.expected([20_000, 2_000]);
+            let phalanx = scene.phalanx(2);
+            let victim = phalanx.health()[0].clone();
+            std::fs::write(&limit, "262144").unwrap();
+            std::fs::write(group.join("cgroup.procs"), victim.pid.to_string()).unwrap();
+            for (block, expected) in &blocks {
+                assert_same(expected, &phalanx.execute(block, deadline()).unwrap(), "killed for its memory");
+            }
+            assert!(phalanx.health()[0].generation > victim.generation, "nobody was killed: too much memory");
+        })
+    });
+    assert!(eventually(PATIENCE, || std::fs::remove_dir(&group).is_ok()), "group {} stays", group.display());
+    match outcome {
+        Some(Ok(())) => {}
+        Some(Err(panic)) => std::panic::resume_unwind(panic),
+        None => panic!("{MEMORY_GROUP} names no memory controller"),
+    }
 }

@@ -27,25 +27,20 @@ impl ProcessIdentity {
     }
 
     /// Whether this very process still runs. A zombie is dead. May be stale at once.
+    ///
+    /// True also if the kernel refuses to tell (no descriptor is left to look with, say): what belongs to the dead may
+    /// be removed, so nobody is called dead on a guess.
     pub fn is_alive(&self) -> bool {
-        Stat::read(self.pid)
-            .is_some_and(|stat| stat.start_time == self.start_time && !matches!(stat.state, 'Z' | 'X' | 'x'))
-    }
-}
-
-impl ProcessIdentity {
-    /// Whether this very process is dead for certain. False as long as it lives, and also when `/proc` cannot be read just
-    /// now (no descriptor is free, say): whoever clears up after the dead must not take the living for them.
-    pub fn is_surely_dead(&self) -> bool {
-        match fs::read_to_string(format!("/proc/{}/stat", self.pid)) {
-            Ok(text) => Stat::parse(&text).is_some_and(|stat| {
-                stat.start_time != self.start_time || matches!(stat.state, 'Z' | 'X' | 'x')
+        match fs::read_to_string(stat_path(self.pid)) {
+            Ok(line) => Stat::parse(&line).is_none_or(|stat| {
+                stat.start_time == self.start_time && !matches!(stat.state, 'Z' | 'X' | 'x')
             }),
+            // The process may end between the opening and the reading.
             Err(error) => {
                 let gone =
                     error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH);
                 // Without /proc everyone seems gone.
-                gone && Self::current().is_some()
+                !gone || Self::current().is_none()
             }
         }
     }
@@ -79,6 +74,10 @@ fn oom_kills_in(vmstat: &str) -> Option<u64> {
     vmstat.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
 }
 
+fn stat_path(pid: i32) -> String {
+    format!("/proc/{pid}/stat")
+}
+
 /// The fields of `/proc/PID/stat` that matter here.
 struct Stat {
     state: char,
@@ -89,7 +88,7 @@ struct Stat {
 
 impl Stat {
     fn read(pid: i32) -> Option<Stat> {
-        Self::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+        Self::parse(&fs::read_to_string(stat_path(pid)).ok()?)
     }
 
     /// The second field is the name in brackets and may hold anything, brackets and spaces too: count from its end.

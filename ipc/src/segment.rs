@@ -72,7 +72,7 @@ pub(crate) fn reclaim_stale() -> Result<Vec<String>, ControlError> {
             continue;
         };
         let Some(owner) = owner_of(&file) else { continue };
-        if !owner.is_surely_dead() {
+        if owner.is_alive() {
             continue;
         }
         match fs::remove_file(entry.path()) {

@@ -194,6 +194,7 @@ impl<F: Fleet> Coordinator<F> {
 
     fn execute_rounds(&mut self, call: &Call<'_>) -> Result<(), ExecuteError> {
         self.run = BlockRun::default();
+        self.lanes[self.active].arena.admits(call.block)?;
         let (transactions, watch) = (call.block.len(), call.watch());
         let started = self.acceptance.start_block(transactions, self.options.validation, &watch);
         started.map_err(|stop| stop.after(0, transactions))?;

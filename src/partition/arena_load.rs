@@ -20,21 +20,31 @@ pub(super) enum Loading {
     Done,
 }
 
+fn fits(what: &'static str, needed: usize, limit: usize) -> Result<(), ArenaError> {
+    if needed > limit { Err(ArenaError::BlockTooLarge { what, needed, limit }) } else { Ok(()) }
+}
+
 impl ArenaWriter {
+    /// Whether the arena is large enough for a block, as far as its sizes tell.
+    ///
+    /// # Errors
+    /// [`ArenaError::BlockTooLarge`].
+    pub fn admits(&self, block: &PreparedBlock) -> Result<(), ArenaError> {
+        let limits = &self.limits;
+        fits("transactions", block.len(), limits.transactions)?;
+        fits("bytes of transactions", block.transaction_bytes().len(), limits.transaction_bytes)?;
+        fits("declared accesses", block.accesses().len(), limits.accesses)?;
+        fits("bytes of declared keys", block.key_bytes().len(), limits.key_bytes)?;
+        fits("bytes of block header", block.header().extra.len(), HEADER_BYTES_MAX)
+    }
+
     /// Starts to load a block and forgets the one before. Nothing can be asked of it until
     /// [`load_step`](Self::load_step) is done with it; no key is known then.
     ///
     /// # Errors
     /// [`ArenaError::BlockTooLarge`] before anything is written.
     pub fn begin_load(&mut self, block: &PreparedBlock) -> Result<(), ArenaError> {
-        let fits = |what, needed, limit| {
-            if needed > limit { Err(ArenaError::BlockTooLarge { what, needed, limit }) } else { Ok(()) }
-        };
-        fits("transactions", block.len(), self.limits.transactions)?;
-        fits("bytes of transactions", block.transaction_bytes().len(), self.limits.transaction_bytes)?;
-        fits("declared accesses", block.accesses().len(), self.limits.accesses)?;
-        fits("bytes of declared keys", block.key_bytes().len(), self.limits.key_bytes)?;
-        fits("bytes of block header", block.header().extra.len(), HEADER_BYTES_MAX)?;
+        self.admits(block)?;
         let encoded = encode_header(block.header())?;
         fits("bytes of block header", encoded.len(), HEADER_BYTES_MAX)?;
         self.header = RoundHeader {

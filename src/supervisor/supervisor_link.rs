@@ -167,7 +167,8 @@ impl SupervisorLink {
     }
 
     fn is_stopped(&self) -> bool {
-        state_of(self.pid()).is_none_or(|state| matches!(state, 'T' | 't' | 'Z' | 'X'))
+        // It is not reaped before its end is noticed, so it has a state; one that cannot be read tells nothing.
+        state_of(self.pid()).is_some_and(|state| matches!(state, 'T' | 't' | 'Z' | 'X'))
     }
 
     /// Whether the supervisor has shown that it works.
