@@ -2,7 +2,8 @@
 
 use super::deadline;
 use phalanx::executor::{
-    BlockExecutor, BlockOutput, ExecuteError, MemoryConfig, Sequential, Threads, ThreadsConfig,
+    BlockExecutor, BlockOutput, BlockStm, BlockStmConfig, ExecuteError, MemoryConfig, Sequential, Threads,
+    ThreadsConfig,
 };
 use phalanx::partition::ArenaLimits;
 use phalanx::state::{BaseState, StateConfig};
@@ -68,6 +69,14 @@ impl Scene {
         let config =
             ThreadsConfig { shards, memory: self.memory, validation: false, ..ThreadsConfig::default() };
         Threads::launch(config, self.vm.clone(), self.state()).unwrap()
+    }
+
+    pub fn block_stm(&self, threads: usize) -> BlockStm {
+        self.block_stm_as(BlockStmConfig { threads, ..BlockStmConfig::default() })
+    }
+
+    pub fn block_stm_as(&self, config: BlockStmConfig) -> BlockStm {
+        BlockStm::launch(config, self.vm.clone(), self.state()).unwrap()
     }
 
     pub fn processes_config(&self, shards: usize) -> ProcessesConfig {

@@ -41,13 +41,15 @@ pub enum Command {
 /// Options of `phalanx run`.
 #[derive(Clone, Debug, Args)]
 pub struct RunOptions {
-    /// Executes with one thread and no plan, with threads of this process, or with shard processes. Default: processes.
+    /// Executes with one thread and no plan (sequential), with shards as threads of this process (threads) or as
+    /// processes (processes), or optimistically with threads over versions of every key (block-stm: what the others are
+    /// measured against). Default: processes.
     #[arg(long, value_enum, default_value_t = ExecutorKind::Processes, hide_default_value = true)]
     pub executor: ExecutorKind,
 
     /// Uses this many shards, 1 to 384; more than there are cores is fine. `auto` takes one per core that this process
-    /// may use, less one for the coordinator when there are more than two. The sequential executor has no shards.
-    /// Default: auto.
+    /// may use, less one for the coordinator when there are more than two. The sequential executor has no shards;
+    /// for block-stm it is the number of threads, and `auto` takes every core. Default: auto.
     #[arg(long, value_name = "N|auto", default_value = "auto", hide_default_value = true)]
     pub shards: Shards,
 
@@ -144,6 +146,8 @@ pub enum ExecutorKind {
     Threads,
     /// Shards as processes.
     Processes,
+    /// Optimistic execution on threads of this process.
+    BlockStm,
 }
 
 impl fmt::Display for ExecutorKind {
@@ -152,6 +156,7 @@ impl fmt::Display for ExecutorKind {
             ExecutorKind::Sequential => "sequential",
             ExecutorKind::Threads => "threads",
             ExecutorKind::Processes => "processes",
+            ExecutorKind::BlockStm => "block-stm",
         })
     }
 }

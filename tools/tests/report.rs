@@ -83,7 +83,7 @@ fn every_executor_and_shard_count_comes_to_the_same_digest() {
             json["state_digest"].as_str().unwrap().to_owned()
         };
         let expected = digest(&["--executor", "sequential"]);
-        for executor in ["threads", "processes"] {
+        for executor in ["threads", "processes", "block-stm"] {
             for shards in ["1", "2", "3", "8"] {
                 let found = digest(&["--executor", executor, "--shards", shards]);
                 assert_eq!(found, expected, "{workload:?}, {executor}, {shards} shards");

@@ -3,14 +3,15 @@
 use crate::cli::{ExecutorKind, RunOptions, Shards};
 use crate::run::error::RunError;
 use crate::run::family::{Casualties, Family};
-use phalanx::Phalanx;
 use phalanx::executor::{
-    BlockExecutor, BlockOutput, ExecuteError, MemoryConfig, Sequential, Threads, ThreadsConfig,
+    BlockExecutor, BlockOutput, BlockStm, BlockStmConfig, ExecuteError, MemoryConfig, Sequential, Threads,
+    ThreadsConfig,
 };
 use phalanx::state::{BaseState, StateError};
 use phalanx::topology::Host;
 use phalanx::types::{Block, PrepareError, PreparedBlock};
 use phalanx::vm::ledger::{GenesisEntry, LedgerConfig, LedgerVm};
+use phalanx::{MAX_SHARDS, Phalanx};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,13 @@ pub enum Engine {
     },
     /// Shards as processes.
     Processes(Arc<Family>),
+    /// Optimistic execution on threads.
+    BlockStm {
+        /// The executor.
+        block_stm: Box<BlockStm>,
+        /// Number of threads.
+        threads: usize,
+    },
 }
 
 impl Engine {
@@ -68,6 +76,21 @@ impl Engine {
                 family.launch(builder, genesis)?;
                 Ok(Engine::Processes(family))
             }
+            ExecutorKind::BlockStm => {
+                let threads = match options.shards {
+                    Shards::Count(count) => count,
+                    // All of them: the thread that calls sleeps meanwhile.
+                    Shards::Auto => Host::detect()
+                        .map_err(|error| RunError::Threads(error.into()))?
+                        .cores()
+                        .min(MAX_SHARDS),
+                };
+                let config_of_threads = BlockStmConfig { threads, ..BlockStmConfig::default() };
+                let launched =
+                    BlockStm::launch(config_of_threads, LedgerVm::new(config), first_state(genesis)?);
+                let block_stm = Box::new(launched.map_err(RunError::Threads)?);
+                Ok(Engine::BlockStm { block_stm, threads })
+            }
         }
     }
 
@@ -77,6 +100,7 @@ impl Engine {
             Engine::Sequential(_) => 1,
             Engine::Threads { shards, .. } => *shards,
             Engine::Processes(family) => family.shards(),
+            Engine::BlockStm { threads, .. } => *threads,
         }
     }
 
@@ -93,7 +117,9 @@ impl Engine {
                 }
                 Ok(prepared)
             }
-            Engine::Threads { .. } | Engine::Processes(_) => PreparedBlock::prepare(vm, block),
+            Engine::Threads { .. } | Engine::Processes(_) | Engine::BlockStm { .. } => {
+                PreparedBlock::prepare(vm, block)
+            }
         }
     }
 
@@ -110,6 +136,7 @@ impl Engine {
             Engine::Sequential(sequential) => sequential.execute(block, deadline),
             Engine::Threads { threads, .. } => threads.execute(block, deadline),
             Engine::Processes(family) => family.execute(block, deadline),
+            Engine::BlockStm { block_stm, .. } => block_stm.execute(block, deadline),
         }
     }
 
@@ -117,7 +144,7 @@ impl Engine {
     pub fn casualties(&self) -> Casualties {
         match self {
             Engine::Processes(family) => family.casualties(),
-            Engine::Sequential(_) | Engine::Threads { .. } => Casualties::default(),
+            Engine::Sequential(_) | Engine::Threads { .. } | Engine::BlockStm { .. } => Casualties::default(),
         }
     }
 
@@ -125,7 +152,7 @@ impl Engine {
     pub fn close(self) {
         match self {
             Engine::Processes(family) => family.close(CLOSE_PATIENCE),
-            Engine::Sequential(_) | Engine::Threads { .. } => {}
+            Engine::Sequential(_) | Engine::Threads { .. } | Engine::BlockStm { .. } => {}
         }
     }
 }
