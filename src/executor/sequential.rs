@@ -6,7 +6,7 @@ use crate::executor::view::{LocalKey, ValueSource, ViewBuffers, begin_block, exe
 use crate::executor::{BlockExecutor, Conserved};
 use crate::state::{BaseState, Room, StateDigest};
 use crate::types::{Incarnation, KeyId, Origin, OutputView, PreparedBlock, TxnIndex, Write, number_of};
-use crate::vm::{PanicNote, Vm};
+use crate::vm::Vm;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -105,14 +105,14 @@ impl<V: Vm> Sequential<V> {
     fn run(&mut self, block: &PreparedBlock, deadline: Instant) -> Result<BlockOutput, ExecuteError> {
         let (mut places, mut bytes) = (Vec::with_capacity(block.len()), Vec::new());
         let mut difference = 0_i128;
-        let broken = begin_block(&mut self.vm, block.header());
+        begin_block(&mut self.vm, block.header(), &mut self.buffers);
         for txn in (0_u32..).map(TxnIndex).take(block.len()) {
             if txn.0 % CLOCK_EVERY == 0 && Instant::now() >= deadline {
                 let (accepted, transactions) = (txn.index(), block.len());
                 return Err(ExecuteError::DeadlineExceeded { accepted, transactions });
             }
             let start = u32::try_from(bytes.len()).map_err(ExecuteError::system)?;
-            self.execute_one(block, broken.as_ref(), txn, &mut bytes)?;
+            self.execute_one(block, txn, &mut bytes)?;
             places.push(OutputPlace { buffer: 0, start });
             difference += self.apply(&bytes[start as usize..])?;
         }
@@ -133,7 +133,6 @@ impl<V: Vm> Sequential<V> {
     fn execute_one(
         &mut self,
         block: &PreparedBlock,
-        broken: Option<&PanicNote>,
         txn: TxnIndex,
         bytes: &mut Vec<u8>,
     ) -> Result<(), ExecuteError> {
@@ -142,7 +141,7 @@ impl<V: Vm> Sequential<V> {
         let transaction = block.transaction(txn).unwrap_or(&[]);
         let buffers = &mut self.buffers;
         let (encoded, panic) =
-            execute_transaction(&mut self.vm, broken, transaction, &mut source, buffers, txn, Incarnation(1));
+            execute_transaction(&mut self.vm, transaction, &mut source, buffers, txn, Incarnation(1));
         if let Some(note) = panic {
             return Err(ExecuteError::PoisonTransaction { txn, what: format!("it {}", note.0) });
         }

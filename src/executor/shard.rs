@@ -13,7 +13,7 @@ use crate::executor::view::{ViewBuffers, begin_block, execute_transaction};
 use crate::partition::{ArenaError, ArenaReader, Edge, NO_TXN, PlannedTransaction, RoundPlan};
 use crate::state::StateReader;
 use crate::types::{Generation, Origin, RoundId, ShardId, TxnIndex};
-use crate::vm::{PanicNote, Vm};
+use crate::vm::Vm;
 use phalanx_ipc::{Activity, Cell, ChildSlot, fail_point};
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -186,13 +186,12 @@ impl<'s, V: Vm, T: Transport> Shard<'s, V, T> {
         fail_point("round entered");
         memory.outputs.clear();
         Progress { round: announcement.round, count: 0 }.publish(slot);
-        let broken = begin_block(vm, &plan.block_header()?);
+        begin_block(vm, &plan.block_header()?, &mut scratch.view);
         scratch.start_round(&plan, announcement.round);
         let overlay = (plan.header.has_overlay != 0).then_some(&memory.overlay);
         let mut round = Round {
             id: *id,
             vm,
-            broken,
             plan: &plan,
             board: &memory.board,
             base: &memory.base,
@@ -222,8 +221,6 @@ impl Scratch {
 struct Round<'a, V, T> {
     id: ShardId,
     vm: &'a mut V,
-    /// What the virtual machine said when it panicked at the beginning of the block.
-    broken: Option<PanicNote>,
     plan: &'a RoundPlan<'a>,
     board: &'a BoardReader,
     base: &'a StateReader,
@@ -342,15 +339,8 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
             cursor: 0,
             txn,
         };
-        let (encoded, panic) = execute_transaction(
-            self.vm,
-            self.broken.as_ref(),
-            transaction,
-            &mut source,
-            view,
-            txn,
-            planned.incarnation,
-        );
+        let (encoded, panic) =
+            execute_transaction(self.vm, transaction, &mut source, view, txn, planned.incarnation);
         if let Some(note) = panic {
             // Perhaps on values that turn out wrong: the coordinator knows.
             tracing::info!(%txn, message = note.0, "transaction panicked");

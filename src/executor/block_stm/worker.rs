@@ -7,7 +7,7 @@ use crate::executor::block_stm::settlement::Settlement;
 use crate::executor::block_stm::source::{SourceBuffers, StmSource};
 use crate::executor::block_stm::status::Attempt;
 use crate::executor::block_stm::version::Version;
-use crate::executor::view::{ViewBuffers, execute_transaction};
+use crate::executor::view::{ViewBuffers, begin_block, execute_transaction};
 use crate::types::{AccessMode, PreparedAccess, PreparedBlock, TxnIndex, number_of};
 use crate::vm::Vm;
 use crossbeam::utils::Backoff;
@@ -87,7 +87,7 @@ impl<V: Vm> Worker<V> {
     /// Takes part in a block until there is nothing left to do; true unless it was halted.
     pub(super) fn run(&mut self, job: &Job, harvest: &mut Harvest, halted: &AtomicBool) -> bool {
         let Some(block) = &job.block else { return false };
-        self.vm.begin_block(block.header());
+        begin_block(&mut self.vm, block.header(), &mut self.view);
         let mut turn = Turn {
             job,
             block,
