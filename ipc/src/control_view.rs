@@ -45,7 +45,7 @@ pub struct SlotSnapshot {
     pub state: SlotState,
     /// The newest process; none while it is being made, and before the first.
     pub process: Option<ProcessIdentity>,
-    /// Whether that life is ready and its lifeline held.
+    /// Whether that life is ready, its lifeline held, and no fatal signal noted.
     pub ready: bool,
     /// What it says it is doing.
     pub activity: Activity,
@@ -162,7 +162,8 @@ fn snapshot(slot: &ChildSlot, generation: u32, process: Option<ProcessIdentity>)
         process,
         ready: generation != 0
             && slot.ready_generation.load(Ordering::Acquire) == generation
-            && slot.lifeline(generation).probe() == LifelineState::Held,
+            && slot.lifeline(generation).probe() == LifelineState::Held
+            && !slot.is_dying(generation),
         activity: slot.activity(),
         current: slot.current.load(Ordering::Relaxed),
         progress: slot.progress.load(Ordering::Relaxed),

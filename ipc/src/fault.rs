@@ -13,6 +13,12 @@ use crate::slot::{ChildSlot, Fault};
 /// The signals by which a process dies of its own fault.
 const FAULTS: [Signal; 5] =
     [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGILL, Signal::SIGFPE, Signal::SIGABRT];
+/// Whether the handlers note this signal. Nothing else is a noted fault: a slot that somebody scribbled on hardly ever
+/// names its generation and one of these few numbers.
+pub(crate) fn is_noted(signal: i32) -> bool {
+    FAULTS.iter().any(|fault| *fault as i32 == signal)
+}
+
 /// The handler's own stack, so that it also runs when the stack overflowed. Bytes.
 const STACK_BYTES: usize = 64 * 1024;
 

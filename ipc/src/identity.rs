@@ -51,6 +51,13 @@ pub fn state_of(pid: i32) -> Option<char> {
     Some(Stat::read(pid)?.state)
 }
 
+/// Whether a process is writing its core dump now. False if unknown.
+pub fn is_dumping_core(pid: i32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let field = status.lines().find_map(|line| line.strip_prefix("CoreDumping:"));
+    field.is_some_and(|value| value.trim() != "0")
+}
+
 /// The parent of a process; none if unknown. It changes when the parent dies.
 pub fn parent_of(pid: i32) -> Option<i32> {
     Some(Stat::read(pid)?.parent)

@@ -76,7 +76,7 @@ pub use control::{Control, ControlError, LAYOUT_HASH, MAX_SLOTS, OWNER_WORDS};
 #[cfg(not(loom))]
 pub use control_view::{ControlView, SlotSnapshot};
 #[cfg(not(loom))]
-pub use identity::{ProcessIdentity, cpu_time_of, oom_kills, parent_of, state_of};
+pub use identity::{ProcessIdentity, cpu_time_of, is_dumping_core, oom_kills, parent_of, state_of};
 #[cfg(not(loom))]
 pub use lifeline::{Lifeline, LifelineError, LifelineState};
 #[cfg(not(loom))]

@@ -17,6 +17,7 @@ use std::mem::{align_of, offset_of, size_of};
 use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::fault::is_noted;
 use crate::lifeline::Lifeline;
 
 /// Generations whose exit status is remembered.
@@ -308,6 +309,12 @@ impl ChildSlot {
                 from_outside: word & FAULT_FROM_OUTSIDE != 0,
             }
         })
+    }
+
+    /// Whether this generation noted a fatal signal, so that it is dying if it is not dead: it touches nothing shared any
+    /// more. A lifeline tells the same only when the core dump, if there is one, has been written.
+    pub fn is_dying(&self, generation: u32) -> bool {
+        self.fault_of(generation).is_some_and(|fault| is_noted(fault.signal))
     }
 
     /// Leaves a text for onlookers, cut at a character so that it fits [`MESSAGE_BYTES`]. For the child, which lives on

@@ -119,7 +119,8 @@ impl HealthDesk {
         let ready = pid != 0
             && slot.ready_generation.load(Ordering::Acquire) == generation
             && generation != 0
-            && slot.lifeline(generation).probe() == LifelineState::Held;
+            && slot.lifeline(generation).probe() == LifelineState::Held
+            && !slot.is_dying(generation);
         let retry_at = Duration::from_nanos(slot.retry_at.load(Ordering::Relaxed));
         let before = Generation(generation.saturating_sub(1));
         let last_death = (before.0 != 0).then(|| self.incidents().cause_of(slot, shard, before));

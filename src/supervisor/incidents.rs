@@ -125,6 +125,12 @@ impl IncidentLog {
         if let Some(known) = self.notes.get(&(shard, generation)).and_then(|note| note.cause.clone()) {
             return known;
         }
+        // What it noted itself counts more than how it ended: it may have been killed while it dumped its core.
+        if slot.is_dying(generation.0)
+            && let Some(fault) = slot.fault_of(generation.0)
+        {
+            return DeathCause::Signal(fault.signal);
+        }
         match slot.exit_of(generation.0) {
             None if self.is_orphaned(shard, generation) => DeathCause::SupervisorLost,
             None => DeathCause::Unknown,

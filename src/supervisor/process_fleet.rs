@@ -103,7 +103,8 @@ impl ProcessFleet {
         let generation = slot.generation.load(Ordering::Acquire);
         let ready = generation != 0
             && slot.ready_generation.load(Ordering::Acquire) == generation
-            && slot.lifeline(generation).probe() == LifelineState::Held;
+            && slot.lifeline(generation).probe() == LifelineState::Held
+            && !slot.is_dying(generation);
         // 0 as long as the supervisor has not noted which process it made.
         let pid = slot.pid.load(Ordering::Acquire);
         (ready && pid != 0).then_some(Member { shard, generation: Generation(generation), pid })
@@ -233,6 +234,8 @@ impl Fleet for ProcessFleet {
                 || slot.lifeline(member.generation.0).probe() != LifelineState::Held
                 // Reaped: a damaged lifeline cannot tell.
                 || slot.exit_of(member.generation.0).is_some()
+                // It does nothing more; its lifeline is held until its core is dumped.
+                || slot.is_dying(member.generation.0)
         })
     }
 
@@ -285,7 +288,7 @@ impl Fleet for ProcessFleet {
                         LifelineState::Gone => true,
                         // Who called itself ready holds its lifeline: the word is damaged.
                         LifelineState::Free => called_ready,
-                        LifelineState::Held => false,
+                        LifelineState::Held => slot.is_dying(generation),
                     };
                     if over {
                         let pid = slot.pid.load(Ordering::Relaxed);

@@ -16,12 +16,17 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use phalanx_ipc::{
     Channel, ChannelError, ChildSlot, Control, Fork, ProcessIdentity, SignalFd, SlotState, fail_point,
-    fork_single_threaded, monotonic_now,
+    fork_single_threaded, is_dumping_core, monotonic_now,
 };
 use std::collections::HashMap;
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long a shard that noted a fatal signal may take to dump its core and end.
+const DUMP_LIMIT: Duration = Duration::from_secs(10);
+/// Time between two looks at whether it does.
+const DUMP_LOOK: Duration = Duration::from_millis(100);
 
 /// Why the supervisor stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +59,15 @@ pub(super) struct Supervisor<V> {
     children: Vec<Child>,
     /// Every process not reaped yet, present and past lives alike.
     unreaped: HashMap<i32, (ShardId, u32)>,
+    /// Of those, the ones that noted a fatal signal and may still be dumping core.
+    dying: HashMap<i32, Dying>,
+}
+
+/// When one that is dying is looked at next, and how long it may take.
+#[derive(Clone, Copy, Debug)]
+struct Dying {
+    look_at: Instant,
+    until: Instant,
 }
 
 impl<V: Vm> Supervisor<V> {
@@ -65,13 +79,23 @@ impl<V: Vm> Supervisor<V> {
             Child { state, generation, idle: Idle(0), executed_before: 0 }
         });
         let children = children.collect();
-        Supervisor { order, fds, control, channel, vm, children, unreaped: HashMap::new() }
+        Supervisor {
+            order,
+            fds,
+            control,
+            channel,
+            vm,
+            children,
+            unreaped: HashMap::new(),
+            dying: HashMap::new(),
+        }
     }
 
     /// Keeps the shards alive until there is a reason to stop; then no shard is left.
     pub(super) fn run(&mut self, signals: &SignalFd) -> StopCause {
         let cause = loop {
             self.start_due();
+            self.end_dying();
             match self.wait(signals) {
                 Ok(()) => {}
                 Err(cause) => break cause,
@@ -86,7 +110,8 @@ impl<V: Vm> Supervisor<V> {
     }
 
     fn wait(&self, signals: &SignalFd) -> Result<(), StopCause> {
-        let due = self.children.iter().filter_map(|child| child.state.due()).min();
+        let due = self.children.iter().filter_map(|child| child.state.due());
+        let due = due.chain(self.dying.values().map(|dying| dying.look_at)).min();
         let timeout = due.map_or(PollTimeout::NONE, |due| {
             let left = due.saturating_duration_since(Instant::now()).as_micros().div_ceil(1_000);
             i32::try_from(left)
@@ -144,6 +169,8 @@ impl<V: Vm> Supervisor<V> {
         let Some(slot) = self.control.slot(id.0) else { return };
         // 0 is no generation; a successor of this supervisor may have read a damaged one.
         let generation = self.children[place].generation.wrapping_add(1).max(1);
+        // The life before the last one had the same lifeline.
+        self.kill_lives_before(id, generation.wrapping_sub(1));
         if let Err(error) = slot.lifeline(generation).reset() {
             tracing::error!(shard = %id, %error, "lifeline cannot be reset");
             self.children[place].state = after_failed_fork(&self.order.pacing, Instant::now());
@@ -229,6 +256,7 @@ impl<V: Vm> Supervisor<V> {
                 | WaitStatus::PtraceSyscall(..) => continue,
             };
             let Some((id, generation)) = self.unreaped.remove(&pid.as_raw()) else { continue };
+            self.dying.remove(&pid.as_raw());
             fail_point("death reaped");
             let mut last_words = None;
             if let Some(slot) = self.control.slot(id.0) {
@@ -284,8 +312,11 @@ impl<V: Vm> Supervisor<V> {
                     }
                 }
                 Ok(Command::Replace { shard, generation }) => {
-                    // Dead by its lifeline, or that word is damaged: either way this life ends now.
-                    self.kill(ShardId(shard), generation);
+                    // Dead by its lifeline, or that word is damaged: either way this life ends now. One that noted a
+                    // fatal signal ends by itself; a SIGKILL would cut its core dump short and hide the cause.
+                    if !self.let_die(ShardId(shard), generation) {
+                        self.kill(ShardId(shard), generation);
+                    }
                     self.died(ShardId(shard), generation);
                     self.start_due();
                 }
@@ -322,6 +353,45 @@ impl<V: Vm> Supervisor<V> {
             // The pid cannot have been given to anyone else: it is not reaped.
             if let Err(error) = kill(Pid::from_raw(pid), Signal::SIGKILL) {
                 tracing::error!(shard = %id, pid, %error, "shard cannot be killed");
+            }
+        }
+    }
+
+    /// Whether a life of a shard has noted a fatal signal; then it is given time to dump its core.
+    fn let_die(&mut self, id: ShardId, generation: u32) -> bool {
+        let process = self.children.get(id.index()).and_then(|child| child.state.process());
+        let Some((pid, present)) = process else { return false };
+        let dying = self.slot(id.index()).is_some_and(|slot| slot.is_dying(generation));
+        if dying && present == generation {
+            let now = Instant::now();
+            self.dying.insert(pid, Dying { look_at: now + DUMP_LOOK, until: now + DUMP_LIMIT });
+        }
+        dying
+    }
+
+    /// Kills those that have had time enough to die, or do not look like it: what they noted may be damage.
+    fn end_dying(&mut self) {
+        let now = Instant::now();
+        self.dying.retain(|&pid, dying| {
+            if dying.look_at > now {
+                return true;
+            }
+            if dying.until > now && is_dumping_core(pid) {
+                dying.look_at = now + DUMP_LOOK;
+                return true;
+            }
+            // It is not reaped, so the pid is still its own; a failure means that it is ending.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            false
+        });
+    }
+
+    /// Kills every life of a shard before `generation` that has not come to its end.
+    fn kill_lives_before(&self, id: ShardId, generation: u32) {
+        for (&pid, &(shard, life)) in &self.unreaped {
+            if shard == id && life < generation {
+                // As above.
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
             }
         }
     }

@@ -172,8 +172,13 @@ impl Story {
     fn take(&mut self, phalanx: &Phalanx, victims: &Victims) {
         for incident in phalanx.take_incidents().shards {
             let life = (incident.death.shard.0, incident.death.generation.0);
-            let dumped = victims.dumped_core(life.0, life.1);
-            self.0.insert(life, (incident, dumped));
+            self.0.insert(life, (incident, None));
+        }
+        // A death may be explained before its core is dumped and the process reaped.
+        for (&(shard, generation), (_, dumped)) in
+            self.0.iter_mut().filter(|(_, (_, dumped))| dumped.is_none())
+        {
+            *dumped = victims.dumped_core(shard, generation);
         }
     }
 
