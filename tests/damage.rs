@@ -3,9 +3,13 @@
 //!
 //! What would break it: a length that is trusted, a loop over a count of a peer's, a dead shard whose lifeline looks held
 //! for ever, a ring of a doorbell that a damaged word swallows for good, a slot that names a life that never was, a
-//! process that is signalled because a slot names it. Once broken: a value longer than any value may be was found while
-//! it was committed, which poisoned the state for good; a shard whose slot named another generation or was never ready
-//! again stayed lost until the end; a scribbled ring index or doorbell word stalled every block from then on.
+//! process that is signalled because a slot names it. Once broken: a shard whose slot named another generation or was
+//! never ready again stayed lost until the end; a scribbled doorbell word or the last index of a producer that was done
+//! stalled the block until the stall limit.
+//!
+//! Negative controls, each of which made a test here fail: the supervisor does not look at slots; doorbells are not rung
+//! again while nobody moves; indices are not put back; the reaped do not count as gone; a ring's tail is believed. (An
+//! output's length believed in any one of the three places that check it did not: the next one finds it.)
 //!
 //! Outputs that are well-formed but wrong are outside the fault model (docs/architecture.md), so a block that was
 //! executed under damage only has to return in time, with an output or a typed error; if the state's digest is not the
