@@ -3,9 +3,9 @@
 //!
 //! What would break it: a resource taken before its failure can be told, an error that is logged and not returned, a
 //! supervisor that ends because it cannot fork, a size that is multiplied before it is checked. Once broken: the reason
-//! why a shard could not be made again was wiped before anybody could ask for it; sizes far outside their ranges
-//! overflowed; a process without descriptors took the owners of all segments for dead and removed them. Negative controls: every failing
-//! call is followed by one that must succeed in the same process when the limit is lifted.
+//! why a shard could not be made again was nowhere to be had; a process without descriptors took the owners of all
+//! segments for dead and removed them. Negative controls: every failing call is followed by one that must succeed in
+//! the same process when the limit is lifted.
 //!
 //! Tests that change limits of their process run in one of their own. What is not permitted on the host is skipped, and
 //! says so.
