@@ -23,6 +23,7 @@ mod shard_regions;
 mod source;
 mod threads;
 mod transport;
+mod validate_error;
 mod view;
 mod watch;
 
