@@ -210,7 +210,9 @@ proptest! {
 #[test]
 fn block_stm_without_validation_comes_out_wrong_on_some_script() {
     let block: Vec<_> = (0..40)
-        .map(|turn| (vec![Op::Spin(turn * 997 % 400), Op::Read(0), Op::Set(0, 8), Op::Credit(3, 1, 0)], false))
+        .map(|turn| {
+            (vec![Op::Spin(turn * 997 % 400), Op::Read(0), Op::Set(0, 8), Op::Credit(3, 1, 0)], false)
+        })
         .collect();
     let config = BlockStmConfig { threads: 4, validation: false, ..BlockStmConfig::default() };
     let wrong = (0..50).any(|_| stm_difference(std::slice::from_ref(&block), config).is_some());

@@ -1,13 +1,17 @@
 //! Where a transaction finds its values: the multi-version memory, then the base state.
 
+use crate::executor::block_output::OutputPlace;
 use crate::executor::block_stm::job::{Job, KeyRef};
 use crate::executor::block_stm::key_cell::Seen;
 use crate::executor::block_stm::key_index::name_of;
-use crate::executor::block_stm::observation::{Observation, telling_origin};
+use crate::executor::block_stm::observation::telling_origin;
 use crate::executor::block_stm::status::{Attempt, Stamp};
 use crate::executor::block_stm::version::{Content, Version};
 use crate::executor::view::{LocalKey, ValueSource, ViewBuffers};
-use crate::types::{KeyId, Origin, OutputWriter, PendingWrite, PreparedAccess, PreparedBlock, TxnIndex, number_of};
+use crate::types::{
+    KeyId, Origin, OutputWriter, PendingWrite, PreparedAccess, PreparedBlock, TxnIndex, number_of,
+};
+use crate::vm::PanicNote;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -18,7 +22,10 @@ enum Held<'a> {
     Unknown,
     Absent,
     InBase(&'a [u8]),
-    Short { length: u8, bytes: [u8; 32] },
+    Short {
+        length: u8,
+        bytes: [u8; 32],
+    },
     Long(Arc<[u8]>),
 }
 
@@ -86,8 +93,7 @@ impl<'s, 'a, W: FnMut(TxnIndex) -> bool> StmSource<'s, 'a, W> {
 
     fn is(&self, place: usize, key: &[u8]) -> bool {
         self.declared.get(place).is_some_and(|access| {
-            usize::from(access.key_bytes) == key.len()
-                && name_of(self.block, access) == key
+            usize::from(access.key_bytes) == key.len() && name_of(self.block, access) == key
         })
     }
 
@@ -126,9 +132,12 @@ impl<'s, 'a, W: FnMut(TxnIndex) -> bool> StmSource<'s, 'a, W> {
         let base = || self.job.base.get(key.hash, key.name);
         let seen = loop {
             let seen = key.cell.read(self.job.stamp, self.txn, || number_of(base()));
-            match seen {
-                Seen::Blocked(writer) if self.blocked.is_none() && (self.wait)(writer) => {}
-                seen => break seen,
+            let again = match &seen {
+                Seen::Blocked(writer) => self.blocked.is_none() && (self.wait)(*writer),
+                Seen::Base | Seen::Whole { .. } | Seen::Sum { .. } => false,
+            };
+            if !again {
+                break seen;
             }
         };
         let telling = telling_origin(&seen).is_some();
@@ -163,14 +172,20 @@ impl<'s, 'a, W: FnMut(TxnIndex) -> bool> StmSource<'s, 'a, W> {
 
     /// Notes what the execution that just ended rests on, and publishes its versions. True if they may change what
     /// transactions above rest on in a way that origins do not tell. One that panicked rests on all that it saw.
-    pub(super) fn publish(&self, view: &ViewBuffers, attempt: Attempt, panicked: bool) -> bool {
+    pub(super) fn publish(
+        &self,
+        view: &ViewBuffers,
+        attempt: Attempt,
+        place: OutputPlace,
+        panic: Option<PanicNote>,
+    ) -> bool {
         let Some(transaction) = self.job.transaction(self.txn) else { return false };
         let stamp = self.job.stamp;
         let mut record = transaction.record(stamp);
         record.observations.clear();
         for (touched, &number) in self.buffers.touched.iter().zip(&self.buffers.numbers) {
-            if touched.read || (panicked && !matches!(touched.held, Held::Unknown)) {
-                record.observations.push(Observation::exact(number, touched.told_by(), touched.value()));
+            if touched.read || (panic.is_some() && !matches!(touched.held, Held::Unknown)) {
+                record.observations.note_exact(number, touched.told_by(), touched.value());
             }
         }
         let mut shifted = false;
@@ -187,7 +202,7 @@ impl<'s, 'a, W: FnMut(TxnIndex) -> bool> StmSource<'s, 'a, W> {
                 PendingWrite::Set { start, bytes } => Content::of_value(view.output.value(start, bytes)),
                 PendingWrite::Delete => Content::Absent,
                 PendingWrite::Add(delta) => {
-                    record.observations.push(Observation::within(number, touched.told_by(), &delta));
+                    record.observations.note_within(number, touched.told_by(), &delta);
                     if delta.amount == 0 {
                         continue;
                     }
@@ -201,6 +216,8 @@ impl<'s, 'a, W: FnMut(TxnIndex) -> bool> StmSource<'s, 'a, W> {
             shifted |= self.unpublish(stamp, number);
         }
         record.written = written;
+        record.place = place;
+        record.panic = panic.map(|note| note.0.into_boxed_str());
         shifted
     }
 
@@ -245,9 +262,7 @@ impl<W: FnMut(TxnIndex) -> bool> ValueSource for StmSource<'_, '_, W> {
     /// An access that names the key, if somebody declared it.
     fn public_id(&self, key: LocalKey) -> KeyId {
         let number = self.buffers.numbers.get(key.0 as usize).copied();
-        number
-            .filter(|&number| (number as usize) < self.block.accesses().len())
-            .map_or(KeyId::UNKNOWN, KeyId)
+        number.filter(|&number| (number as usize) < self.block.accesses().len()).map_or(KeyId::UNKNOWN, KeyId)
     }
 
     fn value(&mut self, key: LocalKey) -> (Option<&[u8]>, Origin) {
@@ -255,7 +270,10 @@ impl<W: FnMut(TxnIndex) -> bool> ValueSource for StmSource<'_, '_, W> {
         if self.buffers.touched.get(place).is_some_and(|touched| matches!(touched.held, Held::Unknown)) {
             self.look(place);
         }
-        self.buffers.touched.get(place).map_or((None, Origin::BASE), |touched| (touched.value(), touched.origin))
+        self.buffers
+            .touched
+            .get(place)
+            .map_or((None, Origin::BASE), |touched| (touched.value(), touched.origin))
     }
 
     /// Kept for validation, not put out.

@@ -3,7 +3,6 @@
 use crate::cli::{ExecutorKind, RunOptions, Shards};
 use crate::run::error::RunError;
 use crate::run::family::{Casualties, Family};
-use phalanx::{MAX_SHARDS, Phalanx};
 use phalanx::executor::{
     BlockExecutor, BlockOutput, BlockStm, BlockStmConfig, ExecuteError, MemoryConfig, Sequential, Threads,
     ThreadsConfig,
@@ -12,6 +11,7 @@ use phalanx::state::{BaseState, StateError};
 use phalanx::topology::Host;
 use phalanx::types::{Block, PrepareError, PreparedBlock};
 use phalanx::vm::ledger::{GenesisEntry, LedgerConfig, LedgerVm};
+use phalanx::{MAX_SHARDS, Phalanx};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -80,9 +80,10 @@ impl Engine {
                 let threads = match options.shards {
                     Shards::Count(count) => count,
                     // All of them: the thread that calls sleeps meanwhile.
-                    Shards::Auto => {
-                        Host::detect().map_err(|error| RunError::Threads(error.into()))?.cores().min(MAX_SHARDS)
-                    }
+                    Shards::Auto => Host::detect()
+                        .map_err(|error| RunError::Threads(error.into()))?
+                        .cores()
+                        .min(MAX_SHARDS),
                 };
                 let config_of_threads = BlockStmConfig { threads, ..BlockStmConfig::default() };
                 let launched =

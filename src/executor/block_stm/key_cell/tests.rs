@@ -1,5 +1,5 @@
 //! Oracle: a `BTreeMap` of writes, folded from the base for every question. Negative control: without the correction of
-//! the cursor (`correct_cursor`) this fails.
+//! the cursor (`correct_cursors`) this fails.
 use super::*;
 use crate::executor::block_stm::status::Attempt;
 use crate::types::{Delta, number_of};
@@ -31,7 +31,11 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// The last writer below, and the number that stands there; `Err` for a writer to be waited for.
-fn fold(map: &BTreeMap<u32, (Content, bool)>, below: u32, base: Option<u128>) -> Result<Option<(u32, u128, bool)>, u32> {
+fn fold(
+    map: &BTreeMap<u32, (Content, bool)>,
+    below: u32,
+    base: Option<u128>,
+) -> Result<Option<(u32, u128, bool)>, u32> {
     let mut value = (base.unwrap_or(0), base.is_some());
     let (mut last, mut blocked) = (None, None);
     for (&txn, (content, estimate)) in map.range(..below) {
@@ -59,7 +63,7 @@ proptest! {
         let (cell, stamp) = (KeyCell::default(), Stamp(3));
         let base = base.map(u128::from);
         let mut map: BTreeMap<u32, (Content, bool)> = BTreeMap::new();
-        let mut put = |map: &mut BTreeMap<u32, (Content, bool)>, txn: u32, content: Content| {
+        let put = |map: &mut BTreeMap<u32, (Content, bool)>, txn: u32, content: Content| {
             cell.publish(stamp, Version::new(TxnIndex(txn), Attempt(0), content.clone()));
             map.insert(txn, (content, false));
         };
@@ -114,5 +118,7 @@ fn whoever_must_look_again_is_told_so() {
     assert!(cell.publish(stamp, version(sum(2))));
     assert!(cell.unpublish(stamp, TxnIndex(5)), "a sum is gone");
     assert!(!cell.unpublish(stamp, TxnIndex(5)));
+    cell.publish(stamp, Version::expected(TxnIndex(5)));
+    assert!(cell.publish(stamp, version(Content::Absent)), "readers may have come before the announcement");
     assert_eq!(number_of(Some(&[1])), Some(1));
 }
