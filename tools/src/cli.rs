@@ -105,6 +105,11 @@ pub struct RunOptions {
     #[arg(long)]
     pub unsigned: bool,
 
+    /// Has every change of a balance or sequence number read the number and set it. Default: changes are commutative
+    /// writes, which do not conflict with each other.
+    #[arg(long)]
+    pub no_commutative: bool,
+
     /// Derives everything random from this number: the same seed gives the same blocks on every host. Default: 1.
     #[arg(long, value_name = "N", default_value = "1", hide_default_value = true)]
     pub seed: u64,
