@@ -125,7 +125,6 @@ fn next_move(cause: &ExecuteError) -> &'static str {
         | ExecuteError::StatePoisoned { .. }
         | ExecuteError::SupplyChanged { .. }
         | ExecuteError::Topology(_)
-        | ExecuteError::OutOfRange(_)
         | ExecuteError::Stopped
         | ExecuteError::System(_) => "run again with -v for more",
     }
