@@ -120,6 +120,16 @@ pub struct RunOptions {
     #[arg(long, value_enum, default_value_t = DeathPolicy::Resume, hide_default_value = true)]
     pub on_death: DeathPolicy,
 
+    /// Writes who did what when into this file, in the trace event format that ui.perfetto.dev and chrome://tracing
+    /// show: a row for the coordinator and for each shard, and every death. Not for the sequential executor.
+    /// Default: nothing is recorded.
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+
+    /// Records each transaction too. Default: only stretches of transactions between two waits.
+    #[arg(long, requires = "trace")]
+    pub trace_transactions: bool,
+
     /// Prints the result on standard output as a table (text) or as exactly one JSON object (json). Everything else
     /// goes to standard error. Default: text.
     #[arg(long, value_enum, default_value_t = Format::Text, hide_default_value = true)]
