@@ -16,6 +16,7 @@ use phalanx::telemetry::{BlockTimeline, Span, SpanKind, Timeline, TimelineConfig
 use phalanx::types::{PreparedBlock, ShardId};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 const WITH_TRANSACTIONS: TimelineConfig = TimelineConfig { transactions: true, spans_per_round: 1 << 14 };
@@ -181,11 +182,11 @@ fn a_killed_shard_leaves_what_it_had_begun() {
     let blocks = scene.expected([1500; 12]);
     let phalanx = scene.launch(scene.builder(2).timeline(TimelineConfig::default()));
     let mut unfinished = 0;
+    let done = AtomicBool::new(false);
+    let (done, family) = (&done, &phalanx);
     std::thread::scope(|scope| {
-        let done = std::sync::atomic::AtomicBool::new(false);
-        let (done, family) = (&done, &phalanx);
         let killer = scope.spawn(move || {
-            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+            while !done.load(Ordering::Relaxed) {
                 std::thread::sleep(Duration::from_millis(15));
                 let pid = family.health()[0].pid;
                 send_signal(pid, "phx-shard", Signal::SIGKILL);
@@ -202,7 +203,7 @@ fn a_killed_shard_leaves_what_it_had_begun() {
                 unfinished += told.spans.iter().filter(|span| span.unfinished).count();
             }
         }));
-        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        done.store(true, Ordering::Relaxed);
         killer.join().unwrap();
         outcome.unwrap();
     });
