@@ -11,6 +11,7 @@ use crate::executor::memory::CoordinatorMemory;
 use crate::executor::overlay::OverlayWriter;
 use crate::executor::progress::Progress;
 use crate::executor::round_end::{Cut, Motion, RoundEnd};
+use crate::executor::shard::counter;
 use crate::executor::suspicion::{Blame, Evidence, Suspicion};
 use crate::executor::watch::{Stop, Watch};
 use crate::partition::CostModel;
@@ -309,6 +310,7 @@ impl<F: Fleet> Coordinator<F> {
         self.acceptance.start_round();
         self.run.stats.rounds += 1;
         self.run.stats.cross_shard_edges += u64::from(totals.edges);
+        let waited_before = self.waited_ns();
         let begun = Instant::now();
         for member in &self.members {
             let announcement = Announcement { round, generation: member.generation, arena: self.active };
@@ -337,8 +339,19 @@ impl<F: Fleet> Coordinator<F> {
             self.run.lost = lost.map(|&member| self.fleet.death_of(member)).collect();
         }
         self.fleet.pass("round over");
-        self.run.stats.execute += begun.elapsed();
+        let executed = begun.elapsed();
+        self.run.stats.execute += executed;
+        // What a shard tells may be damaged: nobody waits longer than the round lasts.
+        let waited = Duration::from_nanos(self.waited_ns().wrapping_sub(waited_before));
+        let members = u32::try_from(self.members.len()).unwrap_or(u32::MAX);
+        self.run.stats.waited += waited.min(executed.saturating_mul(members));
         Ok(end)
+    }
+
+    /// How long the members have waited for values since they were made, in nanoseconds, as they tell it.
+    fn waited_ns(&self) -> u64 {
+        let slots = self.members.iter().filter_map(|member| self.fleet.slot(member.shard));
+        slots.fold(0, |sum, slot| sum.wrapping_add(slot.counters[counter::WAITED_NS].load(Ordering::Relaxed)))
     }
 
     fn await_end(&mut self, call: &Call<'_>, round: RoundId) -> RoundEnd {
