@@ -659,7 +659,7 @@ impl<F: Fleet> Coordinator<F> {
         stats.reexecuted = self.acceptance.reexecuted();
         let (records, bytes) = arena.all_keys()?;
         let learned = bytes.get(block.key_bytes().len()..).unwrap_or(&[]).to_vec();
-        let keys = KeyDirectory { block: Some(Arc::clone(block)), records: records.to_vec(), learned };
+        let keys = KeyDirectory::Planned { block: Arc::clone(block), records: records.to_vec(), learned };
         let (places, buffers) = self.acceptance.take_outputs();
         stats.commit = begun.elapsed();
         Ok(BlockOutput { height, places, buffers, keys, digest: self.base.digest(), stats })
