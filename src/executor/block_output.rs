@@ -13,6 +13,9 @@ pub struct BlockStats {
     pub plan: Duration,
     /// Time in which shards worked, over all rounds.
     pub execute: Duration,
+    /// Time in which shards waited for a value, summed over shards and rounds: part of `execute` times the shards. As they
+    /// tell it themselves.
+    pub waited: Duration,
     /// Time to collect and validate outputs, over all rounds.
     pub validate: Duration,
     /// Time to apply the writes to the base state.
@@ -36,6 +39,7 @@ impl BlockStats {
     pub fn add(&mut self, other: &BlockStats) {
         self.plan += other.plan;
         self.execute += other.execute;
+        self.waited += other.waited;
         self.validate += other.validate;
         self.commit += other.commit;
         self.rounds += other.rounds;
@@ -49,21 +53,39 @@ impl BlockStats {
 
 /// Where keys that outputs name by id are spelled out.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct KeyDirectory {
-    pub(crate) block: Option<Arc<PreparedBlock>>,
-    pub(crate) records: Vec<KeyRecord>,
-    /// Bytes of keys that the block did not declare; they are numbered behind the declared ones.
-    pub(crate) learned: Vec<u8>,
+pub(crate) enum KeyDirectory {
+    /// No output names a key by an id.
+    #[default]
+    None,
+    /// Ids were given by the plan.
+    Planned {
+        block: Arc<PreparedBlock>,
+        records: Vec<KeyRecord>,
+        /// Bytes of keys that the block did not declare; they are numbered behind the declared ones.
+        learned: Vec<u8>,
+    },
+    /// An id is the place of a declared access that names the key.
+    Declared(Arc<PreparedBlock>),
 }
 
 impl KeyDirectory {
     fn key(&self, id: KeyId) -> Option<&[u8]> {
-        let record = self.records.get(id.index())?;
-        let (start, length) = (record.offset as usize, record.bytes as usize);
-        let declared = self.block.as_ref().map_or(&[][..], |block| block.key_bytes());
-        match start.checked_sub(declared.len()) {
-            None => declared.get(start..start + length),
-            Some(start) => self.learned.get(start..start + length),
+        match self {
+            KeyDirectory::None => None,
+            KeyDirectory::Planned { block, records, learned } => {
+                let record = records.get(id.index())?;
+                let (start, length) = (record.offset as usize, record.bytes as usize);
+                let declared = block.key_bytes();
+                match start.checked_sub(declared.len()) {
+                    None => declared.get(start..start + length),
+                    Some(start) => learned.get(start..start + length),
+                }
+            }
+            KeyDirectory::Declared(block) => {
+                let access = block.accesses().get(id.index())?;
+                let start = access.key_offset as usize;
+                block.key_bytes().get(start..start + usize::from(access.key_bytes))
+            }
         }
     }
 }

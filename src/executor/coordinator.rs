@@ -12,6 +12,7 @@ use crate::executor::overlay::OverlayWriter;
 use crate::executor::progress::Progress;
 use crate::executor::recorder::Recorder;
 use crate::executor::round_end::{Cut, Motion, RoundEnd};
+use crate::executor::shard::counter;
 use crate::executor::suspicion::{Blame, Evidence, Suspicion};
 use crate::executor::watch::{Stop, Watch};
 use crate::partition::CostModel;
@@ -327,6 +328,7 @@ impl<F: Fleet> Coordinator<F> {
         self.acceptance.start_round();
         self.run.stats.rounds += 1;
         self.run.stats.cross_shard_edges += u64::from(totals.edges);
+        let waited_before = self.waited_ns();
         let (begun, began) = (Instant::now(), self.timeline.now());
         for member in &self.members {
             let announcement = Announcement { round, generation: member.generation, arena: self.active };
@@ -357,10 +359,21 @@ impl<F: Fleet> Coordinator<F> {
             self.run.lost = lost.map(|&member| self.fleet.death_of(member)).collect();
         }
         self.fleet.pass("round over");
-        self.run.stats.execute += begun.elapsed();
+        let executed = begun.elapsed();
         self.timeline.note(SpanKind::Round, began);
         self.timeline.take_in(&self.fleet, &self.members);
+        self.run.stats.execute += executed;
+        // What a shard tells may be damaged: nobody waits longer than the round lasts.
+        let waited = Duration::from_nanos(self.waited_ns().wrapping_sub(waited_before));
+        let members = u32::try_from(self.members.len()).unwrap_or(u32::MAX);
+        self.run.stats.waited += waited.min(executed.saturating_mul(members));
         Ok(end)
+    }
+
+    /// How long the members have waited for values since they were made, in nanoseconds, as they tell it.
+    fn waited_ns(&self) -> u64 {
+        let slots = self.members.iter().filter_map(|member| self.fleet.slot(member.shard));
+        slots.fold(0, |sum, slot| sum.wrapping_add(slot.counters[counter::WAITED_NS].load(Ordering::Relaxed)))
     }
 
     fn await_end(&mut self, call: &Call<'_>, round: RoundId) -> RoundEnd {
@@ -675,7 +688,7 @@ impl<F: Fleet> Coordinator<F> {
         stats.reexecuted = self.acceptance.reexecuted();
         let (records, bytes) = arena.all_keys()?;
         let learned = bytes.get(block.key_bytes().len()..).unwrap_or(&[]).to_vec();
-        let keys = KeyDirectory { block: Some(Arc::clone(block)), records: records.to_vec(), learned };
+        let keys = KeyDirectory::Planned { block: Arc::clone(block), records: records.to_vec(), learned };
         let (places, buffers) = self.acceptance.take_outputs();
         stats.commit = begun.elapsed();
         self.timeline.note(SpanKind::Commit, began);

@@ -1,7 +1,9 @@
-//! Execution: plan, rounds, validation, commit, written once; sequential, threads and processes behind one trait.
+//! Execution: plan, rounds, validation, commit, written once; sequential, threads, processes and
+//! Block-STM behind one trait.
 
 mod acceptance;
 mod block_output;
+mod block_stm;
 mod board;
 mod check;
 mod commit;
@@ -31,6 +33,7 @@ mod view;
 mod watch;
 
 pub use block_output::{BlockOutput, BlockStats, Difference, TransactionOutput};
+pub use block_stm::{BlockStm, BlockStmConfig};
 pub use coordinator::OnDeath;
 pub use error::{Death, DeathCause, ExecuteError};
 pub use memory::MemoryConfig;

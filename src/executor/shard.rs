@@ -18,7 +18,7 @@ use crate::vm::Vm;
 use phalanx_ipc::{Activity, Cell, ChildSlot, fail_point};
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// While a round runs, a waiting shard looks up this often even if nobody rings: a lost wake-up by damaged memory
 /// costs time, not the round.
@@ -48,6 +48,8 @@ pub(crate) mod counter {
     pub(crate) const DELAYED: usize = 5;
     /// Damaged words of rings that were passed over or put back.
     pub(crate) const DAMAGED: usize = 6;
+    /// Nanoseconds of waiting for a peer.
+    pub(crate) const WAITED_NS: usize = 7;
 }
 
 /// Everything that a shard reads and writes beside its channels.
@@ -305,8 +307,9 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
         fail_point("edges awaited");
         add(self.slot, counter::WAITS, 1);
         self.flush_outbox();
-        let (board, round) = (self.board, self.plan.header.round);
+        let (board, round, begun) = (self.board, self.plan.header.round, Instant::now());
         self.transport.wait(Some(WAIT_LIMIT), || board.is_aborted(round));
+        add(self.slot, counter::WAITED_NS, u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX));
         self.receive();
         self.slot.set_activity(Activity::Running);
     }

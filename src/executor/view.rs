@@ -18,6 +18,13 @@ pub(super) trait ValueSource {
     fn public_id(&self, key: LocalKey) -> KeyId;
     /// The value before the transaction, and who wrote it.
     fn value(&mut self, key: LocalKey) -> (Option<&[u8]>, Origin);
+    /// As [`value`](Self::value), and records that the transaction rests on it.
+    fn read(&mut self, local: LocalKey, key: &[u8], output: &mut OutputWriter) -> Option<&[u8]> {
+        let id = self.public_id(local);
+        let (value, origin) = self.value(local);
+        output.push_read(id, key, origin, value);
+        value
+    }
 }
 
 /// Buffers of a view, kept from transaction to transaction.
@@ -70,9 +77,7 @@ impl<S: ValueSource> TransactionView<'_, S> {
     }
 
     fn record_read(&mut self, local: LocalKey, key: &[u8]) {
-        let id = self.source.public_id(local);
-        let (value, origin) = self.source.value(local);
-        self.buffers.output.push_read(id, key, origin, value);
+        self.source.read(local, key, &mut self.buffers.output);
     }
 
     /// Records a read of the value before the transaction: what is decided now rests on it, and no interval says so.
@@ -116,12 +121,7 @@ impl<S: ValueSource> StateView for TransactionView<'_, S> {
                 let after = delta.apply(before).unwrap_or(before);
                 Some(delta.width.encode(after, &mut self.sum))
             }
-            (local, None) => {
-                let id = self.source.public_id(local);
-                let (value, origin) = self.source.value(local);
-                self.buffers.output.push_read(id, key, origin, value);
-                value
-            }
+            (local, None) => self.source.read(local, key, &mut self.buffers.output),
         }
     }
 

@@ -21,6 +21,11 @@ impl StateDigest {
     pub fn remove(&mut self, key: &[u8], value: &[u8]) {
         self.0 = self.0.wrapping_sub(entry_hash(key, value));
     }
+
+    /// Counts in what another digest counted from nothing.
+    pub fn merge(&mut self, other: StateDigest) {
+        self.0 = self.0.wrapping_add(other.0);
+    }
 }
 
 impl fmt::Display for StateDigest {

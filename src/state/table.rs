@@ -119,6 +119,13 @@ impl Room {
             self.long_bytes += bytes;
         }
     }
+
+    /// Counts in the changes that another one counted.
+    pub fn merge(&mut self, other: Room) {
+        self.entries += other.entries;
+        self.long_entries += other.long_entries;
+        self.long_bytes += other.long_bytes;
+    }
 }
 
 /// Where everything lies; derived from the configuration alone.
@@ -329,26 +336,57 @@ impl BaseState {
         key: &[u8],
         value: Option<&[u8]>,
     ) -> Result<(), StateError> {
+        self.change(place, hash, key, value, |digest, old, new| {
+            if let Some(old) = old {
+                digest.remove(key, old);
+            }
+            if let Some(new) = new {
+                digest.insert(key, new);
+            }
+        })
+    }
+
+    /// As [`put_at`](Self::put_at), but leaves the digest as it is: for callers that count all their changes with
+    /// [`count`](Self::count).
+    pub(crate) fn put_uncounted(
+        &mut self,
+        place: Option<Place>,
+        hash: u64,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<(), StateError> {
+        self.change(place, hash, key, value, |_, _, _| {})
+    }
+
+    /// Counts changes into the digest: the sum of their [`StateDigest`]s from nothing.
+    pub(crate) fn count(&mut self, changes: StateDigest) {
+        self.digest.merge(changes);
+    }
+
+    fn change(
+        &mut self,
+        place: Option<Place>,
+        hash: u64,
+        key: &[u8],
+        value: Option<&[u8]>,
+        count: impl Fn(&mut StateDigest, Option<&[u8]>, Option<&[u8]>),
+    ) -> Result<(), StateError> {
         let source = Source::Writer(&self.region);
         let known = place.and_then(|place| Some((place.0, source.value_at(&self.header, place, key)?)));
         let found = known.or_else(|| source.find(&self.header, hash, key));
+        let old = found.map(|(_, old)| old);
+        if old == value {
+            return Ok(());
+        }
+        count(&mut self.digest, old, value);
         match (found, value) {
             (None, None) => Ok(()),
-            (None, Some(new)) => {
-                self.digest.insert(key, new);
-                self.insert(hash, key, new)
-            }
-            (Some((_, old)), Some(new)) if old == new => Ok(()),
+            (None, Some(new)) => self.insert(hash, key, new),
             (Some((index, old)), Some(new)) => {
-                self.digest.remove(key, old);
-                self.digest.insert(key, new);
                 let old_bytes = old.len();
                 self.overwrite(index, key, old_bytes, new)
             }
-            (Some((index, old)), None) => {
-                self.digest.remove(key, old);
-                self.remove(index)
-            }
+            (Some((index, _)), None) => self.remove(index),
         }
     }
 

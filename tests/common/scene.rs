@@ -1,7 +1,9 @@
 //! A ledger with random blocks, its oracle, and the executors to compare with it.
 
 use super::deadline;
-use phalanx::executor::{BlockExecutor, BlockOutput, MemoryConfig, Sequential, Threads, ThreadsConfig};
+use phalanx::executor::{
+    BlockExecutor, BlockOutput, BlockStm, BlockStmConfig, MemoryConfig, Sequential, Threads, ThreadsConfig,
+};
 use phalanx::partition::ArenaLimits;
 use phalanx::state::{BaseState, StateConfig};
 use phalanx::supervisor::{Processes, ProcessesConfig, SupervisorImage};
@@ -62,6 +64,14 @@ impl Scene {
         let config =
             ThreadsConfig { shards, memory: self.memory, validation: false, ..ThreadsConfig::default() };
         Threads::launch(config, self.vm.clone(), self.state()).unwrap()
+    }
+
+    pub fn block_stm(&self, threads: usize) -> BlockStm {
+        self.block_stm_as(BlockStmConfig { threads, ..BlockStmConfig::default() })
+    }
+
+    pub fn block_stm_as(&self, config: BlockStmConfig) -> BlockStm {
+        BlockStm::launch(config, self.vm.clone(), self.state()).unwrap()
     }
 
     pub fn processes_config(&self, shards: usize) -> ProcessesConfig {

@@ -17,6 +17,7 @@ const GAP: f64 = 2.0;
 const BAR_MAX: f64 = 34.0;
 
 /// A group of bars: its name, and a value for each series.
+#[derive(Clone, Debug)]
 pub struct BarGroup {
     /// Shown below the group.
     pub name: String,
@@ -25,6 +26,7 @@ pub struct BarGroup {
 }
 
 /// Bars in groups.
+#[derive(Clone, Debug)]
 pub struct BarChart {
     /// What is shown.
     pub title: String,

@@ -21,6 +21,7 @@ pub struct Point {
 }
 
 /// A line.
+#[derive(Clone, Debug)]
 pub struct Line {
     /// Its name.
     pub name: String,
@@ -33,6 +34,7 @@ pub struct Line {
 }
 
 /// Lines.
+#[derive(Clone, Debug)]
 pub struct LineChart {
     /// What is shown.
     pub title: String,

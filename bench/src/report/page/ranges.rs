@@ -23,6 +23,7 @@ pub struct RangePoint {
 }
 
 /// A row.
+#[derive(Clone, Debug)]
 pub struct RangeRow {
     /// Its name.
     pub name: String,
@@ -33,6 +34,7 @@ pub struct RangeRow {
 }
 
 /// Rows of points.
+#[derive(Clone, Debug)]
 pub struct RangeChart {
     /// What is shown.
     pub title: String,

@@ -26,6 +26,7 @@ pub struct TrackSpan {
 }
 
 /// What one process did.
+#[derive(Clone, Debug)]
 pub struct TrackRow {
     /// Who.
     pub name: String,
@@ -34,6 +35,7 @@ pub struct TrackRow {
 }
 
 /// Processes over time.
+#[derive(Clone, Debug)]
 pub struct TrackChart {
     /// What is shown.
     pub title: String,
