@@ -1,6 +1,7 @@
 //! `phalanx bench`: measurements, each a report of its own.
 
 mod options;
+mod page_file;
 mod ring;
 
 use crate::exit::Exit;

@@ -3,6 +3,7 @@
 use crate::cli::Format;
 use clap::{Args, Subcommand};
 use phalanx_bench::ring::{Payload, TransportName};
+use std::path::PathBuf;
 
 /// The longest measurement: a minute, in milliseconds.
 const MILLIS_LIMIT: u64 = 60_000;
@@ -72,6 +73,10 @@ pub struct RingArguments {
     /// to standard error. Default: text.
     #[arg(long, value_enum, default_value_t = Format::Text, hide_default_value = true)]
     pub format: Format,
+
+    /// Writes a page with figures into this file as well, for a browser; it needs no network. Default: no page.
+    #[arg(long, value_name = "FILE.html")]
+    pub report: Option<PathBuf>,
 }
 
 fn parse_payload(text: &str) -> Result<Payload, String> {

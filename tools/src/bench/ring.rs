@@ -1,23 +1,31 @@
 //! `phalanx bench ring`: the rings beside their peers.
 
 use crate::bench::RingArguments;
+use crate::bench::page_file::PageFile;
 use crate::cli::Format;
 use crate::exit::Exit;
 use crate::output::{print, print_error};
 use indicatif::{ProgressBar, ProgressStyle};
 use phalanx_bench::report::BenchReport;
-use phalanx_bench::ring::{RingOptions, Step, TransportName, run, table};
+use phalanx_bench::ring::{RingOptions, Step, TransportName, page, run, table};
 use std::io::{IsTerminal, stderr};
 
 const TEMPLATE: &str = "{wide_bar} {pos}/{len}, {elapsed}, {msg}";
 
 /// Runs the command.
 pub fn command(arguments: &RingArguments) -> Exit {
+    let file = match arguments.report.as_deref().map(PageFile::create).transpose() {
+        Ok(file) => file,
+        Err(exit) => return exit,
+    };
     let options = options(arguments);
     let bar = bar();
     let rows = run(&options, |step| show(&bar, &step));
     bar.finish_and_clear();
     let report = BenchReport::new(rows);
+    if let Some(Err(exit)) = file.map(|file| file.write(&page(&report))) {
+        return exit;
+    }
     let text = match arguments.format {
         Format::Text => Ok(table(&report)),
         Format::Json => report.json().map_err(std::io::Error::from),

@@ -61,6 +61,12 @@ impl Page {
         self.body.push_str(&figure.html());
     }
 
+    /// Adds small pictures beside each other.
+    pub fn figures(&mut self, figures: &[Figure]) {
+        let all: String = figures.iter().map(Figure::html).collect();
+        self.body.push_str(&format!("<div class=\"pictures\">\n{all}</div>\n"));
+    }
+
     /// Adds a table; nothing if it has no rows.
     pub fn table(&mut self, table: &Table) {
         if !table.rows.is_empty() {
