@@ -84,7 +84,8 @@ impl Case {
             Kind::BlockStm => {
                 // The ledger's seed decides as well whether hints of writes are believed.
                 let expects_writes = self.seed % 2 == 0;
-                let config = BlockStmConfig { threads: self.shards, expects_writes, ..BlockStmConfig::default() };
+                let config =
+                    BlockStmConfig { threads: self.shards, expects_writes, ..BlockStmConfig::default() };
                 difference(&mut scene.block_stm_as(config), &scene, &blocks)
             }
         }

@@ -50,9 +50,7 @@ impl Pairs {
                 }
                 Pairs::Batch { accounts: countable(accounts)?, recipients: *recipients, random }
             }
-            WorkloadKind::Trace(path) => {
-                Pairs::Trace { trace: Trace::open(path)?, next: 0, looped: false }
-            }
+            WorkloadKind::Trace(path) => Pairs::Trace { trace: Trace::open(path)?, next: 0, looped: false },
             WorkloadKind::LoopedTrace(path) => {
                 Pairs::Trace { trace: Trace::open(path)?, next: 0, looped: true }
             }

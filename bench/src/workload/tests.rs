@@ -96,7 +96,8 @@ fn a_looped_trace_never_ends_and_every_transfer_succeeds() {
     let directory = std::env::temp_dir().join(format!("phalanx-looped-{}", std::process::id()));
     std::fs::create_dir_all(&directory).unwrap();
     let path = directory.join("trace.csv");
-    let rows = format!("7,0,{ALICE},{BOB},{max}\n7,1,{BOB},{ALICE},{max}\n8,0,{ALICE},{BOB},5\n", max = u128::MAX);
+    let rows =
+        format!("7,0,{ALICE},{BOB},{max}\n7,1,{BOB},{ALICE},{max}\n8,0,{ALICE},{BOB},5\n", max = u128::MAX);
     std::fs::write(&path, format!("block,index,from,to,value_wei\n{rows}")).unwrap();
     let workload = Workload::new(config(WorkloadKind::LoopedTrace(path), false));
     std::fs::remove_dir_all(&directory).unwrap();

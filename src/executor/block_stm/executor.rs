@@ -1,11 +1,11 @@
 //! The executor: one block after the other over the crew, and the serial part of the commit.
 
+use crate::executor::BlockExecutor;
 use crate::executor::block_output::{BlockOutput, BlockStats, KeyDirectory, OutputPlace};
 use crate::executor::block_stm::config::BlockStmConfig;
 use crate::executor::block_stm::crew::{Crew, End};
 use crate::executor::block_stm::job::Job;
 use crate::executor::error::ExecuteError;
-use crate::executor::BlockExecutor;
 use crate::state::{BaseState, Room, StateDigest};
 use crate::types::{PreparedBlock, TxnIndex};
 use crate::vm::Vm;
@@ -73,9 +73,10 @@ impl BlockStm {
     fn commit(&mut self, block: &Arc<PreparedBlock>) -> Result<BlockOutput, ExecuteError> {
         let height = block.header().height;
         let threads = self.crew.len();
-        let mut harvests: Vec<_> =
-            self.crew.shared.harvests.iter().map(|harvest| harvest.lock()).collect();
-        if let Some((txn, note)) = harvests.iter_mut().filter_map(|h| h.poison.take()).min_by_key(|&(txn, _)| txn) {
+        let mut harvests: Vec<_> = self.crew.shared.harvests.iter().map(|harvest| harvest.lock()).collect();
+        if let Some((txn, note)) =
+            harvests.iter_mut().filter_map(|h| h.poison.take()).min_by_key(|&(txn, _)| txn)
+        {
             return Err(ExecuteError::PoisonTransaction { txn, what: format!("it panics: {note}") });
         }
         let (mut room, mut difference, mut executions) = (Room::default(), 0_i128, 0);
@@ -91,10 +92,10 @@ impl BlockStm {
         let (names, base) = job.names_and_base();
         base.reserve(room)?;
         for harvest in &harvests {
-            harvest.settlement.apply(block, names, base).map_err(|error| ExecuteError::StatePoisoned {
-                height,
-                cause: error.to_string(),
-            })?;
+            harvest
+                .settlement
+                .apply(block, names, base)
+                .map_err(|error| ExecuteError::StatePoisoned { height, cause: error.to_string() })?;
         }
         let mut places = vec![OutputPlace::default(); block.len()];
         let mut buffers: Vec<Vec<u8>> = Vec::new();

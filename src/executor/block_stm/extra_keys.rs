@@ -114,7 +114,13 @@ mod tests {
         for _ in 0..3 {
             let all = std::thread::scope(|scope| {
                 let threads: Vec<_> = (0..3)
-                    .map(|_| scope.spawn(|| (0..5_000_u64).map(|k| extra.number(k << 30, &k.to_le_bytes())).collect::<Vec<_>>()))
+                    .map(|_| {
+                        scope.spawn(|| {
+                            (0..5_000_u64)
+                                .map(|k| extra.number(k << 30, &k.to_le_bytes()))
+                                .collect::<Vec<_>>()
+                        })
+                    })
                     .collect();
                 threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
             });

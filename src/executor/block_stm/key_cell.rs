@@ -129,7 +129,11 @@ impl KeyList {
 
     fn find(&self, txn: TxnIndex) -> Result<usize, usize> {
         let place = self.place_of(txn);
-        if self.versions.get(place).is_some_and(|version| version.txn == txn) { Ok(place) } else { Err(place) }
+        if self.versions.get(place).is_some_and(|version| version.txn == txn) {
+            Ok(place)
+        } else {
+            Err(place)
+        }
     }
 
     fn read(&mut self, below: TxnIndex, base: impl Fn() -> Option<u128>) -> Seen {
@@ -195,7 +199,8 @@ impl KeyList {
 
     /// What the versions in `from..to` add up to, if all are sums and not too many.
     fn change_between(&self, from: usize, to: usize) -> Option<u128> {
-        let between = self.versions.get(from..to).filter(|between| between.len() <= 2 * from.max(CURSOR_MIN))?;
+        let between =
+            self.versions.get(from..to).filter(|between| between.len() <= 2 * from.max(CURSOR_MIN))?;
         between.iter().try_fold(0_u128, |sum, version| Some(sum.wrapping_add(version.content.change()?)))
     }
 

@@ -120,9 +120,8 @@ mod tests {
 
     fn near() -> impl Strategy<Value = u128> {
         let edge = prop_oneof![Just(0_u128), Just(u128::from(u64::MAX)), Just(u128::MAX), Just(1_000)];
-        (edge, 0_u128..4, any::<bool>()).prop_map(|(edge, off, up)| {
-            if up { edge.saturating_add(off) } else { edge.saturating_sub(off) }
-        })
+        (edge, 0_u128..4, any::<bool>())
+            .prop_map(|(edge, off, up)| if up { edge.saturating_add(off) } else { edge.saturating_sub(off) })
     }
 
     proptest! {

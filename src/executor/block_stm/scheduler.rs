@@ -215,7 +215,11 @@ impl Scheduler {
         let next = Attempt(attempt.0 + 1);
         status.pass(self.stamp, (attempt, Phase::Aborting), (next, Phase::Ready));
         self.take_back(&self.validation, txn.index() + 1);
-        if self.execution.load(Ordering::SeqCst) > txn.index() { self.try_begin(standings, txn) } else { None }
+        if self.execution.load(Ordering::SeqCst) > txn.index() {
+            self.try_begin(standings, txn)
+        } else {
+            None
+        }
     }
 
     /// Takes an index back to `target` unless it is not beyond it.

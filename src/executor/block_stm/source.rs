@@ -7,7 +7,9 @@ use crate::executor::block_stm::observation::{Observation, telling_origin};
 use crate::executor::block_stm::status::{Attempt, Stamp};
 use crate::executor::block_stm::version::{Content, Version};
 use crate::executor::view::{LocalKey, ValueSource, ViewBuffers};
-use crate::types::{KeyId, Origin, OutputWriter, PendingWrite, PreparedAccess, PreparedBlock, TxnIndex, number_of};
+use crate::types::{
+    KeyId, Origin, OutputWriter, PendingWrite, PreparedAccess, PreparedBlock, TxnIndex, number_of,
+};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -18,7 +20,10 @@ enum Held<'a> {
     Unknown,
     Absent,
     InBase(&'a [u8]),
-    Short { length: u8, bytes: [u8; 32] },
+    Short {
+        length: u8,
+        bytes: [u8; 32],
+    },
     Long(Arc<[u8]>),
 }
 
@@ -86,8 +91,7 @@ impl<'s, 'a, W: FnMut(TxnIndex) -> bool> StmSource<'s, 'a, W> {
 
     fn is(&self, place: usize, key: &[u8]) -> bool {
         self.declared.get(place).is_some_and(|access| {
-            usize::from(access.key_bytes) == key.len()
-                && name_of(self.block, access) == key
+            usize::from(access.key_bytes) == key.len() && name_of(self.block, access) == key
         })
     }
 
@@ -245,9 +249,7 @@ impl<W: FnMut(TxnIndex) -> bool> ValueSource for StmSource<'_, '_, W> {
     /// An access that names the key, if somebody declared it.
     fn public_id(&self, key: LocalKey) -> KeyId {
         let number = self.buffers.numbers.get(key.0 as usize).copied();
-        number
-            .filter(|&number| (number as usize) < self.block.accesses().len())
-            .map_or(KeyId::UNKNOWN, KeyId)
+        number.filter(|&number| (number as usize) < self.block.accesses().len()).map_or(KeyId::UNKNOWN, KeyId)
     }
 
     fn value(&mut self, key: LocalKey) -> (Option<&[u8]>, Origin) {
@@ -255,7 +257,10 @@ impl<W: FnMut(TxnIndex) -> bool> ValueSource for StmSource<'_, '_, W> {
         if self.buffers.touched.get(place).is_some_and(|touched| matches!(touched.held, Held::Unknown)) {
             self.look(place);
         }
-        self.buffers.touched.get(place).map_or((None, Origin::BASE), |touched| (touched.value(), touched.origin))
+        self.buffers
+            .touched
+            .get(place)
+            .map_or((None, Origin::BASE), |touched| (touched.value(), touched.origin))
     }
 
     /// Kept for validation, not put out.

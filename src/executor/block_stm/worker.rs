@@ -138,7 +138,9 @@ impl<V: Vm> Turn<'_, '_, V> {
             let Some(entry) = self.block.transactions().get(txn.index()) else { return };
             for access in entry.access_start..entry.access_start + entry.access_count {
                 let number = self.job.enter(self.block, access);
-                if self.worker.expects_writes && self.block.accesses().get(access as usize).is_some_and(expects) {
+                if self.worker.expects_writes
+                    && self.block.accesses().get(access as usize).is_some_and(expects)
+                {
                     self.expect(txn, number);
                 }
             }
@@ -147,8 +149,7 @@ impl<V: Vm> Turn<'_, '_, V> {
 
     /// Enters a version to come, so that readers above wait for it.
     fn expect(&self, txn: TxnIndex, number: u32) {
-        let (Some(transaction), Some(key)) =
-            (self.job.transaction(txn), self.job.key(self.block, number))
+        let (Some(transaction), Some(key)) = (self.job.transaction(txn), self.job.key(self.block, number))
         else {
             return;
         };
@@ -300,13 +301,7 @@ fn expects(access: &PreparedAccess) -> bool {
 }
 
 /// Waits a little for a writer that is being executed; false if that was in vain.
-fn await_writer(
-    job: &Job,
-    writer: TxnIndex,
-    begun: Instant,
-    executions: u64,
-    halted: &AtomicBool,
-) -> bool {
+fn await_writer(job: &Job, writer: TxnIndex, begun: Instant, executions: u64, halted: &AtomicBool) -> bool {
     let start = Instant::now();
     let average = (start - begun) / u32::try_from(executions).unwrap_or(u32::MAX).max(1);
     let limit = (2 * average).clamp(WAIT_MIN, WAIT_MAX);
@@ -320,4 +315,3 @@ fn await_writer(
     }
     job.scheduler.is_executed(job, writer)
 }
-

@@ -31,7 +31,11 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// The last writer below, and the number that stands there; `Err` for a writer to be waited for.
-fn fold(map: &BTreeMap<u32, (Content, bool)>, below: u32, base: Option<u128>) -> Result<Option<(u32, u128, bool)>, u32> {
+fn fold(
+    map: &BTreeMap<u32, (Content, bool)>,
+    below: u32,
+    base: Option<u128>,
+) -> Result<Option<(u32, u128, bool)>, u32> {
     let mut value = (base.unwrap_or(0), base.is_some());
     let (mut last, mut blocked) = (None, None);
     for (&txn, (content, estimate)) in map.range(..below) {
