@@ -289,7 +289,7 @@ mod tests {
     #[test]
     fn every_option_states_its_default() {
         let mut command = Cli::command();
-        for path in [&["run"][..], &["bench", "ring"]] {
+        for path in [&["run"][..], &["bench", "ring"], &["bench", "executor"]] {
             let mut command = &mut command;
             for name in path {
                 command = command.find_subcommand_mut(name).unwrap();

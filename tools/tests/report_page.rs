@@ -142,6 +142,14 @@ fn the_page_of_the_rings_is_drawn_in_a_browser() {
 }
 
 #[test]
+fn the_page_of_the_executors_is_drawn_in_a_browser() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = bench(folder.path(), &["executor", "--quick"]);
+    // For each signature mode: throughput, scaling of six workloads (there is no trace), predictions. One block, wake-ups.
+    assert_page(&page, folder.path(), 2 * (1 + 6 + 1) + 1 + 1, 3);
+}
+
+#[test]
 fn a_page_that_cannot_be_written_ends_with_1_before_anything_is_measured() {
     let run = Run::start_command(&["bench", "ring"], &["--report", "/no/such/folder/page.html"]);
     let ended = run.finish();

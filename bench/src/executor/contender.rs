@@ -4,7 +4,10 @@ use crate::executor::ExecutorName;
 use crate::executor::error::ContenderError;
 use crate::executor::usage::{OwnMemory, anonymous_of_all, cpu_with};
 use crate::executor::vm::BenchVm;
-use phalanx::executor::{BlockExecutor, BlockOutput, BlockStats, ExecuteError, Sequential, Threads, ThreadsConfig};
+use phalanx::executor::{
+    BlockExecutor, BlockOutput, BlockStats, BlockStm, BlockStmConfig, ExecuteError, Sequential, Threads,
+    ThreadsConfig,
+};
 use phalanx::partition::CostModel;
 use phalanx::state::{BaseState, StateConfig, StateDigest};
 use phalanx::supervisor::{Processes, ProcessesConfig, ShardHealth, SupervisorHealth};
@@ -50,6 +53,7 @@ impl Sample {
 enum Engine {
     Sequential(Box<Sequential<BenchVm>>),
     Threads(Box<Threads>),
+    BlockStm(Box<BlockStm>),
     Processes(Box<Processes>),
     Ahead(Phalanx),
 }
@@ -70,7 +74,8 @@ impl Engine {
                 Engine::Threads(Box::new(Threads::launch(config, vm.clone(), first_state(genesis)?)?))
             }
             ExecutorName::BlockStm => {
-                return Err(ContenderError::NotBuiltIn);
+                let config = BlockStmConfig { threads: shards, ..BlockStmConfig::default() };
+                Engine::BlockStm(Box::new(BlockStm::launch(config, vm.clone(), first_state(genesis)?)?))
             }
             ExecutorName::Processes => {
                 Engine::Processes(Box::new(processes(shards, CostModel::default(), vm, genesis)?))
@@ -85,7 +90,7 @@ impl Engine {
     /// Its processes beside this one.
     fn family(&self) -> Vec<i32> {
         match self {
-            Engine::Sequential(_) | Engine::Threads(_) => Vec::new(),
+            Engine::Sequential(_) | Engine::Threads(_) | Engine::BlockStm(_) => Vec::new(),
             Engine::Processes(processes) => family(&processes.health(), processes.supervisor()),
             Engine::Ahead(phalanx) => family(&phalanx.health(), phalanx.supervisor()),
         }
@@ -100,6 +105,7 @@ impl Engine {
         let one_by_one: &mut dyn BlockExecutor = match self {
             Engine::Sequential(sequential) => sequential.as_mut(),
             Engine::Threads(threads) => threads.as_mut(),
+            Engine::BlockStm(block_stm) => block_stm.as_mut(),
             Engine::Processes(processes) => processes.as_mut(),
             Engine::Ahead(phalanx) => return submit_all(phalanx, blocks, after),
         };
@@ -232,6 +238,11 @@ impl Contender {
         drop(outputs);
         self.own_growth += OwnMemory::now().growth_since(after);
         Ok(Some(digests))
+    }
+
+    /// Ends its threads or processes and gives its memory back.
+    pub(super) fn end(&mut self) {
+        self.engine = None;
     }
 
     /// One value per measured round.

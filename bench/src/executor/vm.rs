@@ -50,10 +50,13 @@ impl BenchVm {
                 for access in accesses.unwrap_or_default() {
                     let (start, bytes) = (access.key_offset as usize, usize::from(access.key_bytes));
                     let key = prepared.key_bytes().get(start..start + bytes).unwrap_or_default();
-                    hint.access(key, match AccessMode::from_byte(access.mode) {
-                        AccessMode::Add => AccessMode::ReadWrite,
-                        mode @ (AccessMode::Read | AccessMode::Write | AccessMode::ReadWrite) => mode,
-                    });
+                    hint.access(
+                        key,
+                        match AccessMode::from_byte(access.mode) {
+                            AccessMode::Add => AccessMode::ReadWrite,
+                            mode @ (AccessMode::Read | AccessMode::Write | AccessMode::ReadWrite) => mode,
+                        },
+                    );
                 }
                 hint.cost_ns(entry.cost_ns);
             })?;
@@ -123,3 +126,65 @@ impl StateView for PlainView<'_> {
     }
 }
 
+#[cfg(test)]
+mod tests {
+    //! What would break: a switch that changes what a block does, or that does not switch anything.
+
+    use super::*;
+    use crate::{Workload, WorkloadConfig, WorkloadKind};
+    use phalanx::executor::{BlockExecutor, Sequential};
+    use phalanx::state::{BaseState, StateConfig};
+    use phalanx::types::Write;
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn with_reads_and_writes_the_state_is_the_same_and_nothing_is_added() {
+        let config = WorkloadConfig {
+            kind: WorkloadKind::Hot,
+            accounts: 20,
+            block_size: 100,
+            seed: 5,
+            signed: false,
+            blocks: 3,
+        };
+        let mut workload = Workload::new(config).unwrap();
+        let ledger = workload.ledger_config();
+        let genesis = workload.genesis().unwrap();
+        let vms = [true, false].map(|commutative| BenchVm::new(ledger, commutative));
+        let mut executors = vms.clone().map(|vm| {
+            let entries = genesis.iter().map(|(key, value)| (key, value));
+            Sequential::new(vm, BaseState::with_entries(StateConfig::default(), entries).unwrap())
+        });
+        while let Some(block) = workload.next_block() {
+            let outputs = [0, 1].map(|place| {
+                let prepared = PreparedBlock::prepare(&LedgerVm::new(ledger), &block).unwrap();
+                let prepared = vms[place].adapt(prepared).unwrap();
+                let mode = AccessMode::Add as u8;
+                let adds = prepared.accesses().iter().filter(|access| access.mode == mode).count();
+                assert_eq!(adds > 0, place == 0);
+                let deadline = Instant::now() + Duration::from_secs(60);
+                executors[place].execute(&Arc::new(prepared), deadline).unwrap()
+            });
+            assert_eq!(outputs[0].digest(), outputs[1].digest());
+            let adds = outputs.each_ref().map(|output| {
+                let writes = output.transactions().flat_map(|output| output.writes().collect::<Vec<_>>());
+                writes.filter(|write| matches!(write, Ok((_, Write::Add(_))))).count()
+            });
+            // Sender, sequence number, recipient and fee.
+            assert_eq!(adds, [400, 0]);
+        }
+    }
+
+    #[test]
+    fn the_supervisor_gets_the_same_machine_or_the_plain_ledger() {
+        let ledger = LedgerConfig { chain_id: 7, signatures: phalanx::vm::ledger::SignatureMode::Skip };
+        for commutative in [true, false] {
+            let copy = BenchVm::from_bytes(&BenchVm::new(ledger, commutative).to_bytes().unwrap()).unwrap();
+            assert_eq!((copy.ledger.config(), copy.commutative), (ledger, commutative));
+        }
+        let plain = BenchVm::from_bytes(&to_bytes(&ledger).unwrap()).unwrap();
+        assert_eq!((plain.ledger.config(), plain.commutative), (ledger, true));
+        assert!(BenchVm::from_bytes(b"nonsense").is_err());
+    }
+}

@@ -1,15 +1,18 @@
 //! `phalanx bench`: measurements, each a report of its own.
 
+mod executor;
 mod options;
 mod page_file;
+mod progress;
 mod ring;
 
 use crate::exit::Exit;
-pub use options::{BenchOptions, Benchmark, RingArguments};
+pub use options::{BenchOptions, Benchmark, ExecutorArguments, RingArguments};
 
 /// Runs the benchmark that was asked for.
 pub fn command(options: BenchOptions) -> Exit {
     match options.benchmark {
         Benchmark::Ring(arguments) => ring::command(&arguments),
+        Benchmark::Executor(arguments) => executor::command(&arguments),
     }
 }
