@@ -8,6 +8,7 @@ use crate::supervisor::{
     Fallback, HealthDesk, Incidents, LaunchError, Pacing, Processes, ProcessesConfig, ShardHealth,
     SupervisorHealth, SupervisorImage,
 };
+use crate::telemetry::{Timeline, TimelineBook, TimelineConfig};
 use crate::topology::Host;
 use crate::types::PreparedBlock;
 use crate::vm::Vm;
@@ -106,6 +107,13 @@ impl<V: Vm> PhalanxBuilder<V> {
         self
     }
 
+    /// Records who does what when, for [`Phalanx::take_timeline`]. Default: nothing is recorded.
+    #[must_use]
+    pub fn timeline(mut self, timeline: TimelineConfig) -> Self {
+        self.config.timeline = Some(timeline);
+        self
+    }
+
     /// Log filter of supervisor and shards, as in `RUST_LOG`. Default: `warn`.
     #[must_use]
     pub fn log(mut self, filter: &str) -> Self {
@@ -138,6 +146,7 @@ impl<V: Vm> PhalanxBuilder<V> {
 pub struct Phalanx {
     desk: Arc<Desk>,
     health: Arc<HealthDesk>,
+    timeline: Arc<TimelineBook>,
     worker: Option<JoinHandle<()>>,
     /// Disconnected when the worker has stopped all processes.
     finished: Receiver<()>,
@@ -286,7 +295,7 @@ impl Phalanx {
     fn over(processes: Processes) -> Result<Phalanx, LaunchError> {
         let desk = Arc::new(Desk::new()?);
         desk.inner.lock().digest = processes.digest();
-        let health = processes.desk();
+        let (health, timeline) = (processes.desk(), processes.timeline());
         let shared = Arc::clone(&desk);
         let (done, finished) = bounded(0);
         let worker = std::thread::Builder::new()
@@ -296,7 +305,7 @@ impl Phalanx {
                 drop(done);
             })
             .map_err(|error| LaunchError::Resource(OsCause::from(error).to_string()))?;
-        Ok(Phalanx { desk, health, worker: Some(worker), finished })
+        Ok(Phalanx { desk, health, timeline, worker: Some(worker), finished })
     }
 
     /// Queues a block; at most [`QUEUE_LIMIT`] wait behind the one that executes. Blocks are executed in the order of
@@ -385,6 +394,13 @@ impl Phalanx {
     #[must_use]
     pub fn take_incidents(&self) -> Incidents {
         self.health.take_incidents()
+    }
+
+    /// Takes what was recorded since the last time, block by block; empty unless [`PhalanxBuilder::timeline`] asked for it.
+    /// A block is there once its result is.
+    #[must_use]
+    pub fn take_timeline(&self) -> Timeline {
+        self.timeline.take()
     }
 
     /// Sums since the launch.

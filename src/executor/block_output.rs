@@ -13,6 +13,9 @@ pub struct BlockStats {
     pub plan: Duration,
     /// Time in which shards worked, over all rounds.
     pub execute: Duration,
+    /// Time in which shards waited for a value, summed over shards and rounds: part of `execute` times the shards. As they
+    /// tell it themselves.
+    pub waited: Duration,
     /// Time to collect and validate outputs, over all rounds.
     pub validate: Duration,
     /// Time to apply the writes to the base state.
@@ -36,6 +39,7 @@ impl BlockStats {
     pub fn add(&mut self, other: &BlockStats) {
         self.plan += other.plan;
         self.execute += other.execute;
+        self.waited += other.waited;
         self.validate += other.validate;
         self.commit += other.commit;
         self.rounds += other.rounds;

@@ -10,12 +10,15 @@ use crate::executor::lane::Lane;
 use crate::executor::memory::CoordinatorMemory;
 use crate::executor::overlay::OverlayWriter;
 use crate::executor::progress::Progress;
+use crate::executor::recorder::Recorder;
 use crate::executor::round_end::{Cut, Motion, RoundEnd};
+use crate::executor::shard::counter;
 use crate::executor::suspicion::{Blame, Evidence, Suspicion};
 use crate::executor::validate_error::{Damaged, ValidateError};
 use crate::executor::watch::{Stop, Watch};
 use crate::partition::CostModel;
 use crate::state::BaseState;
+use crate::telemetry::{SpanKind, TimelineBook};
 use crate::types::{PreparedBlock, RoundId, ShardId, TxnIndex};
 use phalanx_ipc::{Activity, oom_kills};
 use std::sync::Arc;
@@ -122,6 +125,7 @@ pub(crate) struct Coordinator<F> {
     shards: Vec<ShardId>,
     poisoned: Option<String>,
     run: BlockRun,
+    timeline: Recorder,
 }
 
 /// What is counted while one block executes.
@@ -164,7 +168,13 @@ impl<F: Fleet> Coordinator<F> {
             shards: Vec::new(),
             poisoned: None,
             run: BlockRun::default(),
+            timeline: Recorder::default(),
         }
+    }
+
+    /// Records a timeline from now on.
+    pub(crate) fn record_into(&mut self, book: Arc<TimelineBook>) {
+        self.timeline = Recorder::into_book(book);
     }
 
     pub(crate) fn base(&self) -> &BaseState {
@@ -181,7 +191,10 @@ impl<F: Fleet> Coordinator<F> {
         if let Some(cause) = &self.poisoned {
             return Err(ExecuteError::StatePoisoned { height, cause: cause.clone() });
         }
+        let began = self.timeline.now();
+        self.timeline.begin(height, call.block.len());
         let result = self.execute_rounds(call).and_then(|()| self.commit(call));
+        self.timeline.end(began);
         if let Err(ExecuteError::StatePoisoned { cause, .. }) = &result {
             self.poisoned = Some(cause.clone());
         }
@@ -203,9 +216,10 @@ impl<F: Fleet> Coordinator<F> {
         while !self.acceptance.is_complete() {
             let first_in_line = self.acceptance.frontier();
             let end = self.run_round(call)?;
-            let begun = Instant::now();
+            let (begun, began) = (Instant::now(), self.timeline.now());
             let accepted = self.collect_and_validate(call, first_in_line)?;
             self.run.stats.validate += begun.elapsed();
+            self.timeline.note(SpanKind::Validate, began);
             self.fleet.pass("outputs validated");
             self.judge_end(call, end, first_in_line, accepted)?;
             if !self.acceptance.is_complete() {
@@ -220,7 +234,7 @@ impl<F: Fleet> Coordinator<F> {
     fn plan_first(&mut self, call: &Call<'_>) -> Result<(), ExecuteError> {
         loop {
             self.gather(call)?;
-            let (begun, watch) = (Instant::now(), call.watch());
+            let (begun, began, watch) = (Instant::now(), self.timeline.now(), call.watch());
             let lane = &mut self.lanes[self.active];
             if !lane.holds(call.block) {
                 lane.take_up(call.block)?;
@@ -228,6 +242,7 @@ impl<F: Fleet> Coordinator<F> {
             while !lane.step(&self.shards)? {
                 watch.look().map_err(|stop| stop.after(0, call.block.len()))?;
             }
+            self.timeline.note(SpanKind::Plan, began);
             if begun.elapsed() < LONG_PLAN || self.follow_successors() {
                 break;
             }
@@ -248,7 +263,7 @@ impl<F: Fleet> Coordinator<F> {
 
     /// Fills `members` and `shards` with those that are ready, waiting for the first one if there is none.
     fn gather(&mut self, call: &Call<'_>) -> Result<(), ExecuteError> {
-        let deadline = call.deadline;
+        let (deadline, began) = (call.deadline, self.timeline.now());
         loop {
             if let Err(error) = self.fleet.recover(deadline, call.cancelled) {
                 let (accepted, transactions) = (self.acceptance.frontier(), call.block.len());
@@ -270,6 +285,7 @@ impl<F: Fleet> Coordinator<F> {
         }
         self.shards.clear();
         self.shards.extend(self.members.iter().map(|member| member.shard));
+        self.timeline.note(SpanKind::Recover, began);
         Ok(())
     }
 
@@ -282,13 +298,14 @@ impl<F: Fleet> Coordinator<F> {
             self.members = vec![self.members[turn]];
             self.shards = vec![self.shards[turn]];
         }
-        let (begun, watch) = (Instant::now(), call.watch());
+        let (begun, began, watch) = (Instant::now(), self.timeline.now(), call.watch());
         let lane = &mut self.lanes[self.active];
         let shown = self.acceptance.show_all(&lane.arena, &self.base, &mut self.overlay, &watch);
         let (acceptance, accepted) = (&self.acceptance, self.acceptance.frontier());
         shown.map_err(|error| cannot_go_on(error, call, accepted))?;
         let between = || watch.look().map_err(|stop| stop.after(accepted, call.block.len()));
         lane.plan_rest(&self.shards, |txn| acceptance.standing(txn), between)?;
+        self.timeline.note(SpanKind::Plan, began);
         if begun.elapsed() >= LONG_PLAN {
             // One that is missing is found dead as soon as the round begins.
             self.follow_successors();
@@ -305,13 +322,16 @@ impl<F: Fleet> Coordinator<F> {
     /// Announces the planned round and waits for its end; afterwards every member is parked or gone.
     fn run_round(&mut self, call: &Call<'_>) -> Result<RoundEnd, ExecuteError> {
         self.last_round.0 += 1;
-        let round = self.last_round;
+        let (round, sealing) = (self.last_round, self.timeline.now());
+        self.timeline.enter(round);
         let totals = self.lanes[self.active].seal(round, self.run.stats.rounds > 0)?;
+        self.timeline.note(SpanKind::Seal, sealing);
         self.fleet.pass("plan sealed");
         self.acceptance.start_round();
         self.run.stats.rounds += 1;
         self.run.stats.cross_shard_edges += u64::from(totals.edges);
-        let begun = Instant::now();
+        let waited_before = self.waited_ns();
+        let (begun, began) = (Instant::now(), self.timeline.now());
         for member in &self.members {
             let announcement = Announcement { round, generation: member.generation, arena: self.active };
             self.board.announce(member.shard, announcement).map_err(ExecuteError::system)?;
@@ -334,13 +354,28 @@ impl<F: Fleet> Coordinator<F> {
                     self.fleet.park_limit().map(|limit| limit.min(LATE_PARK_LIMIT))
                 }
             };
+            let cutting = self.timeline.now();
             self.cut_short(round, patience)?;
+            self.timeline.note(SpanKind::CutShort, cutting);
             let lost = self.members.iter().filter(|&&member| self.fleet.is_gone(member));
             self.run.lost = lost.map(|&member| self.fleet.death_of(member)).collect();
         }
         self.fleet.pass("round over");
-        self.run.stats.execute += begun.elapsed();
+        let executed = begun.elapsed();
+        self.timeline.note(SpanKind::Round, began);
+        self.timeline.take_in(&self.fleet, &self.members);
+        self.run.stats.execute += executed;
+        // What a shard tells may be damaged: nobody waits longer than the round lasts.
+        let waited = Duration::from_nanos(self.waited_ns().wrapping_sub(waited_before));
+        let members = u32::try_from(self.members.len()).unwrap_or(u32::MAX);
+        self.run.stats.waited += waited.min(executed.saturating_mul(members));
         Ok(end)
+    }
+
+    /// How long the members have waited for values since they were made, in nanoseconds, as they tell it.
+    fn waited_ns(&self) -> u64 {
+        let slots = self.members.iter().filter_map(|member| self.fleet.slot(member.shard));
+        slots.fold(0, |sum, slot| sum.wrapping_add(slot.counters[counter::WAITED_NS].load(Ordering::Relaxed)))
     }
 
     fn await_end(&mut self, call: &Call<'_>, round: RoundId) -> RoundEnd {
@@ -369,13 +404,20 @@ impl<F: Fleet> Coordinator<F> {
                 self.fleet.ring_all();
                 nudged = Instant::now();
             }
-            if self.look_up_ahead() || self.plan_ahead(call) {
+            let began = self.timeline.now();
+            if self.look_up_ahead() {
+                self.timeline.go_on(SpanKind::LookUp, began);
+                continue;
+            }
+            if self.plan_ahead(call) {
+                self.timeline.go_on(SpanKind::PlanAhead, began);
                 continue;
             }
             let (fleet, members) = (&self.fleet, &self.members);
             let parked = || members.iter().all(|&member| fleet.is_parked(member, round));
             let spins = if begun.elapsed() < SPIN_LIMIT { fleet.spins() } else { 0 };
             fleet.bell().wait(spins, Some(PROBE_INTERVAL), parked);
+            self.timeline.go_on(SpanKind::Wait, began);
         }
     }
 
@@ -635,7 +677,7 @@ impl<F: Fleet> Coordinator<F> {
     }
 
     fn commit(&mut self, call: &Call<'_>) -> Result<BlockOutput, ExecuteError> {
-        let (begun, block) = (Instant::now(), call.block);
+        let (begun, began, block) = (Instant::now(), self.timeline.now(), call.block);
         self.fleet.pass("about to commit");
         if !(call.claim)() {
             return Err(ExecuteError::Cancelled { accepted: block.len(), transactions: block.len() });
@@ -651,6 +693,7 @@ impl<F: Fleet> Coordinator<F> {
         let keys = KeyDirectory::Planned { block: Arc::clone(block), records: records.to_vec(), learned };
         let (places, buffers) = self.acceptance.take_outputs();
         stats.commit = begun.elapsed();
+        self.timeline.note(SpanKind::Commit, began);
         Ok(BlockOutput { height, places, buffers, keys, digest: self.base.digest(), stats })
     }
 }

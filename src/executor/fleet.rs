@@ -2,6 +2,7 @@
 
 use crate::executor::error::{Death, DeathCause, ExecuteError};
 use crate::executor::output_arena::OutputArenaReader;
+use crate::executor::span_region::SpanReader;
 use crate::types::{Generation, RoundId, ShardId};
 use phalanx_ipc::{ChildSlot, Doorbell};
 use std::sync::atomic::Ordering;
@@ -29,6 +30,9 @@ pub(crate) trait Fleet {
 
     /// The shard's output arena.
     fn outputs(&self, shard: ShardId) -> Option<&OutputArenaReader>;
+
+    /// The shard's spans, if a timeline is wanted.
+    fn spans(&self, shard: ShardId) -> Option<&SpanReader>;
 
     /// The coordinator's doorbell.
     fn bell(&self) -> &Doorbell;

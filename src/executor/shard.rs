@@ -8,6 +8,7 @@ use crate::executor::output_arena::OutputArenaWriter;
 use crate::executor::overlay::OverlayReader;
 use crate::executor::progress::Progress;
 use crate::executor::source::{ExtraKeys, ShardSource};
+use crate::executor::span_region::SpanWriter;
 use crate::executor::transport::Transport;
 use crate::executor::view::{ViewBuffers, begin_block, execute_transaction};
 use crate::partition::{ArenaError, ArenaReader, Edge, NO_TXN, PlannedTransaction, RoundPlan};
@@ -17,7 +18,7 @@ use crate::vm::Vm;
 use phalanx_ipc::{Activity, Cell, ChildSlot, fail_point};
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// While a round runs, a waiting shard looks up this often even if nobody rings: a lost wake-up by damaged memory
 /// costs time, not the round.
@@ -47,6 +48,8 @@ pub(crate) mod counter {
     pub(crate) const DELAYED: usize = 5;
     /// Damaged words of rings that were passed over or put back.
     pub(crate) const DAMAGED: usize = 6;
+    /// Nanoseconds of waiting for a peer.
+    pub(crate) const WAITED_NS: usize = 7;
 }
 
 /// Everything that a shard reads and writes beside its channels.
@@ -57,6 +60,7 @@ pub(crate) struct ShardMemory {
     pub(super) overlay: OverlayReader,
     pub(crate) base: StateReader,
     pub(crate) outputs: OutputArenaWriter,
+    pub(crate) spans: SpanWriter,
 }
 
 /// A value that came over an edge.
@@ -184,6 +188,7 @@ impl<'s, V: Vm, T: Transport> Shard<'s, V, T> {
             return Ok(());
         }
         fail_point("round entered");
+        memory.spans.enter(announcement.round);
         memory.outputs.clear();
         Progress { round: announcement.round, count: 0 }.publish(slot);
         begin_block(vm, &plan.block_header()?, &mut scratch.view);
@@ -197,6 +202,7 @@ impl<'s, V: Vm, T: Transport> Shard<'s, V, T> {
             base: &memory.base,
             overlay,
             outputs: &mut memory.outputs,
+            spans: &mut memory.spans,
             transport,
             slot,
             scratch,
@@ -205,6 +211,7 @@ impl<'s, V: Vm, T: Transport> Shard<'s, V, T> {
             scratch.outbox.iter_mut().for_each(VecDeque::clear);
             scratch.waiting = 0;
         }
+        memory.spans.leave();
         Ok(())
     }
 }
@@ -226,6 +233,7 @@ struct Round<'a, V, T> {
     base: &'a StateReader,
     overlay: Option<&'a OverlayReader>,
     outputs: &'a mut OutputArenaWriter,
+    spans: &'a mut SpanWriter,
     transport: &'a mut T,
     slot: &'a ChildSlot,
     scratch: &'a mut Scratch,
@@ -239,12 +247,13 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
         for count in 1..=sub_block.count {
             // Planned chains are never shorter than their count; a damaged one ends the round.
             let Some(&planned) = self.plan.planned.get(txn.index()) else { return RoundEnd::CutShort };
-            if !self.await_required(&planned) || !self.execute(txn, &planned) {
+            if !self.await_required(txn, &planned) || !self.execute(txn, &planned) {
                 return RoundEnd::CutShort;
             }
             Progress { round, count }.publish(self.slot);
             fail_point("progress published");
             self.answer_dependents(txn, &planned);
+            self.spans.executed(txn);
             txn = planned.next;
             ahead = self.prefetch(ahead);
         }
@@ -267,18 +276,22 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
     }
 
     /// Waits for the required edges of one transaction; false when the round is cut short.
-    fn await_required(&mut self, planned: &PlannedTransaction) -> bool {
+    fn await_required(&mut self, txn: TxnIndex, planned: &PlannedTransaction) -> bool {
         if planned.required_count == 0 {
             return !self.board.is_aborted(self.plan.header.round);
         }
         if self.missing(planned) {
             self.receive();
         }
-        while self.missing(planned) {
-            if self.board.is_aborted(self.plan.header.round) {
-                return false;
+        if self.missing(planned) {
+            self.spans.wait(Some(txn));
+            while self.missing(planned) {
+                if self.board.is_aborted(self.plan.header.round) {
+                    return false;
+                }
+                self.wait();
             }
-            self.wait();
+            self.spans.resume();
         }
         !self.board.is_aborted(self.plan.header.round)
     }
@@ -294,8 +307,9 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
         fail_point("edges awaited");
         add(self.slot, counter::WAITS, 1);
         self.flush_outbox();
-        let (board, round) = (self.board, self.plan.header.round);
+        let (board, round, begun) = (self.board, self.plan.header.round, Instant::now());
         self.transport.wait(Some(WAIT_LIMIT), || board.is_aborted(round));
+        add(self.slot, counter::WAITED_NS, u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX));
         self.receive();
         self.slot.set_activity(Activity::Running);
     }
@@ -474,6 +488,11 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
 
     /// Stays until the last message is out, draining its own rings meanwhile.
     fn empty_outbox(&mut self) -> RoundEnd {
+        self.flush_outbox();
+        if self.scratch.waiting == 0 {
+            return RoundEnd::Finished;
+        }
+        self.spans.wait(None);
         loop {
             self.flush_outbox();
             if self.scratch.waiting == 0 {

@@ -5,6 +5,7 @@ use crate::executor::fleet::{Fleet, Member};
 use crate::executor::output_arena::OutputArenaReader;
 use crate::executor::shard::{Shard, ShardMemory};
 use crate::executor::shard_regions::{ShardFds, ShardLimits};
+use crate::executor::span_region::{SpanReader, create_span_region};
 use crate::executor::transport::Transport;
 use crate::topology::{Host, Spins};
 use crate::types::{Generation, RoundId, ShardId};
@@ -96,6 +97,8 @@ pub(crate) struct ThreadFleet {
     life: Generation,
     control: Arc<Control>,
     readers: Arc<Vec<OutputArenaReader>>,
+    /// Empty if no timeline is wanted.
+    spans: Vec<SpanReader>,
     doors: Vec<Sender<Parcel>>,
     threads: Vec<JoinHandle<()>>,
     stop: Arc<AtomicBool>,
@@ -118,19 +121,26 @@ impl ThreadFleet {
         let count = u32::try_from(shards).map_err(ExecuteError::system)?;
         let control = Arc::new(Control::create_private(count).map_err(ExecuteError::system)?);
         let spins = Spins::adapted(&host, shards).turns();
-        let (mut regions, mut readers) = (Vec::new(), Vec::new());
+        let (mut regions, mut readers, mut spans) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..shards {
             let region =
                 Region::create("phalanx-outputs", limits.outputs.bytes()).map_err(ExecuteError::system)?;
             let fd = region.reader_fd().map_err(ExecuteError::system)?;
             readers.push(OutputArenaReader::map(fd, limits.outputs).map_err(ExecuteError::system)?);
-            regions.push(region);
+            let own_spans =
+                limits.timeline.map(create_span_region).transpose().map_err(ExecuteError::system)?;
+            if let Some((region, config)) = own_spans.as_ref().zip(limits.timeline) {
+                let fd = region.reader_fd().map_err(ExecuteError::system)?;
+                spans.push(SpanReader::map(fd, config).map_err(ExecuteError::system)?);
+            }
+            regions.push((region, own_spans));
         }
         let (doors, inboxes): (Vec<_>, Vec<_>) = (0..shards).map(|_| bounded(CHANNEL_CELLS)).unzip();
         let (readers, stop) = (Arc::new(readers), Arc::new(AtomicBool::new(false)));
-        let mut fleet = ThreadFleet { life, control, readers, doors, threads: Vec::new(), stop, spins };
-        for ((id, region), inbox) in (0_u32..).zip(regions).zip(inboxes) {
-            let memory = fds.duplicate()?.map(region, limits).map_err(ExecuteError::system)?;
+        let mut fleet =
+            ThreadFleet { life, control, readers, spans, doors, threads: Vec::new(), stop, spins };
+        for ((id, (outputs, own_spans)), inbox) in (0_u32..).zip(regions).zip(inboxes) {
+            let memory = fds.duplicate()?.map(outputs, own_spans, limits).map_err(ExecuteError::system)?;
             fleet.start(ShardId(id), host.core_of(id as usize), vm.clone(), memory, inbox)?;
         }
         Ok(fleet)
@@ -190,6 +200,10 @@ impl Fleet for ThreadFleet {
 
     fn outputs(&self, shard: ShardId) -> Option<&OutputArenaReader> {
         self.readers.get(shard.index())
+    }
+
+    fn spans(&self, shard: ShardId) -> Option<&SpanReader> {
+        self.spans.get(shard.index())
     }
 
     fn bell(&self) -> &Doorbell {

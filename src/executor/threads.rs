@@ -8,6 +8,7 @@ use crate::executor::thread_fleet::ThreadFleet;
 use crate::executor::{BlockExecutor, BlockOutput};
 use crate::partition::CostModel;
 use crate::state::{BaseState, StateDigest};
+use crate::telemetry::{Timeline, TimelineBook, TimelineConfig};
 use crate::types::{Generation, PreparedBlock};
 use crate::vm::Vm;
 use std::sync::Arc;
@@ -25,6 +26,8 @@ pub struct ThreadsConfig {
     pub memory: MemoryConfig,
     /// Assumed costs of communication.
     pub costs: CostModel,
+    /// Whether and how a timeline is recorded; take it with [`Threads::take_timeline`]. Default: none.
+    pub timeline: Option<TimelineConfig>,
     /// Off only to show that the tests would notice missing validation.
     #[doc(hidden)]
     pub validation: bool,
@@ -36,6 +39,7 @@ impl Default for ThreadsConfig {
             shards: 1,
             memory: MemoryConfig::default(),
             costs: CostModel::default(),
+            timeline: None,
             validation: true,
         }
     }
@@ -45,6 +49,7 @@ impl Default for ThreadsConfig {
 /// returns, and one that brings its thread down brings the process down. That is what the process executor is for.
 pub struct Threads {
     coordinator: Coordinator<ThreadFleet>,
+    timeline: Arc<TimelineBook>,
 }
 
 impl std::fmt::Debug for Threads {
@@ -62,7 +67,7 @@ impl Threads {
         let shards = config.shards.clamp(1, crate::MAX_SHARDS);
         let memory = CoordinatorMemory::create(&config.memory, state)?;
         let fds = ShardFds::of(&memory)?;
-        let limits = ShardLimits::of(&config.memory);
+        let limits = ShardLimits::of(&config.memory, config.timeline);
         let fleet = ThreadFleet::launch(shards, ONLY_LIFE, &fds, &limits, &vm)?;
         let options = ExecuteOptions {
             costs: config.costs,
@@ -70,7 +75,18 @@ impl Threads {
             ..ExecuteOptions::default()
         };
         let conserved = Box::new(move |key: &[u8], value: Option<&[u8]>| vm.conserved(key, value));
-        Ok(Threads { coordinator: Coordinator::new(fleet, memory, conserved, options) })
+        let mut coordinator = Coordinator::new(fleet, memory, conserved, options);
+        let timeline = Arc::new(TimelineBook::default());
+        if config.timeline.is_some() {
+            coordinator.record_into(Arc::clone(&timeline));
+        }
+        Ok(Threads { coordinator, timeline })
+    }
+
+    /// Takes what was recorded since the last time; empty unless [`ThreadsConfig::timeline`] asks for it.
+    #[must_use]
+    pub fn take_timeline(&self) -> Timeline {
+        self.timeline.take()
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::executor::{MemoryConfig, OnDeath};
 use crate::partition::CostModel;
 use crate::supervisor::child::Pacing;
+use crate::telemetry::TimelineConfig;
 use crate::types::OutOfRange;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -63,6 +64,9 @@ pub struct ProcessesConfig {
     pub attach_limit: Duration,
     /// Assumed costs of communication.
     pub costs: CostModel,
+    /// Whether and how a timeline is recorded; take it with [`Processes::take_timeline`](crate::supervisor::Processes::take_timeline).
+    /// Default: none.
+    pub timeline: Option<TimelineConfig>,
     /// Log filter of supervisor and shards, as in `RUST_LOG`.
     pub log: String,
 }
@@ -98,6 +102,7 @@ impl Default for ProcessesConfig {
             pacing: Pacing::default(),
             attach_limit: Duration::from_secs(10),
             costs: CostModel::default(),
+            timeline: None,
             log: "warn".to_owned(),
         }
     }

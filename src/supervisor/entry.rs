@@ -78,7 +78,7 @@ fn serve<V: Vm>(make: impl FnOnce(&[u8]) -> Result<V, Box<dyn Error>>) -> Result
         phalanx_ipc::attach_fail_points(&control);
     }
     fail_point("order received");
-    let fds = sort_fds(inherited, order.cores.len())?;
+    let fds = sort_fds(inherited, &order)?;
     let vm = make(&order.vm)?;
     tracing::debug!(shards = order.cores.len(), "supervisor starts");
     let cause = Supervisor::new(order, fds, control, channel, vm).run(&signals);
@@ -119,13 +119,18 @@ fn receive_order(channel: &Channel, inherited: &mut Vec<OwnedFd>) -> Result<Laun
     order.ok_or_else(|| "no launch order came".into())
 }
 
-fn sort_fds(inherited: Vec<OwnedFd>, shards: usize) -> Result<FamilyFds, Box<dyn Error>> {
+fn sort_fds(inherited: Vec<OwnedFd>, order: &LaunchOrder) -> Result<FamilyFds, Box<dyn Error>> {
     let mut fds = inherited.into_iter();
     let mut next = || fds.next().ok_or_else(|| ExecuteError::system("too few descriptors came"));
     let shared = ShardFds { board: next()?, arenas: [next()?, next()?], overlay: next()?, base: next()? };
-    let mut own = Vec::with_capacity(shards);
-    for _ in 0..shards {
-        own.push(OneShardFds { inbox: next()?, outputs: next()?, outputs_reader: next()? });
+    let mut own = Vec::with_capacity(order.cores.len());
+    for _ in 0..order.cores.len() {
+        own.push(OneShardFds {
+            inbox: next()?,
+            outputs: next()?,
+            outputs_reader: next()?,
+            spans: if order.timeline.is_some() { Some(next()?) } else { None },
+        });
     }
     Ok(FamilyFds { shared, shards: own })
 }

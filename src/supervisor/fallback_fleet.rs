@@ -1,7 +1,8 @@
 //! Shard processes, and one shard in this process for the time when none can be had.
 
 use crate::executor::{
-    Death, DeathCause, ExecuteError, Fleet, Member, OutputArenaReader, ShardFds, ShardLimits, ThreadFleet,
+    Death, DeathCause, ExecuteError, Fleet, Member, OutputArenaReader, ShardFds, ShardLimits, SpanReader,
+    ThreadFleet,
 };
 use crate::supervisor::config::Fallback;
 use crate::supervisor::health::HealthDesk;
@@ -109,6 +110,10 @@ impl Fleet for FallbackFleet {
 
     fn outputs(&self, shard: ShardId) -> Option<&OutputArenaReader> {
         self.present().outputs(shard)
+    }
+
+    fn spans(&self, shard: ShardId) -> Option<&SpanReader> {
+        self.present().spans(shard)
     }
 
     fn bell(&self) -> &Doorbell {

@@ -1,6 +1,6 @@
 //! Shard processes as the coordinator sees them.
 
-use crate::executor::{Death, DeathCause, ExecuteError, Fleet, Member, OutputArenaReader};
+use crate::executor::{Death, DeathCause, ExecuteError, Fleet, Member, OutputArenaReader, SpanReader};
 use crate::supervisor::config::SupervisorImage;
 use crate::supervisor::health::HealthDesk;
 use crate::supervisor::launch::FamilyRegions;
@@ -184,6 +184,10 @@ impl Fleet for ProcessFleet {
 
     fn outputs(&self, shard: ShardId) -> Option<&OutputArenaReader> {
         self.regions.ends.get(shard.index()).map(|ends| &ends.outputs)
+    }
+
+    fn spans(&self, shard: ShardId) -> Option<&SpanReader> {
+        self.regions.ends.get(shard.index())?.spans.as_ref().map(|spans| &spans.reader)
     }
 
     fn bell(&self) -> &Doorbell {

@@ -14,6 +14,7 @@ use crate::supervisor::incidents::Incidents;
 use crate::supervisor::launch::{FamilyRegions, LaunchError};
 use crate::supervisor::process_fleet::ProcessFleet;
 use crate::supervisor::supervisor_link::SupervisorLink;
+use crate::telemetry::{Timeline, TimelineBook};
 use crate::types::PreparedBlock;
 use crate::vm::Vm;
 use phalanx_ipc::Control;
@@ -25,6 +26,7 @@ use std::time::Instant;
 pub struct Processes {
     coordinator: Coordinator<FallbackFleet>,
     desk: Arc<HealthDesk>,
+    timeline: Arc<TimelineBook>,
 }
 
 impl std::fmt::Debug for Processes {
@@ -57,7 +59,7 @@ impl Processes {
         let memory = CoordinatorMemory::create(&config.memory, state)?;
         let regions = FamilyRegions::create(config, &control, &memory)?;
         let link = SupervisorLink::start(&config.image, &regions)?;
-        let inside = (ShardFds::of(&memory)?, ShardLimits::of(&config.memory));
+        let inside = (ShardFds::of(&memory)?, ShardLimits::of(&config.memory, config.timeline));
         let fleet =
             ProcessFleet::new(Arc::clone(&desk), regions, config.image.clone(), link, config.stall_limit);
         let fleet = FallbackFleet::new(fleet, config.fallback, Arc::clone(&desk), inside, vm.clone());
@@ -68,8 +70,12 @@ impl Processes {
             validation: true,
         };
         let conserved = Box::new(move |key: &[u8], value: Option<&[u8]>| vm.conserved(key, value));
-        let mut processes =
-            Processes { coordinator: Coordinator::new(fleet, memory, conserved, options), desk };
+        let mut coordinator = Coordinator::new(fleet, memory, conserved, options);
+        let timeline = Arc::new(TimelineBook::default());
+        if config.timeline.is_some() {
+            coordinator.record_into(Arc::clone(&timeline));
+        }
+        let mut processes = Processes { coordinator, desk, timeline };
         processes.await_ready(config)?;
         Ok(processes)
     }
@@ -124,6 +130,17 @@ impl Processes {
     #[must_use]
     pub fn take_incidents(&self) -> Incidents {
         self.desk.take_incidents()
+    }
+
+    /// Takes what was recorded since the last time; empty unless [`ProcessesConfig::timeline`] asks for it.
+    #[must_use]
+    pub fn take_timeline(&self) -> Timeline {
+        self.timeline.take()
+    }
+
+    /// For whoever asks for the timeline from another thread.
+    pub(crate) fn timeline(&self) -> Arc<TimelineBook> {
+        Arc::clone(&self.timeline)
     }
 
     /// For whoever asks for health from another thread.

@@ -33,6 +33,7 @@ pub(super) struct OneShardFds {
     pub(super) inbox: OwnedFd,
     pub(super) outputs: OwnedFd,
     pub(super) outputs_reader: OwnedFd,
+    pub(super) spans: Option<OwnedFd>,
 }
 
 /// What a fresh shard is told.
@@ -83,10 +84,12 @@ impl<V: Vm> Birth<'_, V> {
             tracing::warn!(%error, "shard is not pinned");
         }
         let config = MemoryConfig::from(self.order.memory);
-        let limits = ShardLimits::of(&config);
+        let limits = ShardLimits::of(&config, self.order.timeline);
         let own = self.fds.shards.get(self.id.index()).ok_or("no descriptors for this shard")?;
         let outputs = Region::map_writer(copy_of(&own.outputs)?)?;
-        let memory = self.fds.shared.duplicate()?.map(outputs, &limits)?;
+        let spans = own.spans.as_ref().map(copy_of).transpose()?;
+        let spans = spans.map(Region::map_writer).transpose()?;
+        let memory = self.fds.shared.duplicate()?.map(outputs, spans, &limits)?;
         let transport = self.attach(&limits)?;
         let vm = self.vm.clone();
         fail_point("regions mapped");

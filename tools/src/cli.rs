@@ -144,6 +144,15 @@ pub struct RunOptions {
     /// this process until one is back (in-process). Other executors ignore it. Default: error.
     #[arg(long, value_enum, default_value_t = FallbackPolicy::Error, hide_default_value = true)]
     pub fallback: FallbackPolicy,
+    /// Writes who did what when into this file, in the trace event format that ui.perfetto.dev and chrome://tracing
+    /// show: a row for the coordinator and for each shard, and every death. Not for the sequential executor.
+    /// Default: nothing is recorded.
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+
+    /// Records each transaction too. Default: only stretches of transactions between two waits.
+    #[arg(long, requires = "trace")]
+    pub trace_transactions: bool,
 
     /// Prints the result on standard output as a table (text) or as exactly one JSON object (json). Everything else
     /// goes to standard error. Default: text.
@@ -326,7 +335,9 @@ mod tests {
     #[test]
     fn every_option_states_its_default() {
         let mut command = Cli::command();
-        for path in [&["run"][..], &["bench", "ring"], &["bench", "recovery"], &["chaos"]] {
+        let paths: [&[&str]; 5] =
+            [&["run"], &["bench", "ring"], &["bench", "recovery"], &["bench", "executor"], &["chaos"]];
+        for path in paths {
             let mut command = &mut command;
             for name in path {
                 command = command.find_subcommand_mut(name).unwrap();

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 pub enum Exit {
     /// Everything was executed, and verified unless verification was off.
     Ok,
-    /// A block could not be executed, or the report could not be written.
+    /// A block could not be executed, or the report or trace could not be written.
     Failed,
     /// The options make no sense. The option parser ends with the same code by itself.
     Usage,
@@ -29,7 +29,7 @@ pub enum Exit {
 pub const EXIT_CODES: &str = "\
 Exit codes:
     0  all blocks were executed, and verified unless --no-verify was given
-    1  a block could not be executed, or the report could not be written
+    1  a block could not be executed, or the report or trace could not be written
     2  the options make no sense
     3  a result differs from sequential execution
     4  the workload's file cannot be read

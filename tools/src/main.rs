@@ -20,7 +20,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // First: the supervisor of the shards is this very program, started again.
-    phalanx::supervisor_entry();
+    phalanx_bench::executor::supervisor_entry();
     // And so is the far end of a ring that is measured between two processes.
     if let Some(exit) = phalanx_bench::ring::far_end_entry() {
         return exit;

@@ -1,11 +1,12 @@
 //! The loop over the blocks: generate, prepare, execute, verify.
 
-use crate::cli::{RunOptions, WorkloadName};
+use crate::cli::{ExecutorKind, RunOptions, WorkloadName};
 use crate::run::engine::{Engine, oracle};
 use crate::run::error::RunError;
 use crate::run::family::Family;
 use crate::run::progress::Progress;
 use crate::run::report::{Report, Tally};
+use crate::run::trace::TraceFile;
 use phalanx::executor::{BlockExecutor, BlockOutput, Sequential};
 use phalanx::types::{Block, PreparedBlock};
 use phalanx::vm::ledger::{LedgerConfig, LedgerVm};
@@ -26,6 +27,7 @@ pub fn run(
     family: Arc<Family>,
     progress: &Progress,
 ) -> Result<Report, RunError> {
+    let mut trace = open_trace(options)?;
     progress.say("making accounts");
     let mut workload = Workload::new(workload_config(options))?;
     let config = LedgerConfig { commutative: !options.no_commutative, ..workload.ledger_config() };
@@ -35,12 +37,21 @@ pub fn run(
     let shards = engine.shards();
     tracing::info!(executor = %options.executor, shards, accounts = workload.accounts().len(), "executor is ready");
     drop(genesis);
+    if let Some(trace) = &mut trace {
+        trace.name(shards, options.executor == ExecutorKind::Processes)?;
+    }
 
-    let mut session = Session { engine, vm: LedgerVm::new(config), options, tally: Tally::default() };
+    let vm = LedgerVm::new(config);
+    let mut session = Session { engine, vm, options, tally: Tally::default(), trace };
     progress.say("generating");
     while let Some(block) = workload.next_block() {
         progress.say("executing");
-        let (prepared, output) = session.execute(&block)?;
+        let executed = session.execute(&block);
+        if executed.is_err() {
+            session.end_trace_of_failure();
+        }
+        let (prepared, output) = executed?;
+        session.trace()?;
         if let Some(oracle) = &mut oracle {
             progress.say("verifying");
             verify(oracle, &prepared, &output)?;
@@ -49,10 +60,19 @@ pub fn run(
         progress.say("generating");
     }
     progress.finish();
+    session.end_trace()?;
     let Session { engine, tally, .. } = session;
     let casualties = engine.casualties();
     engine.close();
     Ok(Report::new(options, shards, &tally, casualties, oracle.is_some()))
+}
+
+fn open_trace(options: &RunOptions) -> Result<Option<TraceFile>, RunError> {
+    match (&options.trace, options.executor) {
+        (None, _) => Ok(None),
+        (Some(_), ExecutorKind::Sequential | ExecutorKind::BlockStm) => Err(RunError::NothingToTrace),
+        (Some(path), ExecutorKind::Threads | ExecutorKind::Processes) => TraceFile::create(path).map(Some),
+    }
 }
 
 fn workload_config(options: &RunOptions) -> WorkloadConfig {
@@ -78,6 +98,7 @@ struct Session<'a> {
     vm: LedgerVm,
     options: &'a RunOptions,
     tally: Tally,
+    trace: Option<TraceFile>,
 }
 
 impl Session<'_> {
@@ -103,6 +124,31 @@ impl Session<'_> {
             "block is executed"
         );
         Ok((prepared, output))
+    }
+}
+
+impl Session<'_> {
+    /// Writes down what was recorded since the last time.
+    fn trace(&mut self) -> Result<(), RunError> {
+        let Some(trace) = &mut self.trace else { return Ok(()) };
+        let (timeline, incidents) = self.engine.take_trace();
+        trace.add(&timeline, &incidents)
+    }
+
+    /// The block's error says more than one of its trace.
+    fn end_trace_of_failure(&mut self) {
+        if let Err(error) = self.end_trace() {
+            tracing::warn!(%error, "the trace is not whole");
+        }
+    }
+
+    fn end_trace(&mut self) -> Result<(), RunError> {
+        if self.trace.is_none() {
+            return Ok(());
+        }
+        self.engine.await_strength();
+        self.trace()?;
+        self.trace.take().map_or(Ok(()), TraceFile::finish)
     }
 }
 

@@ -8,6 +8,8 @@ use phalanx::executor::{
     ThreadsConfig,
 };
 use phalanx::state::{BaseState, StateError};
+use phalanx::supervisor::Incidents;
+use phalanx::telemetry::{Timeline, TimelineConfig};
 use phalanx::topology::Host;
 use phalanx::types::{Block, PrepareError, PreparedBlock};
 use phalanx::vm::ledger::{GenesisEntry, LedgerConfig, LedgerVm};
@@ -53,6 +55,10 @@ impl Engine {
         genesis: &[GenesisEntry],
         family: Arc<Family>,
     ) -> Result<Engine, RunError> {
+        let timeline = options.trace.is_some().then(|| TimelineConfig {
+            transactions: options.trace_transactions,
+            ..TimelineConfig::default()
+        });
         match options.executor {
             ExecutorKind::Sequential => Ok(Engine::Sequential(Box::new(oracle(config, genesis)?))),
             ExecutorKind::Threads => {
@@ -62,7 +68,7 @@ impl Engine {
                         Host::detect().map_err(|error| RunError::Threads(error.into()))?.auto_shards()
                     }
                 };
-                let config_of_threads = ThreadsConfig { shards, ..ThreadsConfig::default() };
+                let config_of_threads = ThreadsConfig { shards, timeline, ..ThreadsConfig::default() };
                 let launched =
                     Threads::launch(config_of_threads, LedgerVm::new(config), first_state(genesis)?);
                 let threads = Box::new(launched.map_err(RunError::Threads)?);
@@ -76,6 +82,9 @@ impl Engine {
                     .log(filter);
                 if let Shards::Count(count) = options.shards {
                     builder = builder.shards(count);
+                }
+                if let Some(timeline) = timeline {
+                    builder = builder.timeline(timeline);
                 }
                 family.launch(builder, genesis)?;
                 Ok(Engine::Processes(family))
@@ -141,6 +150,23 @@ impl Engine {
             Engine::Threads { threads, .. } => threads.execute(block, deadline),
             Engine::Processes(family) => family.execute(block, deadline),
             Engine::BlockStm { block_stm, .. } => block_stm.execute(block, deadline),
+        }
+    }
+
+    /// Takes what was recorded and what befell since the last time.
+    pub fn take_trace(&self) -> (Timeline, Incidents) {
+        match self {
+            Engine::Sequential(_) | Engine::BlockStm { .. } => (Timeline::default(), Incidents::default()),
+            Engine::Threads { threads, .. } => (threads.take_timeline(), Incidents::default()),
+            Engine::Processes(family) => family.take_trace(),
+        }
+    }
+
+    /// Waits a moment until all deaths so far can be told.
+    pub fn await_strength(&self) {
+        match self {
+            Engine::Sequential(_) | Engine::Threads { .. } | Engine::BlockStm { .. } => {}
+            Engine::Processes(family) => family.await_strength(),
         }
     }
 

@@ -7,6 +7,7 @@ use phalanx::supervisor::LaunchError;
 use phalanx::types::PrepareError;
 use phalanx::vm::ledger::GenesisError;
 use phalanx_bench::WorkloadError;
+use std::path::PathBuf;
 use thiserror::Error;
 
 /// Why a run ended early.
@@ -64,6 +65,19 @@ pub enum RunError {
         /// In what.
         difference: Difference,
     },
+    /// The trace could not be written.
+    #[error("cannot write the trace {}: {cause}; name a file in a writable folder with --trace", path.display())]
+    Trace {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        cause: std::io::Error,
+    },
+    /// There is nothing to trace.
+    #[error(
+        "the sequential executor and block-stm have no timeline; leave --trace out or take --executor threads or processes"
+    )]
+    NothingToTrace,
     /// The report could not be written.
     #[error("cannot write the report: {0}; give standard output another place to go")]
     Report(std::io::Error),
@@ -86,10 +100,12 @@ impl RunError {
             | RunError::Threads(_)
             | RunError::Resource(_) => Exit::Start,
             RunError::Mismatch { .. } => Exit::Mismatch,
+            RunError::NothingToTrace => Exit::Usage,
             RunError::Prepare { .. }
             | RunError::Execute { .. }
             | RunError::Verify { .. }
             | RunError::Report(_)
+            | RunError::Trace { .. }
             | RunError::Stopped
             | RunError::Panicked => Exit::Failed,
         }

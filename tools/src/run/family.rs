@@ -3,12 +3,16 @@
 use crate::run::error::RunError;
 use parking_lot::Mutex;
 use phalanx::executor::{BlockOutput, ExecuteError};
-use phalanx::supervisor::ShardHealth;
+use phalanx::supervisor::{Incidents, ShardHealth};
+use phalanx::telemetry::Timeline;
 use phalanx::types::PreparedBlock;
 use phalanx::vm::ledger::{GenesisEntry, LedgerVm};
 use phalanx::{Phalanx, PhalanxBuilder};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// How long the end of a run waits for what is still to be known of deaths.
+const INCIDENT_PATIENCE: Duration = Duration::from_millis(500);
 
 /// The shard processes: none yet, running, or ended for good.
 #[derive(Debug, Default)]
@@ -85,6 +89,28 @@ impl Family {
                 supervisor_restarts: phalanx.stats().supervisor_restarts,
             },
             Stage::Idle | Stage::Closed => Casualties::default(),
+        }
+    }
+
+    /// Takes what was recorded and what befell since the last time; nothing unless the processes run.
+    pub fn take_trace(&self) -> (Timeline, Incidents) {
+        match &*self.stage.lock() {
+            Stage::Running(phalanx) => (phalanx.take_timeline(), phalanx.take_incidents()),
+            Stage::Idle | Stage::Closed => (Timeline::default(), Incidents::default()),
+        }
+    }
+
+    /// Waits until every death so far can be told with its cause and its successor, for [`INCIDENT_PATIENCE`] at most.
+    pub fn await_strength(&self) {
+        let deadline = Instant::now() + INCIDENT_PATIENCE;
+        let whole = || match &*self.stage.lock() {
+            Stage::Running(phalanx) => {
+                phalanx.health().iter().all(|shard| shard.ready && shard.deaths + 1 >= shard.spawns)
+            }
+            Stage::Idle | Stage::Closed => true,
+        };
+        while !whole() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 

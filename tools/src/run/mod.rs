@@ -10,6 +10,7 @@ mod error;
 mod family;
 mod progress;
 mod report;
+mod trace;
 
 use crate::cli::{Format, RunOptions};
 use crate::exit::Exit;

@@ -1,0 +1,162 @@
+//! `--report`: the page as a browser draws it.
+//!
+//! Headless Chromium opens the page with a script added that measures every mark and label. Without a Chromium the test
+//! says so and looks at nothing; with PHALANX_REQUIRE_CHROMIUM=1 it fails then. What would break: bars without height,
+//! lines outside their picture, labels on each other, a style sheet or font fetched from elsewhere. Negative controls:
+//! CONTROLS
+
+#![allow(missing_docs, reason = "a test program")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
+
+mod common;
+
+use common::{LIMIT, Run};
+use serde_json::Value;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const PROGRAMS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+const REQUIRED: &str = "PHALANX_REQUIRE_CHROMIUM";
+
+/// Runs in the page: measures every picture, then leaves what it found in the document.
+const SCRIPT: &str = include_str!("common/measure_page.js");
+
+fn chromium() -> Option<PathBuf> {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let all = std::env::split_paths(&folders).flat_map(|folder| PROGRAMS.map(|name| folder.join(name)));
+    let found = all.into_iter().find(|path| path.is_file());
+    let required = std::env::var_os(REQUIRED).is_some_and(|value| value == "1");
+    assert!(found.is_some() || !required, "{REQUIRED}=1, and there is none of {PROGRAMS:?} in PATH");
+    if found.is_none() {
+        eprintln!(
+            "NOT LOOKED AT: none of {PROGRAMS:?} is in PATH; install chromium, or set {REQUIRED}=1 to fail"
+        );
+    }
+    found
+}
+
+/// Ends the browser with the test.
+struct Browser(Child);
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What the script found in the page, and what the browser complained of.
+fn open(program: &Path, page: &Path, folder: &Path, dark: bool, width: u32) -> (Value, String) {
+    let html = std::fs::read_to_string(page).unwrap();
+    let measured = folder.join(format!("measured-{width}-{dark}.html"));
+    // Before everything else: errors while loading count too.
+    let script = format!("<head><script>{SCRIPT}</script>");
+    std::fs::write(&measured, html.replacen("<head>", &script, 1)).unwrap();
+    let (out, errors) = (folder.join("dom"), folder.join("errors"));
+    let profile = format!("--user-data-dir={}", folder.join("profile").display());
+    let mut command = Command::new(program);
+    command.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]);
+    command.args(["--no-first-run", "--enable-logging=stderr", "--dump-dom", "--virtual-time-budget=5000"]);
+    command.args([profile, format!("--window-size={width},4000"), format!("file://{}", measured.display())]);
+    if dark {
+        command.arg("--blink-settings=preferredColorScheme=0");
+    }
+    command.stdin(Stdio::null());
+    command.stdout(std::fs::File::create(&out).unwrap()).stderr(std::fs::File::create(&errors).unwrap());
+    let mut browser = Browser(command.spawn().unwrap());
+    let deadline = Instant::now() + LIMIT;
+    while browser.0.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < deadline, "the browser did not end in {LIMIT:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let read = |path: &Path| {
+        let mut text = Vec::new();
+        std::fs::File::open(path).unwrap().read_to_end(&mut text).unwrap();
+        String::from_utf8_lossy(&text).into_owned()
+    };
+    let (dom, errors) = (read(&out), read(&errors));
+    let begin = dom.find("MEASURED{").unwrap_or_else(|| panic!("nothing measured: {errors}\n{dom}")) + 8;
+    let end = begin + dom[begin..].find("MEASURED").unwrap();
+    let found = dom[begin..end].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
+    (serde_json::from_str(&found).unwrap(), errors)
+}
+
+fn assert_drawn(found: &Value, errors: &str, context: &str) {
+    assert_eq!(found["errors"], Value::Array(Vec::new()), "{context}");
+    assert!(!errors.contains("CONSOLE"), "{context}: {errors}");
+    assert_eq!(found["fetched"], Value::Array(Vec::new()), "{context}: the page needs no other file");
+    assert_eq!(found["sideways"], false, "{context}: the page is wider than its window");
+    let pictures = found["pictures"].as_array().unwrap();
+    for picture in pictures {
+        let name = picture["name"].as_str().unwrap();
+        assert!(!name.is_empty(), "{context}: every picture has a name for those who cannot see it");
+        assert!(picture["marks"].as_u64().unwrap() > 0, "{context}, {name}: nothing is drawn");
+        assert!(picture["texts"].as_u64().unwrap() > 2, "{context}, {name}: nothing is written");
+        assert_eq!(picture["titles"], picture["marks"], "{context}, {name}: every mark tells its value");
+        for fault in ["empty", "outside", "overlapping", "unseen"] {
+            assert_eq!(picture[fault], Value::Array(Vec::new()), "{context}, {name}: {fault}");
+        }
+    }
+}
+
+fn assert_page(page: &Path, folder: &Path, pictures: usize, tables: u64) {
+    let html = std::fs::read_to_string(page).unwrap();
+    for outside in ["http://", "https://", "<script", "url(", "@import"] {
+        assert!(!html.contains(outside), "{outside} in the page");
+    }
+    let Some(program) = chromium() else { return };
+    for (dark, width) in [(false, 1200), (true, 1200), (false, 500)] {
+        let (found, errors) = open(&program, page, folder, dark, width);
+        let context = format!("dark: {dark}, {width} px wide");
+        assert_eq!(found["dark"], dark, "{context}");
+        assert_eq!(found["pictures"].as_array().unwrap().len(), pictures, "{context}");
+        assert!(found["tables"].as_u64().unwrap() >= tables, "{context}");
+        assert!(
+            found["heading"].as_str().unwrap().contains("phalanx bench"),
+            "{context}: {}",
+            found["heading"]
+        );
+        assert_drawn(&found, &errors, &context);
+    }
+}
+
+fn bench(folder: &Path, options: &[&str]) -> PathBuf {
+    let page = folder.join("page.html");
+    let run = Run::start_command(&["bench"], &[options, &["--report", page.to_str().unwrap()]].concat());
+    let traces = run.traces();
+    let ended = run.finish();
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    assert!(!ended.stdout.is_empty(), "the page comes beside the report");
+    traces.assert_gone();
+    page
+}
+
+#[test]
+fn the_page_of_the_rings_is_drawn_in_a_browser() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = bench(folder.path(), &["ring", "--rounds", "2", "--millis", "3"]);
+    // Four sizes, round trips, wake-ups; throughputs, latencies, targets.
+    assert_page(&page, folder.path(), 6, 3);
+}
+
+#[test]
+fn the_page_of_the_executors_is_drawn_in_a_browser() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = bench(folder.path(), &["executor", "--quick"]);
+    // For each signature mode: throughput, scaling of six workloads (there is no trace), predictions. One block, wake-ups.
+    assert_page(&page, folder.path(), 2 * (1 + 6 + 1) + 1 + 1, 3);
+}
+
+#[test]
+fn a_page_that_cannot_be_written_ends_with_1_before_anything_is_measured() {
+    let run = Run::start_command(&["bench", "ring"], &["--report", "/no/such/folder/page.html"]);
+    let ended = run.finish();
+    assert_eq!((ended.code(), ended.stdout.as_str()), (1, ""));
+    assert!(
+        ended.stderr.contains("/no/such/folder") && ended.stderr.contains("--report"),
+        "{}",
+        ended.stderr
+    );
+}
