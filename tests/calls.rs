@@ -278,7 +278,8 @@ impl Creations {
 #[test]
 fn a_full_base_state_fails_the_block_and_smaller_ones_still_work() {
     let founders = 300;
-    let config = LedgerConfig { chain_id: WORKLOAD_CHAIN_ID, signatures: SignatureMode::Skip };
+    let config =
+        LedgerConfig { chain_id: WORKLOAD_CHAIN_ID, signatures: SignatureMode::Skip, commutative: true };
     let creations = Creations {
         accounts: Accounts::derive(29, 2 * founders, false),
         vm: LedgerVm::new(config),

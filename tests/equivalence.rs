@@ -37,6 +37,8 @@ struct Case {
     missing: usize,
     /// Rings so small that messages find no room, and room for few edges.
     narrow: bool,
+    /// Whether changes of numbers are commutative writes.
+    commutative: bool,
 }
 
 fn cases(shards: std::ops::RangeInclusive<usize>, signed: bool) -> impl Strategy<Value = Case> {
@@ -44,8 +46,9 @@ fn cases(shards: std::ops::RangeInclusive<usize>, signed: bool) -> impl Strategy
     let size = prop_oneof![1 => Just(0_usize), 1 => 1..4_usize, 8 => 4_usize..most];
     let percent = || prop_oneof![Just(0_usize), 0..60_usize, Just(100_usize)];
     let sizes = prop::collection::vec(size, 1..6_usize);
-    (any::<u64>(), 2..40_usize, shards, sizes, percent(), percent(), any::<bool>()).prop_map(
-        move |(seed, accounts, shards, sizes, wrong, missing, narrow)| Case {
+    let commutative = prop_oneof![3 => Just(true), 1 => Just(false)];
+    (any::<u64>(), 2..40_usize, shards, sizes, percent(), percent(), any::<bool>(), commutative).prop_map(
+        move |(seed, accounts, shards, sizes, wrong, missing, narrow, commutative)| Case {
             seed,
             accounts,
             signed,
@@ -54,6 +57,7 @@ fn cases(shards: std::ops::RangeInclusive<usize>, signed: bool) -> impl Strategy
             wrong,
             missing,
             narrow,
+            commutative,
         },
     )
 }
@@ -73,6 +77,9 @@ impl Case {
     /// The first thing in which the executor and the oracle differ.
     fn difference(&self, kind: Kind) -> Option<String> {
         let mut scene = Scene::new(self.seed, self.accounts, self.signed);
+        if !self.commutative {
+            scene = scene.without_commutative_writes();
+        }
         if self.narrow {
             scene.memory.ring_budget_bytes = 1;
             scene.memory.arena.edges = 20;
@@ -83,7 +90,7 @@ impl Case {
             Kind::Processes => difference(&mut scene.processes(self.shards), &scene, &blocks),
             Kind::BlockStm => {
                 // The ledger's seed decides as well whether hints of writes are believed.
-                let expects_writes = self.seed % 2 == 0;
+                let expects_writes = self.seed.is_multiple_of(2);
                 let config =
                     BlockStmConfig { threads: self.shards, expects_writes, ..BlockStmConfig::default() };
                 difference(&mut scene.block_stm_as(config), &scene, &blocks)
@@ -157,7 +164,7 @@ fn processes_equal_sequential_execution_on_signed_blocks() {
 
 #[test]
 fn block_stm_equals_sequential_execution_on_random_blocks_and_hints() {
-    check(400, 1..=16, false, Kind::BlockStm);
+    check(800, 1..=16, false, Kind::BlockStm);
 }
 
 #[test]
@@ -262,6 +269,7 @@ fn without_validation_random_blocks_come_out_wrong() {
             wrong: 50,
             missing: 20,
             narrow: false,
+            commutative: true,
         };
         let mut scene = Scene::new(case.seed, case.accounts, case.signed);
         let blocks = case.blocks(&mut scene);
@@ -283,6 +291,7 @@ fn block_stm_without_validation_comes_out_wrong() {
             wrong: 0,
             missing: 100,
             narrow: false,
+            commutative: true,
         };
         let mut scene = Scene::new(case.seed, case.accounts, case.signed);
         let blocks = case.blocks(&mut scene);

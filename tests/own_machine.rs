@@ -136,9 +136,11 @@ fn statuses(output: &BlockOutput) -> Vec<u16> {
     output.transactions().map(|transaction| transaction.status().0).collect()
 }
 
-const KEY: u32 = MAX_KEY_BYTES as u32;
-const VALUE: u32 = MAX_VALUE_BYTES as u32;
-const OUTPUT: u32 = MAX_OUTPUT_BYTES as u32;
+const KEY: u32 = 256;
+const VALUE: u32 = 1 << 20;
+const OUTPUT: u32 = 4 << 20;
+const _: () = assert!(KEY as usize == MAX_KEY_BYTES && VALUE as usize == MAX_VALUE_BYTES);
+const _: () = assert!(OUTPUT as usize == MAX_OUTPUT_BYTES);
 
 fn keys_values_and_events_over_their_limits_get_a_status_and_hints_of_them_are_left_out() {
     let config = config();

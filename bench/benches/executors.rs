@@ -7,11 +7,13 @@
 //! rotates from block to block; each executor has its own state, and all must agree on the digest after every block.
 //! Printed are medians per transaction, and medians of the per-block ratios with a 95 % bootstrap interval.
 
-use phalanx::executor::{BlockExecutor, BlockOutput, Sequential, Threads, ThreadsConfig};
+use phalanx::executor::{
+    BlockExecutor, BlockOutput, BlockStm, BlockStmConfig, Sequential, Threads, ThreadsConfig,
+};
 use phalanx::state::{BaseState, StateConfig};
 use phalanx::supervisor::{Processes, ProcessesConfig};
 use phalanx::types::PreparedBlock;
-use phalanx::vm::ledger::LedgerVm;
+use phalanx::vm::ledger::{LedgerConfig, LedgerVm};
 use phalanx_bench::{Workload, WorkloadConfig, WorkloadKind};
 use std::error::Error;
 use std::sync::Arc;
@@ -56,30 +58,34 @@ fn main() -> Result<(), Box<dyn Error>> {
         place.and_then(|place| arguments.get(place + 1)?.parse().ok()).unwrap_or(default)
     };
     let block_size = number("--block-size", 10_000);
-    for (kind, label) in [
-        (WorkloadKind::Uniform, "uniform"),
-        (WorkloadKind::Zipf { skew: 1.2 }, "zipf 1.2"),
-        (WorkloadKind::Hot, "hot"),
-    ] {
-        compare(&format!("{label}, unsigned"), kind, false, number("--blocks", 40), block_size)?;
-    }
-    compare("uniform, signed", WorkloadKind::Uniform, true, number("--signed-blocks", 8), block_size)
+    let unsigned = Series { signed: false, commutative: true, blocks: number("--blocks", 40), block_size };
+    compare("uniform, unsigned", WorkloadKind::Uniform, unsigned)?;
+    compare("zipf 1.2, unsigned", WorkloadKind::Zipf { skew: 1.2 }, unsigned)?;
+    compare("hot, unsigned", WorkloadKind::Hot, unsigned)?;
+    let plain = Series { commutative: false, ..unsigned };
+    compare("hot, unsigned, no commutative writes", WorkloadKind::Hot, plain)?;
+    let signed = Series { signed: true, blocks: number("--signed-blocks", 8), ..unsigned };
+    compare("uniform, signed", WorkloadKind::Uniform, signed)
 }
 
-fn compare(
-    label: &str,
-    kind: WorkloadKind,
+/// What is the same for all contenders of one comparison.
+#[derive(Clone, Copy)]
+struct Series {
     signed: bool,
+    commutative: bool,
     blocks: usize,
     block_size: usize,
-) -> Result<(), Box<dyn Error>> {
+}
+
+fn compare(label: &str, kind: WorkloadKind, series: Series) -> Result<(), Box<dyn Error>> {
+    let Series { signed, commutative, blocks, block_size } = series;
     if blocks == 0 {
         return Ok(());
     }
     let total = (blocks + WARM_UP) as u64;
     let config = WorkloadConfig { kind, accounts: 100_000, block_size, seed: 7, signed, blocks: total };
     let mut workload = Workload::new(config)?;
-    let vm = LedgerVm::new(workload.ledger_config());
+    let vm = LedgerVm::new(LedgerConfig { commutative, ..workload.ledger_config() });
     let genesis = workload.genesis()?;
     let state =
         || BaseState::with_entries(StateConfig::default(), genesis.iter().map(|(key, value)| (key, value)));
@@ -94,6 +100,9 @@ fn compare(
             ProcessesConfig { shards, vm: bcs::to_bytes(&vm.config())?, ..ProcessesConfig::default() };
         let processes = Processes::launch(&processes, vm.clone(), state()?)?;
         contenders.push(Contender::new(&format!("processes {shards}"), processes));
+        let block_stm = BlockStmConfig { threads: shards, ..BlockStmConfig::default() };
+        let block_stm = BlockStm::launch(block_stm, vm.clone(), state()?)?;
+        contenders.push(Contender::new(&format!("block-stm {shards}"), block_stm));
     }
     let mut prepare = Vec::new();
     for turn in 0..blocks + WARM_UP {
@@ -141,10 +150,12 @@ fn report(label: &str, block_size: usize, prepare: &[f64], contenders: &[Contend
             median(&contender.commit),
         );
     }
-    for pair in contenders[1..].chunks(2) {
-        if let [threads, processes] = pair {
-            let (low, middle, high) = ratio(&threads.nanos, &processes.nanos);
-            println!("{} / {}: {middle:.2} [{low:.2}, {high:.2}]", processes.name, threads.name);
+    for rivals in contenders[1..].chunks(3) {
+        if let [threads, processes, block_stm] = rivals {
+            for other in [threads, block_stm] {
+                let (low, middle, high) = ratio(&other.nanos, &processes.nanos);
+                println!("{} / {}: {middle:.2} [{low:.2}, {high:.2}]", processes.name, other.name);
+            }
         }
     }
 }

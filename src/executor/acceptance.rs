@@ -7,13 +7,13 @@ use crate::executor::block_output::OutputPlace;
 use crate::executor::check::{Check, check};
 use crate::executor::key_states::{Backing, BasePlace, Held, KeyState, UNTOUCHED, look_up_ahead, value_in};
 use crate::executor::overlay::{OverlayWriter, Shown};
+use crate::executor::validate_error::{Damaged, ValidateError};
 use crate::executor::watch::{Stop, Watch};
-use crate::partition::{ArenaError, ArenaWriter, Standing, TransactionAccess};
+use crate::partition::{ArenaWriter, Standing, TransactionAccess};
 use crate::state::{BaseState, StateError};
 use crate::types::{
     AccessMode, Incarnation, KeyId, Origin, OutputError, OutputView, TxnIndex, Write, WriteRecord,
 };
-use phalanx_ipc::RegionError;
 
 /// A transaction of the block being executed.
 #[derive(Clone, Copy, Debug)]
@@ -54,15 +54,6 @@ pub(super) struct Verdict {
     pub(super) rejected: usize,
     /// The first transaction that is not accepted panicked on accepted values, and what it said.
     pub(super) panicked: Option<(TxnIndex, String)>,
-}
-
-/// An output that cannot be used because its bytes make no sense: the shard's memory was damaged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Damaged {
-    pub(super) txn: TxnIndex,
-    /// The buffer that holds it, by order of collection.
-    pub(super) buffer: usize,
-    pub(super) error: OutputError,
 }
 
 /// Where the execution of one block stands.
@@ -557,35 +548,6 @@ impl Acceptance {
     /// The places and buffers of all outputs; for a complete block.
     pub(super) fn take_outputs(&mut self) -> (Vec<OutputPlace>, Vec<Vec<u8>>) {
         (self.records.iter().map(|record| record.place).collect(), std::mem::take(&mut self.buffers))
-    }
-}
-
-/// Why validation itself cannot go on.
-#[derive(Debug)]
-pub(super) enum ValidateError {
-    /// A shard's output makes no sense.
-    Damaged(Damaged),
-    /// The arena or the overlay has no room for what was learned.
-    Arena(ArenaError),
-    /// The caller's patience is over.
-    Stopped(Stop),
-}
-
-impl From<ArenaError> for ValidateError {
-    fn from(error: ArenaError) -> ValidateError {
-        ValidateError::Arena(error)
-    }
-}
-
-impl From<RegionError> for ValidateError {
-    fn from(error: RegionError) -> ValidateError {
-        ValidateError::Arena(error.into())
-    }
-}
-
-impl From<Stop> for ValidateError {
-    fn from(stop: Stop) -> ValidateError {
-        ValidateError::Stopped(stop)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The coordinator: executes a block in rounds over a fleet of shards, accepts, and commits.
 
-use crate::executor::acceptance::{Acceptance, Damaged, ValidateError};
+use crate::executor::acceptance::Acceptance;
 use crate::executor::block_output::{BlockOutput, BlockStats, KeyDirectory};
 use crate::executor::board::{Announcement, BoardWriter};
 use crate::executor::commit::{Conserved, commit};
@@ -12,6 +12,7 @@ use crate::executor::overlay::OverlayWriter;
 use crate::executor::progress::Progress;
 use crate::executor::round_end::{Cut, Motion, RoundEnd};
 use crate::executor::suspicion::{Blame, Evidence, Suspicion};
+use crate::executor::validate_error::{Damaged, ValidateError};
 use crate::executor::watch::{Stop, Watch};
 use crate::partition::CostModel;
 use crate::state::BaseState;

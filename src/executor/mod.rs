@@ -27,6 +27,7 @@ mod suspicion;
 mod thread_fleet;
 mod threads;
 mod transport;
+mod validate_error;
 mod view;
 mod watch;
 

@@ -345,3 +345,45 @@ fn delta_of(
     })?;
     Ok(Delta { amount, negative: head.kind & WRITE_NEGATIVE != 0, width, at_least, at_most })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytemuck::bytes_of;
+
+    /// An output with one write: a key of so many bytes, spelled out, and a value.
+    fn output(key_bytes: usize, value_bytes: usize) -> Vec<u8> {
+        let head = WriteHead {
+            key: KeyId::UNKNOWN,
+            kind: WRITE_SET,
+            width: 0,
+            key_bytes: u16::try_from(key_bytes).unwrap(),
+            value_bytes: u32::try_from(value_bytes).unwrap(),
+            reserved: 0,
+        };
+        let body = key_bytes.next_multiple_of(8) + value_bytes.next_multiple_of(8);
+        let bytes = size_of::<OutputHeader>() + size_of::<WriteHead>() + body;
+        let length = u32::try_from(bytes).unwrap();
+        let header =
+            OutputHeader { total_bytes: length, public_bytes: length, writes: 1, ..Zeroable::zeroed() };
+        let mut encoded = [bytes_of(&header), bytes_of(&head)].concat();
+        encoded.resize(bytes, 7);
+        encoded
+    }
+
+    /// A value longer than any class of the state's heap would be found only while it is committed, which poisons the
+    /// state.
+    #[test]
+    fn a_key_or_a_value_that_no_view_lets_through_is_damage() {
+        for (key_bytes, value_bytes, fits) in [
+            (MAX_KEY_BYTES, MAX_VALUE_BYTES, true),
+            (MAX_KEY_BYTES + 1, 8, false),
+            (8, MAX_VALUE_BYTES + 1, false),
+            (0, 16 << 20, false),
+        ] {
+            let encoded = output(key_bytes, value_bytes);
+            let write = OutputView::parse(&encoded).unwrap().writes().next().unwrap();
+            assert_eq!(write.is_ok(), fits, "{key_bytes} {value_bytes}: {:?}", write.err());
+        }
+    }
+}

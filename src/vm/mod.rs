@@ -2,11 +2,13 @@
 
 mod panic;
 mod prepare;
+mod read_and_set;
 mod view;
 
 pub mod ledger;
 
 pub use panic::{PanicNote, catch_panic};
+pub use read_and_set::ReadAndSet;
 pub use view::StateView;
 
 pub use crate::types::Outcome;

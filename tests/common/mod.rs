@@ -13,6 +13,7 @@
 mod alone;
 mod bank;
 mod dice;
+mod family;
 mod hints;
 mod process;
 mod scene;
@@ -21,6 +22,7 @@ mod tally;
 pub use alone::{Apart, alone, alone_under, apart, is_apart, output_of};
 pub use bank::{Bank, CULPRIT, RECIPIENT};
 pub use dice::{Dice, seed};
+pub use family::{all_ready, kill_shard, launch, nothing_left, own_pid, works};
 pub use hints::{Hints, prepare_with};
 pub use process::{
     allowed_cores, children_of, comm_of, eventually, fds_of, parent_of, segments_of, send_signal, state_of,

@@ -9,7 +9,7 @@ use phalanx::partition::ArenaLimits;
 use phalanx::state::{BaseState, StateConfig};
 use phalanx::supervisor::{Processes, ProcessesConfig, SupervisorImage};
 use phalanx::types::{Block, PreparedBlock};
-use phalanx::vm::ledger::{Address, GenesisEntry, LedgerVm, Payload, RawTransaction};
+use phalanx::vm::ledger::{Address, GenesisEntry, LedgerConfig, LedgerVm, Payload, RawTransaction};
 use phalanx::{Phalanx, PhalanxBuilder};
 use phalanx_bench::{MixedWorkload, WORKLOAD_CHAIN_ID};
 use std::sync::Arc;
@@ -44,6 +44,12 @@ impl Scene {
         let workload = MixedWorkload::new(seed, accounts, signed).unwrap();
         let vm = LedgerVm::new(workload.ledger_config());
         Scene { genesis: workload.genesis(), vm, workload, memory: small_memory() }
+    }
+
+    /// The same ledger with every change of a number as a read and a plain write.
+    pub fn without_commutative_writes(mut self) -> Scene {
+        self.vm = LedgerVm::new(LedgerConfig { commutative: false, ..self.vm.config() });
+        self
     }
 
     pub fn state(&self) -> BaseState {

@@ -3,14 +3,17 @@
 use crate::bench::BenchOptions;
 use crate::chaos::ChaosOptions;
 use crate::exit::EXIT_CODES;
+use crate::time::parse_time;
 use clap::builder::RangedU64ValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use phalanx::MAX_SHARDS;
 use phalanx::executor::OnDeath;
+use phalanx::supervisor::Fallback;
 use std::convert::Infallible;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 /// The longest deadline: a day, in milliseconds.
 const DEADLINE_LIMIT_MS: u64 = 86_400_000;
@@ -102,6 +105,11 @@ pub struct RunOptions {
     #[arg(long)]
     pub unsigned: bool,
 
+    /// Has every change of a balance or sequence number read the number and set it. Default: changes are commutative
+    /// writes, which do not conflict with each other.
+    #[arg(long)]
+    pub no_commutative: bool,
+
     /// Derives everything random from this number: the same seed gives the same blocks on every host. Default: 1.
     #[arg(long, value_name = "N", default_value = "1", hide_default_value = true)]
     pub seed: u64,
@@ -126,6 +134,16 @@ pub struct RunOptions {
     /// executors ignore it. Default: resume.
     #[arg(long, value_enum, default_value_t = DeathPolicy::Resume, hide_default_value = true)]
     pub on_death: DeathPolicy,
+
+    /// Has a shard process killed that is stopped, or works without progress, for this long. Other executors ignore it.
+    /// Default: 1s.
+    #[arg(long, value_name = "TIME", default_value = "1s", hide_default_value = true, value_parser = parse_time)]
+    pub stall_limit: Duration,
+
+    /// What to do when no shard process can be had: waits until the deadline and ends the run (error), or executes in
+    /// this process until one is back (in-process). Other executors ignore it. Default: error.
+    #[arg(long, value_enum, default_value_t = FallbackPolicy::Error, hide_default_value = true)]
+    pub fallback: FallbackPolicy,
 
     /// Prints the result on standard output as a table (text) or as exactly one JSON object (json). Everything else
     /// goes to standard error. Default: text.
@@ -175,6 +193,24 @@ impl From<DeathPolicy> for OnDeath {
         match policy {
             DeathPolicy::Resume => OnDeath::Resume,
             DeathPolicy::Fail => OnDeath::Fail,
+        }
+    }
+}
+
+/// What to do when no shard process can be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FallbackPolicy {
+    /// End the run.
+    Error,
+    /// Execute in this process.
+    InProcess,
+}
+
+impl From<FallbackPolicy> for Fallback {
+    fn from(policy: FallbackPolicy) -> Fallback {
+        match policy {
+            FallbackPolicy::Error => Fallback::Error,
+            FallbackPolicy::InProcess => Fallback::InProcess,
         }
     }
 }

@@ -11,6 +11,7 @@ mod percentiles;
 mod proc;
 mod run;
 mod signals;
+mod time;
 mod victims;
 
 use clap::Parser;

@@ -134,7 +134,7 @@ impl Workload {
 /// Set-up of the ledger of signed or unsigned blocks.
 pub(super) fn ledger_config(signed: bool) -> LedgerConfig {
     let signatures = if signed { SignatureMode::Verify } else { SignatureMode::Skip };
-    LedgerConfig { chain_id: WORKLOAD_CHAIN_ID, signatures }
+    LedgerConfig { chain_id: WORKLOAD_CHAIN_ID, signatures, commutative: true }
 }
 
 /// Header of the block at `height`.

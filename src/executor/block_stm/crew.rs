@@ -82,7 +82,7 @@ impl Crew {
                 threads: count,
                 spins,
                 validation: config.validation,
-                expects_writes: config.expects_writes,
+                expects_writes: config.expects_writes && count > 1,
                 view: ViewBuffers::default(),
             };
             let (shared, core) = (Arc::clone(&shared), host.core_of(thread));

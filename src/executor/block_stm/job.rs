@@ -94,10 +94,9 @@ impl Job {
     }
 
     /// Enters the key of a declared access.
-    pub(super) fn enter(&self, block: &PreparedBlock, access: u32) -> u32 {
+    pub(super) fn enter(&self, block: &PreparedBlock, access: u32) {
         let number = self.index.enter(block, access);
         self.numbers[access as usize].store(number, Ordering::Relaxed);
-        number
     }
 
     /// The number of the key of a declared access.

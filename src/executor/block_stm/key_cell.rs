@@ -37,6 +37,8 @@ pub(super) enum Seen {
 
 /// Lists shorter than this are summed up from their start.
 const CURSOR_MIN: usize = 8;
+/// The memory of a list of up to this many versions is given back.
+const SHORT_LIST: usize = 16;
 
 /// A place in the list and the sum of everything before it: transactions near each other are executed at about the same
 /// time, so the way from here to the next place asked for is short, however long the list is.
@@ -53,7 +55,7 @@ struct Cursor {
 struct KeyList {
     /// In block order.
     versions: SmallVec<[Version; 1]>,
-    cursor: Option<Box<Cursor>>,
+    cursors: Option<Box<Cursors>>,
 }
 
 impl KeyCell {
@@ -100,8 +102,7 @@ impl KeyCell {
     fn lock(&self, stamp: Stamp) -> MutexGuard<'_, KeyList> {
         let mut list = self.list.lock();
         if !self.is_written(stamp) {
-            list.versions.clear();
-            list.cursor = None;
+            list.clear();
             // Before the lock is released, so that nobody misses what is about to be entered.
             self.written.store(stamp.0, Ordering::SeqCst);
         }
@@ -114,17 +115,34 @@ impl KeyCell {
 }
 
 impl KeyList {
-    /// Where the versions of transactions from `txn` on begin. Most are asked for near the end.
-    fn place_of(&self, txn: TxnIndex) -> usize {
-        let mut place = self.versions.len();
-        let near = place.saturating_sub(4);
-        while place > near {
-            match self.versions.get(place - 1) {
-                Some(version) if version.txn >= txn => place -= 1,
-                _ => return place,
-            }
+    /// Forgets the versions of the block before. A long list keeps its memory; a short one goes back into the cell's own
+    /// line, or in the end all cells would be two lines.
+    fn clear(&mut self) {
+        if self.versions.spilled() && self.versions.capacity() <= SHORT_LIST {
+            self.versions = SmallVec::new();
+        } else {
+            self.versions.clear();
         }
-        self.versions[..place].partition_point(|version| version.txn < txn)
+        if let Some(cursors) = &mut self.cursors {
+            **cursors = Cursors::default();
+        }
+    }
+
+    /// Where the versions of transactions from `txn` on begin. Searched for downwards from the end, or from where it is if
+    /// every transaction has a version: it cannot be further up.
+    fn place_of(&self, txn: TxnIndex) -> usize {
+        let mut high = self.versions.len().min(txn.index());
+        let mut step = 1;
+        let is_below = |place: usize| self.versions.get(place).is_some_and(|version| version.txn < txn);
+        while let Some(low) = high.checked_sub(step) {
+            if is_below(low) {
+                let between = self.versions.get(low + 1..high).unwrap_or(&[]);
+                return low + 1 + between.partition_point(|version| version.txn < txn);
+            }
+            high = low;
+            step *= 2;
+        }
+        self.versions.get(..high).unwrap_or(&[]).partition_point(|version| version.txn < txn)
     }
 
     fn find(&self, txn: TxnIndex) -> Result<usize, usize> {
@@ -151,20 +169,36 @@ impl KeyList {
                 }
             }
             _ if latest.is_estimate() => Seen::Blocked(latest.txn),
-            content => Seen::Whole { origin, content: content.clone() },
+            content @ (Content::Expected | Content::Absent | Content::Short { .. } | Content::Long(_)) => {
+                Seen::Whole { origin, content: content.clone() }
+            }
         }
     }
 
     /// The number before place `end`, and whether it rests on a number; or the writer it waits for. An estimated sum is
     /// taken as it is: the next attempt mostly adds the same, and if not, everything above is validated again.
     fn sum(&mut self, end: usize, base: impl Fn() -> Option<u128>) -> Result<(u128, bool), TxnIndex> {
-        let cursor = self.cursor.as_deref().copied();
-        if let Some(cursor) = cursor
-            && (cursor.start..=cursor.place).contains(&end)
-            && let Some(change) = self.change_between(end, cursor.place)
-        {
-            return Ok((cursor.number.wrapping_sub(change), cursor.from_number));
+        let nearest = self.cursors.as_deref().and_then(|cursors| cursors.nearest(end));
+        let found = match nearest {
+            Some(cursor) if cursor.place >= end => {
+                let change = self.change_between(end, cursor.place);
+                Cursor { place: end, number: cursor.number.wrapping_sub(change), ..cursor }
+            }
+            Some(_) | None => self.sum_up(end, nearest, base)?,
+        };
+        if end >= CURSOR_MIN {
+            self.cursors.get_or_insert_default().note(found);
         }
+        Ok((found.number, found.from_number))
+    }
+
+    /// Walks down from place `end` to `cursor`, to a whole value or to the base state, whichever comes first.
+    fn sum_up(
+        &self,
+        end: usize,
+        cursor: Option<Cursor>,
+        base: impl Fn() -> Option<u128>,
+    ) -> Result<Cursor, TxnIndex> {
         let (mut place, mut change) = (end, 0_u128);
         let (start, number, from_number) = loop {
             if let Some(cursor) = cursor
@@ -186,22 +220,13 @@ impl KeyList {
             }
             place -= 1;
         };
-        let number = number.wrapping_add(change);
-        if end >= CURSOR_MIN {
-            let moved = Cursor { place: end, start, number, from_number };
-            match &mut self.cursor {
-                Some(cursor) => **cursor = moved,
-                None => self.cursor = Some(Box::new(moved)),
-            }
-        }
-        Ok((number, from_number))
+        Ok(Cursor { place: end, start, number: number.wrapping_add(change), from_number })
     }
 
-    /// What the versions in `from..to` add up to, if all are sums and not too many.
-    fn change_between(&self, from: usize, to: usize) -> Option<u128> {
-        let between =
-            self.versions.get(from..to).filter(|between| between.len() <= 2 * from.max(CURSOR_MIN))?;
-        between.iter().try_fold(0_u128, |sum, version| Some(sum.wrapping_add(version.content.change()?)))
+    /// What the sums in `from..to` add up to.
+    fn change_between(&self, from: usize, to: usize) -> u128 {
+        let between = self.versions.get(from..to).unwrap_or(&[]);
+        between.iter().filter_map(|version| version.content.change()).fold(0, u128::wrapping_add)
     }
 
     fn publish(&mut self, version: Version) -> bool {
@@ -211,23 +236,15 @@ impl KeyList {
                 let old = &mut self.versions[place];
                 let before = old.content.change();
                 let same = old.content.is_same_sum(&version.content);
+                // Readers may have come by before it was announced.
+                let announced = matches!(old.content, Content::Expected);
                 *old = version;
-                self.correct_cursor(place, before, after);
-                !same && (before.is_some() || after.is_some())
+                self.correct_cursors(|cursor| cursor.replace(place, before, after));
+                announced || !same && (before.is_some() || after.is_some())
             }
             Err(place) => {
                 self.versions.insert(place, version);
-                match self.cursor.as_deref_mut() {
-                    Some(cursor) if place < cursor.start => {
-                        cursor.start += 1;
-                        cursor.place += 1;
-                    }
-                    Some(cursor) if place < cursor.place => {
-                        cursor.place += 1;
-                        self.correct_cursor(place, Some(0), after);
-                    }
-                    Some(_) | None => {}
-                }
+                self.correct_cursors(|cursor| cursor.insert(place, after));
                 true
             }
         }
@@ -236,34 +253,89 @@ impl KeyList {
     fn unpublish(&mut self, txn: TxnIndex) -> bool {
         let Ok(place) = self.find(txn) else { return false };
         let removed = self.versions.remove(place).content.change();
-        self.correct_cursor(place, removed, Some(0));
-        if let Some(cursor) = self.cursor.as_deref_mut() {
+        self.correct_cursors(|cursor| {
+            let kept = cursor.replace(place, removed, Some(0));
             cursor.start -= usize::from(place < cursor.start);
             cursor.place -= usize::from(place < cursor.place);
-        }
+            kept
+        });
         removed.is_some()
     }
 
     fn mark_estimate(&mut self, txn: TxnIndex) {
         if let Ok(place) = self.find(txn) {
-            self.versions[place].mark_estimate();
-            let change = self.versions[place].content.change();
-            self.correct_cursor(place, change, change);
+            let version = &mut self.versions[place];
+            version.mark_estimate();
+            let change = version.content.change();
+            self.correct_cursors(|cursor| cursor.replace(place, change, change));
         }
     }
 
-    /// Corrects the cursor's number after the version at `place` went from `before` to `after` (`None`: no sum).
-    fn correct_cursor(&mut self, place: usize, before: Option<u128>, after: Option<u128>) {
-        let Some(cursor) = self.cursor.as_deref_mut() else { return };
-        if place >= cursor.place || place + 1 < cursor.start {
-            return;
+    /// Lets `correct` follow a change; where it answers false the cursor is given up.
+    fn correct_cursors(&mut self, mut correct: impl FnMut(&mut Cursor) -> bool) {
+        for slot in self.cursors.iter_mut().flat_map(|cursors| &mut cursors.slots) {
+            if slot.as_mut().is_some_and(|cursor| !correct(cursor)) {
+                *slot = None;
+            }
+        }
+    }
+}
+
+/// Two of them, since executions and validations may go on far from each other when a thread loses its core for a while.
+#[derive(Debug, Default)]
+struct Cursors {
+    slots: [Option<Cursor>; 2],
+    /// Which one was moved last.
+    last: usize,
+}
+
+/// A cursor that is further away than this stays where it is; the other one moves.
+const NEAR: usize = 32;
+
+impl Cursors {
+    /// The one from which the way to `end` is shortest and leads over sums only, as far as that is known.
+    fn nearest(&self, end: usize) -> Option<Cursor> {
+        let usable = self.slots.iter().flatten().filter(|cursor| cursor.start <= end);
+        usable.min_by_key(|cursor| cursor.place.abs_diff(end)).copied()
+    }
+
+    fn note(&mut self, cursor: Cursor) {
+        let near = |slot: &Option<Cursor>| {
+            slot.as_ref().is_some_and(|other| other.place.abs_diff(cursor.place) <= NEAR)
+        };
+        let slot = self.slots.iter().position(near).unwrap_or(1 - self.last);
+        self.slots[slot] = Some(cursor);
+        self.last = slot;
+    }
+}
+
+impl Cursor {
+    /// Follows the insertion of a version (`None`: a whole value) at a place; false if the number is not known any more.
+    fn insert(&mut self, place: usize, change: Option<u128>) -> bool {
+        if place >= self.place {
+            return true;
+        }
+        self.place += 1;
+        if place < self.start {
+            self.start += 1;
+            return true;
+        }
+        self.replace(place, Some(0), change)
+    }
+
+    /// Follows the change of the version at `place` from `before` to `after` (`None`: a whole value); false if the number
+    /// is not known any more.
+    fn replace(&mut self, place: usize, before: Option<u128>, after: Option<u128>) -> bool {
+        if place >= self.place || place + 1 < self.start {
+            return true;
         }
         match (before, after) {
-            (Some(before), Some(after)) if place >= cursor.start => {
-                cursor.number = cursor.number.wrapping_sub(before).wrapping_add(after);
+            (Some(before), Some(after)) if place >= self.start => {
+                self.number = self.number.wrapping_sub(before).wrapping_add(after);
+                true
             }
             // It is, or was, the whole value that the sum rests on, or one in between.
-            _ => self.cursor = None,
+            _ => false,
         }
     }
 }

@@ -3,6 +3,7 @@
 use crate::executor::block_stm::key_cell::Seen;
 use crate::executor::block_stm::version::Content;
 use crate::types::{Delta, Origin, TxnIndex, number_of};
+use smallvec::SmallVec;
 
 /// A value, as far as it is compared: long ones are told by their origin alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,34 +33,117 @@ enum Claim {
     Within { least: u128, most: u128 },
 }
 
-/// One key that an execution looked at.
+/// How the words of an observation are to be read.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Observation {
-    /// Which key.
-    pub(super) key: u32,
+enum Kind {
+    Absent,
+    Short {
+        length: u8,
+    },
+    /// As `Short`; the word is a place among the wide numbers.
+    ShortWide {
+        length: u8,
+    },
+    Long,
+    Within,
+    /// As `Within`; the first word is a place among the wide numbers.
+    WithinWide,
+}
+
+/// One key that an execution looked at, packed: it is written by one thread and read by another.
+#[derive(Clone, Copy, Debug)]
+struct Observation {
     /// Who wrote what was seen, unless it was a sum: its origin does not tell it. The claim held then.
-    origin: Option<Origin>,
+    origin: Origin,
+    words: [u64; 2],
+    key: u32,
+    kind: Kind,
+}
+
+const _: () = assert!(size_of::<Observation>() == 32);
+
+/// Stands for no origin.
+const UNTOLD: Origin = Origin(u64::MAX);
+
+/// What one execution rests on.
+#[derive(Debug, Default)]
+pub(super) struct Observations {
+    packed: SmallVec<[Observation; 6]>,
+    /// Pairs of numbers of more than 64 bits.
+    wide: Vec<[u128; 2]>,
+}
+
+/// One observation, unpacked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Observed {
+    pub(super) key: u32,
+    origin: Origin,
     claim: Claim,
 }
 
-impl Observation {
-    /// A read of this value; `origin` unless it was a sum.
-    pub(super) fn exact(key: u32, origin: Option<Origin>, value: Option<&[u8]>) -> Observation {
-        Observation { key, origin, claim: Claim::Exact(Fingerprint::of(value)) }
+impl Observations {
+    pub(super) fn clear(&mut self) {
+        self.packed.clear();
+        self.wide.clear();
     }
 
-    /// A delta, computed from a value that lay in its interval.
-    pub(super) fn within(key: u32, origin: Option<Origin>, delta: &Delta) -> Observation {
+    /// Notes a read of this value; `origin` unless it was a sum.
+    pub(super) fn note_exact(&mut self, key: u32, origin: Option<Origin>, value: Option<&[u8]>) {
+        let (kind, words) = match Fingerprint::of(value) {
+            Fingerprint::Absent => (Kind::Absent, [0; 2]),
+            Fingerprint::Long => (Kind::Long, [0; 2]),
+            Fingerprint::Short { length, bits } => match u64::try_from(bits) {
+                Ok(word) => (Kind::Short { length }, [word, 0]),
+                Err(_) => (Kind::ShortWide { length }, [self.keep([bits, 0]), 0]),
+            },
+        };
+        self.packed.push(Observation { origin: origin.unwrap_or(UNTOLD), words, key, kind });
+    }
+
+    /// Notes a delta, computed from a value that lay in its interval.
+    pub(super) fn note_within(&mut self, key: u32, origin: Option<Origin>, delta: &Delta) {
         let (least, most) = bounds(delta);
-        Observation { key, origin, claim: Claim::Within { least, most } }
+        let (kind, words) = match (u64::try_from(least), u64::try_from(most)) {
+            (Ok(least), Ok(most)) => (Kind::Within, [least, most]),
+            _ => (Kind::WithinWide, [self.keep([least, most]), 0]),
+        };
+        self.packed.push(Observation { origin: origin.unwrap_or(UNTOLD), words, key, kind });
     }
 
+    fn keep(&mut self, pair: [u128; 2]) -> u64 {
+        self.wide.push(pair);
+        self.wide.len() as u64 - 1
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = Observed> {
+        self.packed.iter().map(|packed| {
+            let [first, second] = packed.words;
+            // Every place was given by `keep`.
+            let wide = |place: u64| usize::try_from(place).ok().and_then(|p| self.wide.get(p)).copied();
+            let [wide_first, wide_second] = match packed.kind {
+                Kind::ShortWide { .. } | Kind::WithinWide => wide(first).unwrap_or_default(),
+                Kind::Absent | Kind::Short { .. } | Kind::Long | Kind::Within => [0; 2],
+            };
+            let claim = match packed.kind {
+                Kind::Absent => Claim::Exact(Fingerprint::Absent),
+                Kind::Long => Claim::Exact(Fingerprint::Long),
+                Kind::Short { length } => Claim::Exact(Fingerprint::Short { length, bits: first.into() }),
+                Kind::ShortWide { length } => Claim::Exact(Fingerprint::Short { length, bits: wide_first }),
+                Kind::Within => Claim::Within { least: first.into(), most: second.into() },
+                Kind::WithinWide => Claim::Within { least: wide_first, most: wide_second },
+            };
+            Observed { key: packed.key, origin: packed.origin, claim }
+        })
+    }
+}
+
+impl Observed {
     /// Whether the observation holds for what stands there now. `base` gives the value in the base state.
     pub(super) fn holds<'b>(&self, seen: &Seen, base: impl Fn() -> Option<&'b [u8]>) -> bool {
         match seen {
             Seen::Blocked(_) => false,
-            Seen::Base => self.origin == Some(Origin::BASE) || self.holds_for(base()),
-            Seen::Whole { origin, .. } if self.origin == Some(*origin) => true,
+            Seen::Base => self.origin == Origin::BASE || self.holds_for(base()),
+            Seen::Whole { origin, .. } if self.origin == *origin => true,
             Seen::Whole { content, .. } => match content {
                 Content::Absent => self.holds_for(None),
                 Content::Short { length, bytes } => self.holds_for(bytes.get(..usize::from(*length))),
@@ -109,7 +193,7 @@ pub(super) fn telling_origin(seen: &Seen) -> Option<Origin> {
     }
 }
 
-/// Nobody reads before the first transaction: the end of the block, as a reader.
+/// The end of the block, as a reader.
 pub(super) const END: TxnIndex = TxnIndex(u32::MAX);
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What is known of one transaction of the present block.
 
 use crate::executor::block_output::OutputPlace;
-use crate::executor::block_stm::observation::Observation;
+use crate::executor::block_stm::observation::Observations;
 use crate::executor::block_stm::scheduler::Standing;
 use crate::executor::block_stm::status::Stamp;
 use parking_lot::{Mutex, MutexGuard};
@@ -11,12 +11,12 @@ use smallvec::SmallVec;
 #[derive(Debug, Default)]
 pub(super) struct Record {
     stamp: Stamp,
-    pub(super) observations: SmallVec<[Observation; 6]>,
+    pub(super) observations: Observations,
     /// Keys that have a version of this transaction.
     pub(super) written: SmallVec<[u32; 6]>,
     pub(super) place: OutputPlace,
     /// What the virtual machine said when it panicked.
-    pub(super) panic: Option<String>,
+    pub(super) panic: Option<Box<str>>,
 }
 
 /// One transaction. Lines of their own: neighbours are executed by different threads.

@@ -1,15 +1,17 @@
 //! Where a transaction finds its values: the multi-version memory, then the base state.
 
+use crate::executor::block_output::OutputPlace;
 use crate::executor::block_stm::job::{Job, KeyRef};
 use crate::executor::block_stm::key_cell::Seen;
 use crate::executor::block_stm::key_index::name_of;
-use crate::executor::block_stm::observation::{Observation, telling_origin};
+use crate::executor::block_stm::observation::telling_origin;
 use crate::executor::block_stm::status::{Attempt, Stamp};
 use crate::executor::block_stm::version::{Content, Version};
 use crate::executor::view::{LocalKey, ValueSource, ViewBuffers};
 use crate::types::{
     KeyId, Origin, OutputWriter, PendingWrite, PreparedAccess, PreparedBlock, TxnIndex, number_of,
 };
+use crate::vm::PanicNote;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -130,9 +132,12 @@ impl<'s, 'a, W: FnMut(TxnIndex) -> bool> StmSource<'s, 'a, W> {
         let base = || self.job.base.get(key.hash, key.name);
         let seen = loop {
             let seen = key.cell.read(self.job.stamp, self.txn, || number_of(base()));
-            match seen {
-                Seen::Blocked(writer) if self.blocked.is_none() && (self.wait)(writer) => {}
-                seen => break seen,
+            let again = match &seen {
+                Seen::Blocked(writer) => self.blocked.is_none() && (self.wait)(*writer),
+                Seen::Base | Seen::Whole { .. } | Seen::Sum { .. } => false,
+            };
+            if !again {
+                break seen;
             }
         };
         let telling = telling_origin(&seen).is_some();
@@ -167,14 +172,20 @@ impl<'s, 'a, W: FnMut(TxnIndex) -> bool> StmSource<'s, 'a, W> {
 
     /// Notes what the execution that just ended rests on, and publishes its versions. True if they may change what
     /// transactions above rest on in a way that origins do not tell. One that panicked rests on all that it saw.
-    pub(super) fn publish(&self, view: &ViewBuffers, attempt: Attempt, panicked: bool) -> bool {
+    pub(super) fn publish(
+        &self,
+        view: &ViewBuffers,
+        attempt: Attempt,
+        place: OutputPlace,
+        panic: Option<PanicNote>,
+    ) -> bool {
         let Some(transaction) = self.job.transaction(self.txn) else { return false };
         let stamp = self.job.stamp;
         let mut record = transaction.record(stamp);
         record.observations.clear();
         for (touched, &number) in self.buffers.touched.iter().zip(&self.buffers.numbers) {
-            if touched.read || (panicked && !matches!(touched.held, Held::Unknown)) {
-                record.observations.push(Observation::exact(number, touched.told_by(), touched.value()));
+            if touched.read || (panic.is_some() && !matches!(touched.held, Held::Unknown)) {
+                record.observations.note_exact(number, touched.told_by(), touched.value());
             }
         }
         let mut shifted = false;
@@ -191,7 +202,7 @@ impl<'s, 'a, W: FnMut(TxnIndex) -> bool> StmSource<'s, 'a, W> {
                 PendingWrite::Set { start, bytes } => Content::of_value(view.output.value(start, bytes)),
                 PendingWrite::Delete => Content::Absent,
                 PendingWrite::Add(delta) => {
-                    record.observations.push(Observation::within(number, touched.told_by(), &delta));
+                    record.observations.note_within(number, touched.told_by(), &delta);
                     if delta.amount == 0 {
                         continue;
                     }
@@ -205,6 +216,8 @@ impl<'s, 'a, W: FnMut(TxnIndex) -> bool> StmSource<'s, 'a, W> {
             shifted |= self.unpublish(stamp, number);
         }
         record.written = written;
+        record.place = place;
+        record.panic = panic.map(|note| note.0.into_boxed_str());
         shifted
     }
 

@@ -34,7 +34,7 @@ pub(super) struct Harvest {
     pub(super) places: Vec<(TxnIndex, OutputPlace)>,
     pub(super) settlement: Settlement,
     /// The first transaction settled that panicked, and what it said.
-    pub(super) poison: Option<(TxnIndex, String)>,
+    pub(super) poison: Option<(TxnIndex, Box<str>)>,
     pub(super) executions: u64,
     /// Bytes of outputs in the block before.
     expected_bytes: usize,
@@ -50,8 +50,8 @@ impl Harvest {
         self.executions = 0;
     }
 
-    /// Keeps an output; the number of its buffer among those of this thread, and its start there.
-    fn keep(&mut self, output: &[u8]) -> OutputPlace {
+    /// Keeps an output; its place among the buffers of all threads, which are numbered by turns.
+    fn keep(&mut self, output: &[u8], thread: usize, threads: usize) -> OutputPlace {
         let full = |buffer: &Vec<u8>| buffer.len() + output.len() > OUTPUT_BYTES;
         if self.outputs.last().is_none_or(full) {
             self.outputs.push(Vec::with_capacity(self.expected_bytes.max(output.len())));
@@ -61,7 +61,7 @@ impl Harvest {
         self.outputs[buffer].extend_from_slice(output);
         // Buffers stay below 4 GiB, and so does their number.
         OutputPlace {
-            buffer: u32::try_from(buffer).unwrap_or(u32::MAX),
+            buffer: u32::try_from(buffer * threads + thread).unwrap_or(u32::MAX),
             start: u32::try_from(start).unwrap_or(u32::MAX),
         }
     }
@@ -137,26 +137,30 @@ impl<V: Vm> Turn<'_, '_, V> {
         for txn in run.clone().map(TxnIndex) {
             let Some(entry) = self.block.transactions().get(txn.index()) else { return };
             for access in entry.access_start..entry.access_start + entry.access_count {
-                let number = self.job.enter(self.block, access);
-                if self.worker.expects_writes
-                    && self.block.accesses().get(access as usize).is_some_and(expects)
-                {
-                    self.expect(txn, number);
-                }
+                self.job.enter(self.block, access);
             }
         }
     }
 
-    /// Enters a version to come, so that readers above wait for it.
-    fn expect(&self, txn: TxnIndex, number: u32) {
-        let (Some(transaction), Some(key)) = (self.job.transaction(txn), self.job.key(self.block, number))
+    /// Enters the versions that a transaction is expected to leave, before its first execution: readers above that come
+    /// meanwhile wait for them.
+    fn expect_writes(&self, txn: TxnIndex) {
+        let job = self.job;
+        let (Some(entry), Some(transaction)) =
+            (self.block.transactions().get(txn.index()), job.transaction(txn))
         else {
             return;
         };
-        let mut record = transaction.record(self.job.stamp);
-        if !record.written.contains(&number) {
-            record.written.push(number);
-            key.cell.publish(self.job.stamp, Version::expected(txn));
+        let first = entry.access_start as usize;
+        let declared = self.block.accesses().get(first..first + entry.access_count as usize);
+        let mut record = None;
+        for (place, _) in declared.unwrap_or(&[]).iter().enumerate().filter(|(_, access)| expects(access)) {
+            let number = job.number(first + place);
+            let record = record.get_or_insert_with(|| transaction.record(job.stamp));
+            if let Some(key) = job.key(self.block, number).filter(|_| !record.written.contains(&number)) {
+                record.written.push(number);
+                key.cell.publish(job.stamp, Version::expected(txn));
+            }
         }
     }
 
@@ -192,6 +196,9 @@ impl<V: Vm> Turn<'_, '_, V> {
     fn execute(&mut self, txn: TxnIndex, attempt: Attempt) -> Option<Task> {
         let job = self.job;
         self.prefetch(TxnIndex(txn.0.saturating_add(u32::try_from(2 * self.worker.threads).unwrap_or(0))));
+        if attempt == Attempt(0) && self.worker.expects_writes {
+            self.expect_writes(txn);
+        }
         loop {
             self.harvest.executions += 1;
             let (begun, executions) = (self.begun, self.harvest.executions);
@@ -212,22 +219,10 @@ impl<V: Vm> Turn<'_, '_, V> {
                 }
                 continue;
             }
-            let place = self.harvest.keep(output);
-            let shifted = source.publish(view, attempt, panic.is_some());
-            if let Some(transaction) = job.transaction(txn) {
-                let mut record = transaction.record(job.stamp);
-                record.place = self.global(place);
-                record.panic = panic.map(|note| note.0);
-            }
+            let place = self.harvest.keep(output, self.worker.thread, self.worker.threads);
+            let shifted = source.publish(view, attempt, place, panic);
             return job.scheduler.finish_execution(job, txn, attempt, shifted);
         }
-    }
-
-    /// The place among the buffers of all threads.
-    fn global(&self, place: OutputPlace) -> OutputPlace {
-        let (thread, threads) = (self.worker.thread, self.worker.threads);
-        let buffer = place.buffer as usize * threads + thread;
-        OutputPlace { buffer: u32::try_from(buffer).unwrap_or(u32::MAX), start: place.start }
     }
 
     /// Fetches what a transaction will read of the base state.

@@ -7,7 +7,7 @@ use crate::vm::ledger::{
     Address, LedgerConfig, LedgerStatus, Payload, SignatureMode, SignedTransaction, account_key, balance_key,
     gas_needed, sequence_key,
 };
-use crate::vm::{Outcome, StateView, Vm};
+use crate::vm::{Outcome, ReadAndSet, StateView, Vm};
 
 /// Expected cost of an execution with and without a signature check, and per recipient, in nanoseconds.
 const COST_VERIFIED_NS: u32 = 50_000;
@@ -71,24 +71,25 @@ impl Vm for LedgerVm {
         let Ok(SignedTransaction { raw, .. }) = SignedTransaction::decode(transaction) else {
             return;
         };
+        let add = if self.config.commutative { AccessMode::Add } else { AccessMode::ReadWrite };
         hint.access(&account_key(&raw.sender), AccessMode::Read);
         hint.access(&sequence_key(&raw.sender), AccessMode::ReadWrite);
-        hint.access(&balance_key(&raw.sender), AccessMode::Add);
+        hint.access(&balance_key(&raw.sender), add);
         let recipients = match &raw.payload {
             Payload::Transfer { to, .. } => {
                 hint.access(&account_key(to), AccessMode::Read);
-                hint.access(&balance_key(to), AccessMode::Add);
+                hint.access(&balance_key(to), add);
                 1
             }
             Payload::BatchTransfer { recipients } => {
                 recipients.iter().for_each(|(to, _)| hint.access(&account_key(to), AccessMode::Read));
-                recipients.iter().for_each(|(to, _)| hint.access(&balance_key(to), AccessMode::Add));
+                recipients.iter().for_each(|(to, _)| hint.access(&balance_key(to), add));
                 // Decoding keeps few enough.
                 u32::try_from(recipients.len()).unwrap_or(u32::MAX)
             }
             Payload::CreateAccount { account, .. } => {
                 hint.access(&account_key(account), AccessMode::ReadWrite);
-                hint.access(&balance_key(account), AccessMode::Add);
+                hint.access(&balance_key(account), add);
                 1
             }
             #[cfg(feature = "fault-transactions")]
@@ -98,7 +99,7 @@ impl Vm for LedgerVm {
                 1
             }
         };
-        hint.access(&balance_key(&Address(header.beneficiary)), AccessMode::Add);
+        hint.access(&balance_key(&Address(header.beneficiary)), add);
         let once = match self.config.signatures {
             SignatureMode::Verify => COST_VERIFIED_NS,
             SignatureMode::Skip => COST_UNVERIFIED_NS,
@@ -120,6 +121,13 @@ impl Vm for LedgerVm {
                     order.strike(view);
                 }
                 let gas = gas_needed(&signed.raw.payload, transaction.len());
+                let mut plain;
+                let view = if self.config.commutative {
+                    view
+                } else {
+                    plain = ReadAndSet::new(view);
+                    &mut plain
+                };
                 Execution::new(&signed.raw, max_fee, gas, &self.beneficiary, view).run()
             }
             Err(status) => Outcome { status: status.code(), gas_used: 0 },

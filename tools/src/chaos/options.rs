@@ -3,15 +3,13 @@
 use crate::chaos::check::Check;
 use crate::chaos::mix::Mix;
 use crate::cli::{Format, parse_skew};
+use crate::time::parse_time;
 use clap::builder::RangedU64ValueParser;
 use clap::{ArgAction, Args, ValueEnum};
 use phalanx::MAX_SHARDS;
 use phalanx_bench::WorkloadKind;
 use std::fmt;
 use std::time::Duration;
-
-/// Longest time that can be asked for: a year.
-const DURATION_MAX: Duration = Duration::from_secs(365 * 86_400);
 
 /// Options of `phalanx chaos`.
 #[derive(Clone, Debug, Args)]
@@ -142,14 +140,6 @@ impl fmt::Display for ChaosWorkload {
     }
 }
 
-fn parse_time(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(time) if !time.is_zero() && time <= DURATION_MAX => Ok(time),
-        Ok(_) => Err("give more than nothing and at most a year".to_owned()),
-        Err(error) => Err(format!("{error}; give a number and a unit, such as 60s or 50ms")),
-    }
-}
-
 fn parse_rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if (0.01..=1000.0).contains(&rate) => Ok(rate),
@@ -162,12 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_have_units_and_rates_have_bounds() {
-        assert_eq!(parse_time("50ms"), Ok(Duration::from_millis(50)));
-        assert_eq!(parse_time("2m"), Ok(Duration::from_secs(120)));
-        for text in ["", "5", "0s", "-1s", "3 lightyears", "400days"] {
-            assert!(parse_time(text).is_err(), "{text:?} was accepted");
-        }
+    fn rates_have_bounds() {
         assert_eq!(parse_rate("0.5"), Ok(0.5));
         for text in ["0", "-1", "NaN", "1001", "many"] {
             assert!(parse_rate(text).is_err(), "{text:?} was accepted");

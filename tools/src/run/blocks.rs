@@ -8,7 +8,7 @@ use crate::run::progress::Progress;
 use crate::run::report::{Report, Tally};
 use phalanx::executor::{BlockExecutor, BlockOutput, Sequential};
 use phalanx::types::{Block, PreparedBlock};
-use phalanx::vm::ledger::LedgerVm;
+use phalanx::vm::ledger::{LedgerConfig, LedgerVm};
 use phalanx_bench::{Workload, WorkloadConfig, WorkloadKind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ pub fn run(
 ) -> Result<Report, RunError> {
     progress.say("making accounts");
     let mut workload = Workload::new(workload_config(options))?;
-    let config = workload.ledger_config();
+    let config = LedgerConfig { commutative: !options.no_commutative, ..workload.ledger_config() };
     let genesis = workload.genesis()?;
     let mut oracle = if options.no_verify { None } else { Some(oracle(config, &genesis)?) };
     let engine = Engine::start(options, filter, config, &genesis, family)?;

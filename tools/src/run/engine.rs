@@ -69,7 +69,11 @@ impl Engine {
                 Ok(Engine::Threads { threads, shards })
             }
             ExecutorKind::Processes => {
-                let mut builder = Phalanx::builder(config).on_death(options.on_death.into()).log(filter);
+                let mut builder = Phalanx::builder(config)
+                    .on_death(options.on_death.into())
+                    .fallback(options.fallback.into())
+                    .stall_limit(options.stall_limit)
+                    .log(filter);
                 if let Shards::Count(count) = options.shards {
                     builder = builder.shards(count);
                 }

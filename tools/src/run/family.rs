@@ -131,6 +131,7 @@ mod tests {
         phalanx::vm::ledger::LedgerConfig {
             chain_id: phalanx_bench::WORKLOAD_CHAIN_ID,
             signatures: phalanx::vm::ledger::SignatureMode::Skip,
+            commutative: true,
         }
     }
 }

@@ -58,6 +58,7 @@ pub struct Report {
     accounts: Option<usize>,
     block_size: usize,
     signed: bool,
+    commutative: bool,
     seed: u64,
     blocks: u64,
     transactions: u64,
@@ -103,6 +104,7 @@ impl Report {
             accounts: (!from_file).then_some(options.accounts),
             block_size: options.block_size,
             signed: !options.unsigned,
+            commutative: !options.no_commutative,
             seed: options.seed,
             blocks: tally.blocks,
             transactions,
@@ -148,6 +150,7 @@ impl Report {
     fn rows(&self) -> Vec<(&'static str, String)> {
         let signed = if self.signed { "signed" } else { "unsigned" };
         let skew = self.skew.map(|skew| format!(", skew {skew}")).unwrap_or_default();
+        let plain = if self.commutative { "" } else { ", no commutative writes" };
         let verified = match self.verified {
             Some(true) => "every block equals sequential execution",
             Some(false) => "NO: a block differs from sequential execution",
@@ -156,7 +159,7 @@ impl Report {
         let each = |time: f64| format!("{time:.1} ns per transaction");
         vec![
             ("executor", format!("{}, {} shards", self.executor, self.shards)),
-            ("workload", format!("{}{skew}, {signed}, seed {}", self.workload, self.seed)),
+            ("workload", format!("{}{skew}, {signed}{plain}, seed {}", self.workload, self.seed)),
             ("blocks", self.blocks.to_string()),
             (
                 "transactions",

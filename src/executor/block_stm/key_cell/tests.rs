@@ -1,5 +1,5 @@
 //! Oracle: a `BTreeMap` of writes, folded from the base for every question. Negative control: without the correction of
-//! the cursor (`correct_cursor`) this fails.
+//! the cursor (`correct_cursors`) this fails.
 use super::*;
 use crate::executor::block_stm::status::Attempt;
 use crate::types::{Delta, number_of};
@@ -63,7 +63,7 @@ proptest! {
         let (cell, stamp) = (KeyCell::default(), Stamp(3));
         let base = base.map(u128::from);
         let mut map: BTreeMap<u32, (Content, bool)> = BTreeMap::new();
-        let mut put = |map: &mut BTreeMap<u32, (Content, bool)>, txn: u32, content: Content| {
+        let put = |map: &mut BTreeMap<u32, (Content, bool)>, txn: u32, content: Content| {
             cell.publish(stamp, Version::new(TxnIndex(txn), Attempt(0), content.clone()));
             map.insert(txn, (content, false));
         };
@@ -118,5 +118,7 @@ fn whoever_must_look_again_is_told_so() {
     assert!(cell.publish(stamp, version(sum(2))));
     assert!(cell.unpublish(stamp, TxnIndex(5)), "a sum is gone");
     assert!(!cell.unpublish(stamp, TxnIndex(5)));
+    cell.publish(stamp, Version::expected(TxnIndex(5)));
+    assert!(cell.publish(stamp, version(Content::Absent)), "readers may have come before the announcement");
     assert_eq!(number_of(Some(&[1])), Some(1));
 }
