@@ -10,7 +10,8 @@
 
 use nix::sys::signal::Signal;
 use phalanx_ipc::{
-    Control, ControlError, ControlView, HandleError, ProcessHandle, ProcessIdentity, SlotState, monotonic_now,
+    Control, ControlError, ControlView, Fault, HandleError, ProcessHandle, ProcessIdentity, SlotState,
+    monotonic_now,
 };
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -53,6 +54,15 @@ fn an_onlooker_reads_what_the_owner_writes() {
     assert!(!after.ready, "nobody holds its lifeline");
     slot.lifeline(3).hold().unwrap();
     assert!(view.slot(1).unwrap().ready);
+    for (generation, signal) in [(2, 11), (3, 9), (3, 0)] {
+        slot.record_fault(generation, Fault { signal, address: 0, from_outside: true });
+        assert!(!slot.is_dying(3) && view.slot(1).unwrap().ready, "another life's fault, or none: {signal}");
+    }
+    slot.record_fault(3, Fault { signal: 11, address: 0, from_outside: true });
+    assert!(
+        slot.is_dying(3) && !view.slot(1).unwrap().ready,
+        "it noted a fault, though it holds its lifeline"
+    );
     assert_eq!((view.exit_of(1, 2), view.exit_of(1, 1), view.exit_of(2, 2)), (Some(0x89), None, None));
 }
 

@@ -10,6 +10,7 @@ use crate::supervisor::supervisor_link::SupervisorLink;
 use crate::types::{Generation, RoundId, ShardId, TxnIndex};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use phalanx_ipc::{ChildSlot, Control, Doorbell, LifelineState, SlotState};
+use std::collections::HashMap;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -43,6 +44,8 @@ pub(super) struct ProcessFleet {
     probes: u32,
     /// Supervisors in a row that ended before they ever answered.
     stillborn: u32,
+    /// The last life of each shard that the present supervisor was told to replace.
+    replaced: HashMap<ShardId, Generation>,
 }
 
 impl ProcessFleet {
@@ -64,6 +67,7 @@ impl ProcessFleet {
             stall: StallWatch::new(stall_limit),
             probes: 0,
             stillborn: 0,
+            replaced: HashMap::new(),
         }
     }
 
@@ -116,6 +120,14 @@ impl ProcessFleet {
         })
     }
 
+    /// Has a life of a shard replaced. Says so once: the supervisor may take its time, and the shard is looked at every
+    /// 250 us.
+    fn replace(&mut self, shard: ShardId, generation: Generation) {
+        if self.replaced.insert(shard, generation) != Some(generation) {
+            self.link.command(Command::Replace { shard: shard.0, generation: generation.0 });
+        }
+    }
+
     /// Kills a supervisor that is gone or does not answer, and its shards with it.
     fn give_up_supervisor(&mut self) {
         if let Some(cause) = self.link.kill() {
@@ -145,6 +157,7 @@ impl ProcessFleet {
         self.link = SupervisorLink::start(&self.image, &self.regions)
             .map_err(|error| ExecuteError::NoShards(error.to_string()))?;
         self.desk.count_supervisor(self.link.pid());
+        self.replaced.clear();
         Ok(())
     }
 
@@ -213,7 +226,7 @@ impl Fleet for ProcessFleet {
     fn probe(&mut self, members: &[Member], round: RoundId) -> Option<Death> {
         if let Some(&dead) = members.iter().find(|&&member| self.is_gone(member)) {
             let Member { shard, generation, .. } = dead;
-            self.link.command(Command::Replace { shard: shard.0, generation: generation.0 });
+            self.replace(shard, generation);
             let death = self.death_of(dead);
             self.desk.incidents().note_death(dead, death.txn);
             return Some(death);
@@ -298,7 +311,7 @@ impl Fleet for ProcessFleet {
                         let pid = slot.pid.load(Ordering::Relaxed);
                         let dead = Member { shard, generation: Generation(generation), pid };
                         self.desk.incidents().note_death(dead, None);
-                        self.link.command(Command::Replace { shard: shard.0, generation });
+                        self.replace(shard, Generation(generation));
                     }
                 }
             }

@@ -25,8 +25,8 @@ use std::time::{Duration, Instant};
 
 /// How long a shard that noted a fatal signal may take to dump its core and end.
 const DUMP_LIMIT: Duration = Duration::from_secs(10);
-/// Time between two looks at whether it does.
-const DUMP_LOOK: Duration = Duration::from_millis(100);
+/// Time between two looks at whether it does. A starved one takes a while to begin.
+const DUMP_LOOK: Duration = Duration::from_millis(500);
 
 /// Why the supervisor stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

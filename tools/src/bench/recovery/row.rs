@@ -7,6 +7,7 @@ use nix::sys::signal::Signal;
 use phalanx::executor::DeathCause;
 use phalanx_bench::report::{BenchReport, Verdict};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -31,8 +32,12 @@ pub struct RecoveryRow {
     measured: usize,
     /// The least that any victim had touched when it was killed.
     touched_mib_min: u64,
+    /// What the others are said to have died of, each once.
+    other_causes: Vec<String>,
     /// Victims that left a core dump.
     core_dumps: usize,
+    /// Victims of which that is not known, since they were not reaped in time.
+    core_dumps_unknown: usize,
     known_us: Option<Percentiles>,
     ready_us: Option<Percentiles>,
     known_verdict: Verdict,
@@ -47,6 +52,8 @@ impl RecoveryRow {
         kills: usize,
         known: &[&Recovery],
     ) -> RecoveryRow {
+        let wrong = known.iter().filter(|it| it.incident.death.cause != DeathCause::Signal(signal as i32));
+        let other_causes: BTreeSet<String> = wrong.map(|it| it.incident.death.cause.to_string()).collect();
         let right = known.iter().filter(|it| it.incident.death.cause == DeathCause::Signal(signal as i32));
         let since = |kill: Duration, at: Option<Duration>| {
             at.and_then(|at| at.checked_sub(kill)).and_then(|time| u64::try_from(time.as_micros()).ok())
@@ -71,7 +78,9 @@ impl RecoveryRow {
             kills,
             measured: times.len(),
             touched_mib_min: known.iter().map(|it| it.kill.touched >> 20).min().unwrap_or(0),
+            other_causes: other_causes.into_iter().collect(),
             core_dumps: known.iter().filter(|it| it.dumped == Some(true)).count(),
+            core_dumps_unknown: known.iter().filter(|it| it.dumped.is_none()).count(),
             known_us,
             ready_us,
             known_verdict: judge(known_us, KNOWN_LIMIT_US),
@@ -103,6 +112,9 @@ pub fn table(report: &BenchReport<RecoveryRow>) -> String {
             times(row.ready_us),
             row.ready_verdict
         );
+        if !row.other_causes.is_empty() {
+            let _ = writeln!(table, "  others died of: {}", row.other_causes.join(", "));
+        }
     }
     table
 }
