@@ -1,6 +1,6 @@
 //! The rings of `phalanx-ipc` beside what others use to pass messages between two ends on one host.
 //!
-//! Every transport is measured by the same code ([`role`]): one end sends, the other reads every word and verifies the
+//! Every transport is measured by the same code (`role`): one end sends, the other reads every word and verifies the
 //! order; the ends have a core each. Transports take turns, round by round.
 
 mod clock;
