@@ -33,8 +33,7 @@ impl TimelineConfig {
 }
 
 /// What was done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum SpanKind {
     /// Coordinator: one block, from its turn to its result.
     Block,
@@ -69,25 +68,6 @@ pub enum SpanKind {
 }
 
 impl SpanKind {
-    /// All kinds.
-    pub const ALL: [SpanKind; 15] = [
-        SpanKind::Block,
-        SpanKind::Recover,
-        SpanKind::Plan,
-        SpanKind::Seal,
-        SpanKind::Round,
-        SpanKind::Wait,
-        SpanKind::LookUp,
-        SpanKind::PlanAhead,
-        SpanKind::CutShort,
-        SpanKind::Validate,
-        SpanKind::Commit,
-        SpanKind::Parked,
-        SpanKind::Running,
-        SpanKind::Waiting,
-        SpanKind::Transaction,
-    ];
-
     /// Its name, in lower case.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -352,7 +352,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        let nonsense: [&[&str]; 10] = [
+        let nonsense: [&[&str]; 11] = [
             &["--shards", "0"],
             &["--shards", "385"],
             &["--shards", "many"],
@@ -363,6 +363,7 @@ mod tests {
             &["--skew", "NaN"],
             &["--deadline-ms", "0"],
             &["--executor", "gpu"],
+            &["--trace-transactions"],
         ];
         for line in nonsense {
             assert!(options(line).is_err(), "{line:?} was accepted");

@@ -2,8 +2,8 @@
 //!
 //! Headless Chromium opens the page with a script added that measures every mark and label. Without a Chromium the test
 //! says so and looks at nothing; with PHALANX_REQUIRE_CHROMIUM=1 it fails then. What would break: bars without height,
-//! lines outside their picture, labels on each other, a style sheet or font fetched from elsewhere. Negative controls:
-//! CONTROLS
+//! lines outside their picture, labels on each other, a style sheet or font fetched from elsewhere. Negative control: the
+//! last test breaks a page in each of these ways and demands that each is found.
 
 #![allow(missing_docs, reason = "a test program")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
@@ -58,7 +58,7 @@ fn open(program: &Path, page: &Path, folder: &Path, dark: bool, width: u32) -> (
     let profile = format!("--user-data-dir={}", folder.join("profile").display());
     let mut command = Command::new(program);
     command.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]);
-    command.args(["--no-first-run", "--enable-logging=stderr", "--dump-dom", "--virtual-time-budget=5000"]);
+    command.args(["--no-first-run", "--enable-logging=stderr", "--dump-dom"]);
     command.args([profile, format!("--window-size={width},4000"), format!("file://{}", measured.display())]);
     if dark {
         command.arg("--blink-settings=preferredColorScheme=0");
@@ -159,4 +159,39 @@ fn a_page_that_cannot_be_written_ends_with_1_before_anything_is_measured() {
         "{}",
         ended.stderr
     );
+}
+
+#[test]
+fn whatever_is_broken_in_a_page_is_found() {
+    let Some(program) = chromium() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let options =
+        ["ring", "--rounds", "1", "--millis", "2", "--payload", "64", "--transport", "rtrb,phalanx-ring"];
+    let page = bench(folder.path(), &options);
+    let whole = std::fs::read_to_string(&page).unwrap();
+    let broken = |from: &str, to: &str| {
+        assert!(whole.contains(from), "no {from} in the page");
+        std::fs::write(&page, whole.replacen(from, to, 1)).unwrap();
+        open(&program, &page, folder.path(), false, 1200)
+    };
+    let (found, errors) = broken("<main>", "<main>");
+    assert_drawn(&found, &errors, "as it was");
+    let fault = |(found, _): &(Value, String), fault: &str| {
+        found["pictures"][0][fault].as_array().unwrap().iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(fault(&broken(" r=\"5.0\"", " r=\"0\""), "empty").len(), 1);
+    assert!(!fault(&broken("--s1: #2a78d6", "--s1: #fcfcfb"), "unseen").is_empty());
+    let label = |x: u32| {
+        format!("role=\"img\"><text x=\"{x}\" y=\"20\">one</text><text x=\"{x}\" y=\"21\">other</text><g")
+    };
+    let twice = broken("role=\"img\"", &label(400));
+    assert_eq!(fault(&twice, "overlapping"), ["\"one | other\""]);
+    assert_eq!(fault(&broken("role=\"img\"", &label(958)), "outside").len(), 2);
+    let (found, _) = broken("<main>", "<main><img src=\"nothing.png\" alt=\"\">");
+    assert_eq!(found["fetched"].as_array().unwrap().len(), 1, "{found}");
+    let (found, _) = broken("<main>", "<main><div style=\"width: 3000px\">wide</div>");
+    assert_eq!(found["sideways"], true);
+    let (found, errors) = broken("<main>", "<main><script>console.error('on purpose'); nothing()</script>");
+    assert!(errors.contains("on purpose") && errors.contains("CONSOLE"), "{errors}");
+    assert_eq!(found["errors"].as_array().unwrap().len(), 1, "{found}");
 }

@@ -1,4 +1,4 @@
-// Measures what a report's page shows. Leaves the finding as JSON between two marks at the end of the document.
+// Measures what a report's page shows, and leaves it as JSON between two marks at the end of the document.
 const errors = [];
 addEventListener("error", (event) => errors.push(String(event.message)));
 addEventListener("load", () => {

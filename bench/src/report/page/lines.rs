@@ -145,7 +145,7 @@ fn draw(svg: &mut Svg, line: &Line, x: Scale, y: Scale) {
     if measured.len() > 1 {
         let points: Vec<(f64, f64)> =
             measured.iter().map(|point| (x.at(point.x), y.at(point.y.median))).collect();
-        svg.curve(&points, &format!("curve l{colour}"), name);
+        svg.curve(&points, &format!("curve l{colour}"), &format!("{name}, measured"));
     }
     for Point { x: at, y: Spread { median, min, max } } in measured {
         svg.line((x.at(*at), y.at(*min)), (x.at(*at), y.at(*max)), "whisker");
