@@ -51,8 +51,10 @@ impl Drop for Browser {
 fn open(program: &Path, page: &Path, folder: &Path, dark: bool, width: u32) -> (Value, String) {
     let html = std::fs::read_to_string(page).unwrap();
     let measured = folder.join(format!("measured-{width}-{dark}.html"));
-    // Before everything else: errors while loading count too.
-    let script = format!("<head><script>{SCRIPT}</script>");
+    // Before everything else: errors while loading count too. Whatever the page wants to fetch is refused and counted.
+    let policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'";
+    let policy = format!("<meta http-equiv=\"Content-Security-Policy\" content=\"{policy}\">");
+    let script = format!("<head><script>{SCRIPT}</script>{policy}");
     std::fs::write(&measured, html.replacen("<head>", &script, 1)).unwrap();
     let (out, errors) = (folder.join("dom"), folder.join("errors"));
     let profile = format!("--user-data-dir={}", folder.join("profile").display());
@@ -187,8 +189,10 @@ fn whatever_is_broken_in_a_page_is_found() {
     let twice = broken("role=\"img\"", &label(400));
     assert_eq!(fault(&twice, "overlapping"), ["\"one | other\""]);
     assert_eq!(fault(&broken("role=\"img\"", &label(958)), "outside").len(), 2);
-    let (found, _) = broken("<main>", "<main><img src=\"nothing.png\" alt=\"\">");
-    assert_eq!(found["fetched"].as_array().unwrap().len(), 1, "{found}");
+    for outside in ["<img src=\"other.png\" alt=\"\">", "<style>@import 'other.css';</style>"] {
+        let (found, _) = broken("<main>", &format!("<main>{outside}"));
+        assert_eq!(found["fetched"].as_array().unwrap().len(), 1, "{outside}: {found}");
+    }
     let (found, _) = broken("<main>", "<main><div style=\"width: 3000px\">wide</div>");
     assert_eq!(found["sideways"], true);
     let (found, errors) = broken("<main>", "<main><script>console.error('on purpose'); nothing()</script>");

@@ -1,5 +1,7 @@
 // Measures what a report's page shows, and leaves it as JSON between two marks at the end of the document.
 const errors = [];
+const fetched = [];
+addEventListener("securitypolicyviolation", (event) => fetched.push(event.blockedURI));
 addEventListener("error", (event) => errors.push(String(event.message)));
 addEventListener("load", () => {
   const near = 0.5;
@@ -46,7 +48,7 @@ addEventListener("load", () => {
     pictures,
     tables: document.querySelectorAll("table").length,
     heading: document.querySelector("dl").textContent,
-    fetched: performance.getEntriesByType("resource").map((entry) => entry.name),
+    fetched,
     dark: matchMedia("(prefers-color-scheme: dark)").matches,
     sideways: document.documentElement.scrollWidth > document.documentElement.clientWidth,
   };
