@@ -5,6 +5,7 @@ mod prepare;
 mod read_and_set;
 mod view;
 
+pub mod evm;
 pub mod ledger;
 
 pub use panic::{PanicNote, catch_panic};
