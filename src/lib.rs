@@ -20,7 +20,7 @@ pub mod types;
 pub mod vm;
 
 pub use phalanx::{BlockHandle, Phalanx, PhalanxBuilder, QUEUE_LIMIT, Totals};
-pub use supervisor::{supervisor_entry, supervisor_entry_with};
+pub use supervisor::{supervisor_entry, supervisor_entry_by, supervisor_entry_with};
 
 /// Most shards that one executor may have.
 pub const MAX_SHARDS: usize = 384;

@@ -11,8 +11,9 @@ use crate::supervisor::{
 use crate::telemetry::{Timeline, TimelineBook, TimelineConfig};
 use crate::topology::Host;
 use crate::types::PreparedBlock;
-use crate::vm::Vm;
+use crate::vm::evm::{EvmConfig, EvmVm};
 use crate::vm::ledger::{LedgerConfig, LedgerVm};
+use crate::vm::{BuiltInVm, Vm};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use parking_lot::Mutex;
@@ -43,8 +44,15 @@ impl PhalanxBuilder<LedgerVm> {
     /// For the ledger.
     #[must_use]
     pub fn ledger(config: LedgerConfig) -> PhalanxBuilder<LedgerVm> {
-        let bytes = bcs::to_bytes(&config).unwrap_or_default();
-        PhalanxBuilder::new(LedgerVm::new(config), bytes)
+        PhalanxBuilder::new(LedgerVm::new(config), BuiltInVm::Ledger(config).to_bytes())
+    }
+}
+
+impl PhalanxBuilder<EvmVm> {
+    /// For Ethereum's transactions.
+    #[must_use]
+    pub fn evm(config: EvmConfig) -> PhalanxBuilder<EvmVm> {
+        PhalanxBuilder::new(EvmVm::new(config), BuiltInVm::Evm(config).to_bytes())
     }
 }
 

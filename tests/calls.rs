@@ -20,6 +20,7 @@ use phalanx::partition::{ArenaError, ArenaLimits};
 use phalanx::state::{BaseState, StateConfig, StateError};
 use phalanx::supervisor::{LaunchError, Processes, ProcessesConfig, SupervisorImage};
 use phalanx::types::{Block, BlockHeader, PreparedBlock};
+use phalanx::vm::BuiltInVm;
 use phalanx::vm::ledger::{Address, LedgerConfig, LedgerVm, SignatureMode, genesis};
 use phalanx::{Phalanx, QUEUE_LIMIT};
 use phalanx_bench::{Accounts, WORKLOAD_CHAIN_ID};
@@ -288,7 +289,8 @@ fn a_full_base_state_fails_the_block_and_smaller_ones_still_work() {
     let mut scene = Scene::new(29, 2, false);
     // 600 entries of the founders and 300 sequence numbers fit, 600 entries more do not.
     scene.memory.state = StateConfig { max_entries: 1_024, heap_bytes: 1 << 20 };
-    let configuration = ProcessesConfig { vm: bcs::to_bytes(&config).unwrap(), ..scene.processes_config(3) };
+    let configuration =
+        ProcessesConfig { vm: BuiltInVm::Ledger(config).to_bytes(), ..scene.processes_config(3) };
     let mut processes =
         Processes::launch(&configuration, creations.vm.clone(), creations.state(scene.memory.state)).unwrap();
     let ample = StateConfig { max_entries: 1 << 16, heap_bytes: 1 << 20 };

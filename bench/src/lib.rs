@@ -5,8 +5,10 @@ pub mod ethereum;
 pub mod executor;
 pub mod report;
 pub mod ring;
+mod supervisor;
 pub mod workload;
 
+pub use supervisor::supervisor_entry;
 pub use workload::{
     Accounts, MixedWorkload, WORKLOAD_CHAIN_ID, Workload, WorkloadConfig, WorkloadError, WorkloadKind,
 };

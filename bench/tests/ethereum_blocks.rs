@@ -41,7 +41,7 @@ fn every_block_comes_to_what_its_header_says_and_what_revm_alone_leaves() {
         if block.file.context.spec >= SpecId::BYZANTIUM {
             assert_eq!(totals.root, block.file.receipts_root, "{folder:?}");
         }
-        let entries = block.entries();
+        let mut entries = block.entries();
         let base =
             BaseState::with_entries(StateConfig::default(), entries.iter().map(|(key, value)| (key, value)));
         let vm = EvmVm::new(EvmConfig::default());
@@ -50,7 +50,7 @@ fn every_block_comes_to_what_its_header_says_and_what_revm_alone_leaves() {
         let begun = Instant::now();
         let output = executor.execute(&prepared, Instant::now() + Duration::from_secs(600)).unwrap();
         let ours = begun.elapsed();
-        let outcome = Outcome::of_output(&block, &output).unwrap();
+        let outcome = Outcome::of_output(&block, &mut entries, &output).unwrap();
         eprintln!("{} revm {took:?} ours {ours:?}", folder.display());
         assert_eq!(outcome.first_difference(&expected), None, "{folder:?}");
     }

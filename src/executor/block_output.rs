@@ -223,6 +223,18 @@ impl<'a> TransactionOutput<'a> {
         })
     }
 
+    /// Keys that the transaction read, in order; one may come twice. Executors that validate while they execute keep none,
+    /// and none is compared.
+    pub fn reads(&self) -> impl Iterator<Item = Result<&'a [u8], OutputError>> + use<'a> {
+        let keys = self.keys;
+        self.view.reads().map(move |record| {
+            let record = record?;
+            let key =
+                if record.key_id == KeyId::UNKNOWN { Some(record.key) } else { keys.key(record.key_id) };
+            key.ok_or(OutputError::BadField { field: "key id", value: record.key_id.0.into(), at: 0 })
+        })
+    }
+
     /// Events, in order.
     pub fn events(&self) -> impl Iterator<Item = Result<Event<'a>, OutputError>> + use<'a> {
         self.view.events()

@@ -5,8 +5,9 @@ use crate::supervisor::protocol::{LaunchOrder, MARKER, MARKER_VALUE};
 use crate::supervisor::shard_process::{FamilyFds, OneShardFds};
 use crate::supervisor::supervisor_loop::{StopCause, Supervisor};
 use crate::telemetry::name_process;
-use crate::vm::Vm;
-use crate::vm::ledger::{LedgerConfig, LedgerVm};
+use crate::vm::evm::EvmVm;
+use crate::vm::ledger::LedgerVm;
+use crate::vm::{BuiltInVm, Vm};
 use phalanx_ipc::{
     Channel, ChannelError, Control, SPAWN_SOCKET_FD, SignalFd, SignalSetup, close_all_fds_except, fail_point,
 };
@@ -24,24 +25,30 @@ pub fn is_supervisor_image() -> bool {
     std::env::var_os(MARKER).is_some()
 }
 
-/// Call this first thing in `main`, before any thread starts: if the process was started as a supervisor for the ledger
-/// it never returns, otherwise it returns at once.
+/// Call this first thing in `main`, before any thread starts: if the process was started as a supervisor for a built-in
+/// virtual machine (ledger or EVM) it never returns, otherwise it returns at once.
 pub fn supervisor_entry() {
-    supervisor_entry_with(|config: &[u8]| {
-        let config: LedgerConfig = bcs::from_bytes(config)?;
-        Ok(LedgerVm::new(config))
-    });
+    supervisor_entry_by(SupervisorSeat::serve_built_in);
 }
 
 /// As [`supervisor_entry`] for a virtual machine of your own: `make` builds it from the bytes that the coordinator's
 /// [`ProcessesConfig`](crate::supervisor::ProcessesConfig) holds for it.
 pub fn supervisor_entry_with<V: Vm>(make: impl FnOnce(&[u8]) -> Result<V, Box<dyn Error>>) {
+    supervisor_entry_by(|seat| {
+        let vm = make(seat.vm_bytes())?;
+        Ok(seat.serve(vm))
+    });
+}
+
+/// As [`supervisor_entry`] for one of several machines: `choose` looks at the bytes, makes the machine that they stand
+/// for, and has the seat serve with it.
+pub fn supervisor_entry_by(choose: impl FnOnce(SupervisorSeat) -> Result<Served, Box<dyn Error>>) {
     if !is_supervisor_image() {
         return;
     }
-    let code = match serve(make) {
-        Ok(StopCause::Asked | StopCause::HungUp) => 0,
-        Ok(StopCause::Broken) => 1,
+    let code = match take_seat().and_then(choose) {
+        Ok(Served(StopCause::Asked | StopCause::HungUp)) => 0,
+        Ok(Served(StopCause::Broken)) => 1,
         Err(error) => {
             tracing::error!(%error, "supervisor cannot start");
             // Standard error may be closed; there is nobody else to tell.
@@ -52,7 +59,56 @@ pub fn supervisor_entry_with<V: Vm>(make: impl FnOnce(&[u8]) -> Result<V, Box<dy
     std::process::exit(code);
 }
 
-fn serve<V: Vm>(make: impl FnOnce(&[u8]) -> Result<V, Box<dyn Error>>) -> Result<StopCause, Box<dyn Error>> {
+/// A supervisor that has its order and lacks only its virtual machine.
+#[derive(Debug)]
+pub struct SupervisorSeat {
+    order: LaunchOrder,
+    fds: FamilyFds,
+    control: Control,
+    channel: Channel,
+    signals: SignalFd,
+}
+
+/// A supervisor has come to its end.
+#[derive(Debug)]
+pub struct Served(StopCause);
+
+impl SupervisorSeat {
+    /// The bytes from which the machine is made.
+    #[must_use]
+    pub fn vm_bytes(&self) -> &[u8] {
+        &self.order.vm
+    }
+
+    /// Serves with the built-in machine that the bytes stand for.
+    ///
+    /// # Errors
+    /// When they stand for none.
+    pub fn serve_built_in(self) -> Result<Served, Box<dyn Error>> {
+        match BuiltInVm::from_bytes(self.vm_bytes())? {
+            BuiltInVm::Ledger(config) => Ok(self.serve(LedgerVm::new(config))),
+            BuiltInVm::Evm(config) => Ok(self.serve(EvmVm::new(config))),
+        }
+    }
+
+    /// Starts shards with this machine and looks after them until the coordinator asks for the end or is gone.
+    pub fn serve<V: Vm>(self, vm: V) -> Served {
+        let SupervisorSeat { order, fds, control, channel, signals } = self;
+        let control_name = order.control.clone();
+        tracing::debug!(shards = order.cores.len(), "supervisor starts");
+        let cause = Supervisor::new(order, fds, control, channel, vm).run(&signals);
+        if cause == StopCause::HungUp {
+            // The coordinator is gone and cannot remove its segment.
+            if let Err(error) = Control::unlink(&control_name) {
+                tracing::warn!(%error, "control segment is left");
+            }
+        }
+        tracing::debug!(?cause, "supervisor ends");
+        Served(cause)
+    }
+}
+
+fn take_seat() -> Result<SupervisorSeat, Box<dyn Error>> {
     if std::env::var(MARKER).as_deref() != Ok(MARKER_VALUE) {
         return Err("the image is of another version than its coordinator; install both together".into());
     }
@@ -68,10 +124,9 @@ fn serve<V: Vm>(make: impl FnOnce(&[u8]) -> Result<V, Box<dyn Error>>) -> Result
     let order = receive_order(&channel, &mut inherited)?;
     crate::telemetry::log_to_stderr(&order.log);
     name_process("phx-supervisor");
-    let control_name = order.control.clone();
-    let control = Control::open_named(&control_name)?;
+    let control = Control::open_named(&order.control)?;
     // SAFETY: the supervisor and its shards keep the control segment mapped as long as they pass any step: the last one is
-    // before `Supervisor::run` returns.
+    // before `Supervisor::run` returns, and without that none is passed.
     #[cfg(feature = "fail-points")]
     #[allow(unsafe_code, reason = "fail points keep a pointer to the control segment")]
     unsafe {
@@ -79,15 +134,7 @@ fn serve<V: Vm>(make: impl FnOnce(&[u8]) -> Result<V, Box<dyn Error>>) -> Result
     }
     fail_point("order received");
     let fds = sort_fds(inherited, &order)?;
-    let vm = make(&order.vm)?;
-    tracing::debug!(shards = order.cores.len(), "supervisor starts");
-    let cause = Supervisor::new(order, fds, control, channel, vm).run(&signals);
-    if cause == StopCause::HungUp {
-        // The coordinator is gone and cannot remove its segment.
-        Control::unlink(&control_name)?;
-    }
-    tracing::debug!(?cause, "supervisor ends");
-    Ok(cause)
+    Ok(SupervisorSeat { order, fds, control, channel, signals })
 }
 
 fn receive_order(channel: &Channel, inherited: &mut Vec<OwnedFd>) -> Result<LaunchOrder, Box<dyn Error>> {

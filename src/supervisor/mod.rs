@@ -20,7 +20,9 @@ mod supervisor_loop;
 
 pub use child::Pacing;
 pub use config::{Fallback, ProcessesConfig, SupervisorImage};
-pub use entry::{is_supervisor_image, supervisor_entry, supervisor_entry_with};
+pub use entry::{
+    Served, SupervisorSeat, is_supervisor_image, supervisor_entry, supervisor_entry_by, supervisor_entry_with,
+};
 pub use health::{ShardHealth, SupervisorHealth};
 pub use incidents::{INCIDENTS_KEPT, Incidents, ShardIncident, SupervisorIncident};
 pub use launch::LaunchError;

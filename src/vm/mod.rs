@@ -1,5 +1,6 @@
 //! Virtual machines: what executes one transaction. The rest of the library never looks into a transaction.
 
+mod built_in;
 mod panic;
 mod prepare;
 mod read_and_set;
@@ -8,6 +9,7 @@ mod view;
 pub mod evm;
 pub mod ledger;
 
+pub use built_in::BuiltInVm;
 pub use panic::{PanicNote, catch_panic};
 pub use read_and_set::ReadAndSet;
 pub use view::StateView;

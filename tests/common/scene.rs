@@ -9,6 +9,7 @@ use phalanx::partition::ArenaLimits;
 use phalanx::state::{BaseState, StateConfig};
 use phalanx::supervisor::{Processes, ProcessesConfig, SupervisorImage};
 use phalanx::types::{Block, PreparedBlock};
+use phalanx::vm::BuiltInVm;
 use phalanx::vm::ledger::{Address, GenesisEntry, LedgerConfig, LedgerVm, Payload, RawTransaction};
 use phalanx::{Phalanx, PhalanxBuilder};
 use phalanx_bench::{MixedWorkload, WORKLOAD_CHAIN_ID};
@@ -89,7 +90,7 @@ impl Scene {
         ProcessesConfig {
             shards,
             image: Scene::image(),
-            vm: bcs::to_bytes(&self.vm.config()).unwrap(),
+            vm: BuiltInVm::Ledger(self.vm.config()).to_bytes(),
             memory: self.memory,
             log: "error".to_owned(),
             ..ProcessesConfig::default()

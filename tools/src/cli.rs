@@ -3,6 +3,7 @@
 use crate::bench::BenchOptions;
 use crate::chaos::ChaosOptions;
 use crate::exit::EXIT_CODES;
+use crate::replay::ReplayOptions;
 use crate::time::parse_time;
 use clap::builder::RangedU64ValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
@@ -33,6 +34,9 @@ pub enum Command {
     /// Executes a workload block by block and verifies each block against sequential execution.
     #[command(after_help = EXIT_CODES)]
     Run(RunOptions),
+    /// Executes real Ethereum blocks over shards and checks them against their headers and against revm alone.
+    #[command(after_help = EXIT_CODES)]
+    Replay(ReplayOptions),
     /// Measures parts of it beside what others use for the same.
     Bench(BenchOptions),
     /// Executes blocks while faults are injected into shards and supervisor, and looks whether anything is wrong, lost or
@@ -311,6 +315,7 @@ mod tests {
             Command::Run(options) => Ok(options),
             Command::Bench(options) => panic!("{options:?}"),
             Command::Chaos(options) => panic!("{options:?}"),
+            Command::Replay(options) => panic!("{options:?}"),
         }
     }
 
@@ -335,8 +340,14 @@ mod tests {
     #[test]
     fn every_option_states_its_default() {
         let mut command = Cli::command();
-        let paths: [&[&str]; 5] =
-            [&["run"], &["bench", "ring"], &["bench", "recovery"], &["bench", "executor"], &["chaos"]];
+        let paths: [&[&str]; 6] = [
+            &["replay"],
+            &["run"],
+            &["bench", "ring"],
+            &["bench", "recovery"],
+            &["bench", "executor"],
+            &["chaos"],
+        ];
         for path in paths {
             let mut command = &mut command;
             for name in path {

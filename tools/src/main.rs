@@ -9,6 +9,7 @@ mod logging;
 mod output;
 mod percentiles;
 mod proc;
+mod replay;
 mod run;
 mod signals;
 mod time;
@@ -20,7 +21,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // First: the supervisor of the shards is this very program, started again.
-    phalanx_bench::executor::supervisor_entry();
+    phalanx_bench::supervisor_entry();
     // And so is the far end of a ring that is measured between two processes.
     if let Some(exit) = phalanx_bench::ring::far_end_entry() {
         return exit;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
     let exit = match cli.command {
         Command::Run(options) => run::command(options),
         Command::Bench(options) => bench::command(options),
+        Command::Replay(options) => replay::command(&options),
         Command::Chaos(options) => chaos::command(&options),
     };
     exit.into()

@@ -1,12 +1,12 @@
 //! A folder with one block and the state before it.
 
-use crate::ethereum::InputError;
 use crate::ethereum::block_file::BlockFile;
 use crate::ethereum::field::{Field, read_json};
+use crate::ethereum::{Entries, InputError};
 use phalanx::types::Block;
 use phalanx::vm::evm::revm::primitives::hardfork::SpecId;
 use phalanx::vm::evm::revm::primitives::{Address, B256, Bytes, U256, address};
-use phalanx::vm::evm::{EvmAccount, EvmEntry, EvmTransaction, account_entries};
+use phalanx::vm::evm::{EvmAccount, EvmTransaction, account_entries};
 use std::path::{Path, PathBuf};
 
 /// Where the roots of beacon blocks are kept (EIP-4788).
@@ -72,7 +72,7 @@ impl EthereumBlock {
 
     /// The state before the block.
     #[must_use]
-    pub fn entries(&self) -> Vec<EvmEntry> {
+    pub fn entries(&self) -> Entries {
         self.accounts.iter().flat_map(|(address, account)| account_entries(*address, account)).collect()
     }
 }

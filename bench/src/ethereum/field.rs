@@ -85,6 +85,12 @@ impl<'a> Field<'a> {
         Ok(members.keys().map(|name| (name.as_str(), self.get(name))).collect())
     }
 
+    /// The text of a string, if it is one.
+    #[must_use]
+    pub fn text(&self) -> Option<&'a str> {
+        self.value.and_then(Value::as_str)
+    }
+
     /// The bytes of a hexadecimal string.
     ///
     /// # Errors

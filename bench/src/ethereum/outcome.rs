@@ -1,6 +1,6 @@
 //! What a block came to, whoever executed it: receipts, and all accounts afterwards.
 
-use crate::ethereum::{EthereumBlock, Receipt, ReferenceState};
+use crate::ethereum::{Entries, EthereumBlock, Receipt, ReferenceState};
 use phalanx::executor::BlockOutput;
 use phalanx::types::{Write, number_of};
 use phalanx::vm::evm::revm::primitives::{Address, B256, KECCAK_EMPTY, U256};
@@ -56,19 +56,22 @@ pub enum OutcomeError {
 }
 
 impl Outcome {
-    /// What an executor's output of this block comes to.
+    /// What an executor's output of this block comes to. `entries` is the state before the block and becomes the one after.
     ///
     /// # Errors
     /// [`OutcomeError`].
-    pub fn of_output(block: &EthereumBlock, output: &BlockOutput) -> Result<Outcome, OutcomeError> {
+    pub fn of_output(
+        block: &EthereumBlock,
+        entries: &mut Entries,
+        output: &BlockOutput,
+    ) -> Result<Outcome, OutcomeError> {
         let calls = block.system_calls().len();
-        let mut entries: HashMap<Vec<u8>, Vec<u8>> = block.entries().into_iter().collect();
         let mut receipts = Vec::with_capacity(output.len());
         for (item, one) in output.transactions().enumerate() {
             let unreadable = |cause: String| OutcomeError::Unreadable { item, cause };
             for write in one.writes() {
                 let (key, write) = write.map_err(|error| unreadable(error.to_string()))?;
-                apply(&mut entries, key, &write).map_err(unreadable)?;
+                apply(entries, key, &write).map_err(unreadable)?;
             }
             let Some(txn) = item.checked_sub(calls) else { continue };
             let status = EvmStatus::of(one.status()).filter(|status| status.has_receipt());
@@ -87,7 +90,7 @@ impl Outcome {
                 logs: logs.collect::<Result<_, _>>().map_err(unreadable)?,
             });
         }
-        Ok(Outcome { receipts, accounts: AccountsAfter::of_entries(&entries) })
+        Ok(Outcome { receipts, accounts: AccountsAfter::of_entries(entries) })
     }
 
     /// The first thing in which two outcomes differ, for people.
@@ -118,7 +121,7 @@ impl Outcome {
     }
 }
 
-fn apply(entries: &mut HashMap<Vec<u8>, Vec<u8>>, key: &[u8], write: &Write<'_>) -> Result<(), String> {
+fn apply(entries: &mut Entries, key: &[u8], write: &Write<'_>) -> Result<(), String> {
     match write {
         Write::Set(value) => {
             entries.insert(key.to_vec(), value.to_vec());
@@ -140,8 +143,8 @@ fn apply(entries: &mut HashMap<Vec<u8>, Vec<u8>>, key: &[u8], write: &Write<'_>)
 
 impl AccountsAfter {
     /// Of the entries of a state.
-    fn of_entries(entries: &HashMap<Vec<u8>, Vec<u8>>) -> AccountsAfter {
-        let mut accounts = Entries::new();
+    fn of_entries(entries: &Entries) -> AccountsAfter {
+        let mut accounts = Found::new();
         let mut lives: HashMap<Address, u64> = HashMap::new();
         let fields = || entries.iter().filter_map(|(key, value)| Some((EvmField::of_key(key)?, value)));
         for (field, value) in fields() {
@@ -186,10 +189,10 @@ impl AccountsAfter {
     }
 }
 
-type Entries = BTreeMap<Address, (AccountAfter, bool)>;
+type Found = BTreeMap<Address, (AccountAfter, bool)>;
 
 /// The account, made if it is not there yet, and whether it is marked as existing.
-fn entry(accounts: &mut Entries, of: Address) -> &mut (AccountAfter, bool) {
+fn entry(accounts: &mut Found, of: Address) -> &mut (AccountAfter, bool) {
     let fresh = || (AccountAfter { code_hash: KECCAK_EMPTY, ..AccountAfter::default() }, false);
     accounts.entry(of).or_insert_with(fresh)
 }

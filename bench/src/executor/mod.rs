@@ -36,4 +36,4 @@ pub use rows::{
 pub use scaling::{BoundBy, Calibration, ModelCosts, ModelHost, Prediction, predict};
 pub use schedule::run;
 pub use table::table;
-pub use vm::supervisor_entry;
+pub(crate) use vm::BenchVm;

@@ -1,5 +1,6 @@
 //! The ledger as it is measured: with commutative writes, or with reads and writes in their place.
 
+use crate::supervisor::MachineKind;
 use bcs::{from_bytes, to_bytes};
 use phalanx::types::{
     AccessMode, BlockHeader, Delta, HintWriter, LimitExceeded, Outcome, PrepareError, PreparedBlock,
@@ -8,15 +9,9 @@ use phalanx::types::{
 use phalanx::vm::ledger::{LedgerConfig, LedgerVm};
 use phalanx::vm::{StateView, Vm};
 
-/// Call this first thing in `main` of a program that measures executors, instead of
-/// [`phalanx::supervisor_entry`]: it serves as supervisor for the ledger as it is, too.
-pub fn supervisor_entry() {
-    phalanx::supervisor_entry_with(|bytes: &[u8]| Ok(BenchVm::from_bytes(bytes)?));
-}
-
 /// A ledger, and whether its sums commute. The switch is in the machine, so that every executor has it alike.
 #[derive(Clone, Debug)]
-pub(super) struct BenchVm {
+pub(crate) struct BenchVm {
     ledger: LedgerVm,
     commutative: bool,
 }
@@ -28,13 +23,12 @@ impl BenchVm {
 
     /// What the supervisor makes its copy from.
     pub(super) fn to_bytes(&self) -> Result<Vec<u8>, bcs::Error> {
-        to_bytes(&(self.ledger.config(), self.commutative))
+        Ok(MachineKind::Bench.mark(&to_bytes(&(self.ledger.config(), self.commutative))?))
     }
 
-    /// From those bytes, or from those of a plain ledger.
-    fn from_bytes(bytes: &[u8]) -> Result<BenchVm, bcs::Error> {
-        let plain = from_bytes(bytes).map(|config| BenchVm::new(config, true));
-        plain.or_else(|_| from_bytes(bytes).map(|(config, commutative)| BenchVm::new(config, commutative)))
+    /// From those bytes, without their mark.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<BenchVm, bcs::Error> {
+        from_bytes(bytes).map(|(config, commutative)| BenchVm::new(config, commutative))
     }
 
     /// The block with the hints that fit: where sums do not commute, an addition is a read and a write.
@@ -135,6 +129,7 @@ mod tests {
     use phalanx::executor::{BlockExecutor, Sequential};
     use phalanx::state::{BaseState, StateConfig};
     use phalanx::types::Write;
+    use phalanx::vm::BuiltInVm;
     use std::sync::Arc;
     use std::time::{Duration, Instant};
 
@@ -177,15 +172,17 @@ mod tests {
     }
 
     #[test]
-    fn the_supervisor_gets_the_same_machine_or_the_plain_ledger() {
+    fn the_supervisor_gets_the_same_machine() {
         let signatures = phalanx::vm::ledger::SignatureMode::Skip;
         let ledger = LedgerConfig { chain_id: 7, signatures, commutative: true };
         for commutative in [true, false] {
-            let copy = BenchVm::from_bytes(&BenchVm::new(ledger, commutative).to_bytes().unwrap()).unwrap();
+            let bytes = BenchVm::new(ledger, commutative).to_bytes().unwrap();
+            let (kind, rest) = MachineKind::of(&bytes).unwrap();
+            assert_eq!(kind, MachineKind::Bench);
+            let copy = BenchVm::from_bytes(rest).unwrap();
             assert_eq!((copy.ledger.config(), copy.commutative), (ledger, commutative));
         }
-        let plain = BenchVm::from_bytes(&to_bytes(&ledger).unwrap()).unwrap();
-        assert_eq!((plain.ledger.config(), plain.commutative), (ledger, true));
         assert!(BenchVm::from_bytes(b"nonsense").is_err());
+        assert!(MachineKind::of(&BuiltInVm::Ledger(ledger).to_bytes()).is_none());
     }
 }

@@ -3,8 +3,10 @@
 //! revm executes; this room stands between it and the state. It splits accounts into keys, hands out fees and payments
 //! as commutative deltas, and notes what an execution rests on.
 
+mod access_set;
 mod account_note;
 mod block_context;
+mod call_book;
 mod code_cache;
 mod config;
 mod database;
@@ -21,7 +23,9 @@ mod status;
 mod transaction;
 mod wire;
 
+pub use access_set::AccessSet;
 pub use block_context::{BlobContext, EvmBlockContext};
+pub use call_book::CallBook;
 pub use config::EvmConfig;
 pub use database::nonce_of;
 pub use genesis::{EvmAccount, EvmEntry, account_entries};
