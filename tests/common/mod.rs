@@ -12,6 +12,7 @@
 
 mod alone;
 mod bank;
+pub mod contracts;
 mod dice;
 mod family;
 mod hints;

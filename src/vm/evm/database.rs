@@ -51,12 +51,14 @@ impl Notes {
         self.accounts.get_mut(place)
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.accounts.len()
+    /// Takes the notes on all accounts out, in the order in which these were loaded; give them back with
+    /// [`put_back`](Self::put_back).
+    pub(super) fn take(&mut self) -> Vec<AccountNote> {
+        std::mem::take(&mut self.accounts)
     }
 
-    pub(super) fn at(&mut self, place: usize) -> Option<&mut AccountNote> {
-        self.accounts.get_mut(place)
+    pub(super) fn put_back(&mut self, accounts: Vec<AccountNote>) {
+        self.accounts = accounts;
     }
 
     fn push(&mut self, note: AccountNote) {

@@ -7,7 +7,7 @@ use crate::vm::evm::handler::{NotingEvm, NotingHandler, RunError};
 use crate::vm::evm::hints::declare_cold;
 use crate::vm::evm::instructions::{NotingInstructions, gas_table};
 use crate::vm::evm::log::emit_log;
-use crate::vm::evm::parts::Parts;
+use crate::vm::evm::parts::{Parts, RunningParts};
 use crate::vm::evm::settle::Settlement;
 use crate::vm::evm::{EvmBlockContext, EvmConfig, EvmStatus, EvmTransaction};
 use crate::vm::{Outcome, StateView, Vm};
@@ -71,7 +71,7 @@ impl Vm for EvmVm {
         let Ok(transaction) = EvmTransaction::decode(transaction) else {
             return nothing_done(EvmStatus::Undecodable);
         };
-        let mut parts = Parts::take(block.context.spec);
+        let mut parts = Parts::take();
         let outcome = match &transaction {
             EvmTransaction::User(tx) => block.run(tx, false, &mut parts, &mut self.codes, view),
             EvmTransaction::System { contract, input } => {
@@ -111,33 +111,32 @@ impl BlockInForce {
         view: &mut dyn StateView,
     ) -> Outcome {
         let spec = self.context.spec;
-        let Parts { notes, slots, log, .. } = parts;
+        let RunningParts { journal, local, frames, precompiles } = parts.start(spec);
+        let Parts { notes, slots, log, .. } = &mut *parts;
         let database = ViewDatabase { view, notes, codes, context: &self.context };
-        let journal = Journal::new_with_inner(database, std::mem::take(&mut parts.journal));
-        let frames = std::mem::take(&mut parts.frames);
         let mut evm: NotingEvm<'_> = NotingEvm {
             ctx: Context {
                 block: &self.env,
                 tx,
                 cfg: &self.cfg,
-                journaled_state: journal,
+                journaled_state: Journal::new_with_inner(database, journal),
                 chain: (),
-                local: parts.local.clone(),
+                local,
                 error: Ok(()),
             },
             inspector: (),
             instruction: NotingInstructions::new(&self.gas),
-            precompiles: parts.precompiles.clone(),
+            precompiles,
             frame_stack: frames,
         };
         evm.ctx.journaled_state.inner.set_spec_id(spec);
         let mut handler = NotingHandler::default();
         let result = if system { handler.run_system_call(&mut evm) } else { handler.run(&mut evm) };
-        let NotingEvm { ctx, precompiles, frame_stack, .. } = evm;
-        let Journal { mut database, inner } = ctx.journaled_state;
+        let NotingEvm { ctx, precompiles, frame_stack: frames, .. } = evm;
+        let Journal { mut database, inner: journal } = ctx.journaled_state;
         let settlement = Settlement { database: &mut database, spec, slots };
-        let outcome = settle(settlement, &inner, &result, self.env.beneficiary, handler.reward.get(), log);
-        (parts.journal, parts.precompiles, parts.frames) = (inner, precompiles, frame_stack);
+        let outcome = settle(settlement, &journal, &result, self.env.beneficiary, handler.reward.get(), log);
+        parts.running = Some(RunningParts { journal, local: ctx.local, frames, precompiles });
         outcome
     }
 }

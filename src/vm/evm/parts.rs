@@ -7,18 +7,36 @@ use revm::handler::{EthFrame, EthPrecompiles};
 use revm::interpreter::interpreter::EthInterpreter;
 use revm::primitives::U256;
 use revm::primitives::hardfork::SpecId;
+use revm::state::{EvmState, TransactionId};
 use std::cell::Cell;
 
 /// What a thread keeps of its EVM between two transactions. A transaction that panics takes it along: the next one makes
 /// new ones.
 pub(super) struct Parts {
+    /// `None` while a transaction runs.
+    pub(super) running: Option<RunningParts>,
+    pub(super) notes: Notes,
+    pub(super) slots: Vec<(U256, U256)>,
+    pub(super) log: Vec<u8>,
+}
+
+/// Parts that are moved into the EVM.
+pub(super) struct RunningParts {
     pub(super) journal: JournalInner<JournalEntry>,
     pub(super) local: LocalContext,
     pub(super) frames: FrameStack<EthFrame<EthInterpreter>>,
     pub(super) precompiles: EthPrecompiles,
-    pub(super) notes: Notes,
-    pub(super) slots: Vec<(U256, U256)>,
-    pub(super) log: Vec<u8>,
+}
+
+impl RunningParts {
+    fn new(spec: SpecId) -> RunningParts {
+        RunningParts {
+            journal: JournalInner::new(),
+            local: LocalContext::default(),
+            frames: FrameStack::new_prealloc(8),
+            precompiles: EthPrecompiles::new(spec),
+        }
+    }
 }
 
 /// Accounts for which a journal's table is kept large: clearing a table takes time with its size.
@@ -30,28 +48,26 @@ thread_local! {
 
 impl Parts {
     /// Takes the present thread's parts.
-    pub(super) fn take(spec: SpecId) -> Box<Parts> {
+    pub(super) fn take() -> Box<Parts> {
         PARTS.take().unwrap_or_else(|| {
-            Box::new(Parts {
-                journal: JournalInner::new(),
-                local: LocalContext::default(),
-                frames: FrameStack::new_prealloc(8),
-                precompiles: EthPrecompiles::new(spec),
-                notes: Notes::default(),
-                slots: Vec::new(),
-                log: Vec::new(),
-            })
+            Box::new(Parts { running: None, notes: Notes::default(), slots: Vec::new(), log: Vec::new() })
         })
+    }
+
+    /// The parts that an EVM is put together from.
+    pub(super) fn start(&mut self, spec: SpecId) -> RunningParts {
+        self.running.take().unwrap_or_else(|| RunningParts::new(spec))
     }
 
     /// Gives the parts back for the thread's next transaction.
     pub(super) fn keep(mut self: Box<Parts>) {
-        let journal = &mut self.journal;
-        if journal.state.capacity() > ACCOUNTS_KEPT {
-            journal.state = Default::default();
+        if let Some(RunningParts { journal, .. }) = &mut self.running {
+            if journal.state.capacity() > ACCOUNTS_KEPT {
+                journal.state = EvmState::default();
+            }
+            journal.state.clear();
+            journal.transaction_id = TransactionId::ZERO;
         }
-        journal.state.clear();
-        journal.transaction_id = Default::default();
         self.notes.clear();
         PARTS.set(Some(self));
     }

@@ -31,12 +31,15 @@ impl Settlement<'_, '_> {
         beneficiary: Address,
         reward: Option<U256>,
     ) -> Step {
-        for place in 0..self.database.notes.len() {
-            let Some(note) = self.database.notes.at(place).cloned() else { continue };
-            let Some(account) = journal.state.get(&note.account) else { continue };
-            let reward = reward.filter(|_| note.account == beneficiary);
-            self.settle_account(&note, account, reward)?;
-        }
+        let notes = self.database.notes.take();
+        let settled = notes.iter().try_for_each(|note| match journal.state.get(&note.account) {
+            Some(account) => {
+                self.settle_account(note, account, reward.filter(|_| note.account == beneficiary))
+            }
+            None => Ok(()),
+        });
+        self.database.notes.put_back(notes);
+        settled?;
         match reward {
             Some(reward) if !journal.state.contains_key(&beneficiary) => self.credit(beneficiary, reward),
             Some(_) | None => Ok(()),
@@ -45,12 +48,13 @@ impl Settlement<'_, '_> {
 
     /// Records what a transaction that was refused rests on.
     pub(super) fn settle_refused(&mut self) -> Step {
-        for place in 0..self.database.notes.len() {
-            let Some(note) = self.database.notes.at(place).cloned() else { continue };
-            self.put_balance(&note, note.balance)?;
-            self.put_nonce(&note, note.nonce)?;
-        }
-        Ok(())
+        let notes = self.database.notes.take();
+        let settled = notes.iter().try_for_each(|note| {
+            self.put_balance(note, note.balance)?;
+            self.put_nonce(note, note.nonce)
+        });
+        self.database.notes.put_back(notes);
+        settled
     }
 
     /// Adds to the balance of an account that nobody looked at.
