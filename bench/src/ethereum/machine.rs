@@ -12,8 +12,9 @@ use std::collections::HashMap;
 
 /// First byte of a transaction that loads entries; no transaction of the EVM begins with it.
 const LOAD: u8 = 0xff;
-/// Keys and values of one such transaction, in bytes: an output holds four times as much.
-const LOAD_BYTES: usize = 1 << 20;
+/// Keys and values of one such transaction, in bytes: with more keys it would take longer to tell them apart than to
+/// write them.
+const LOAD_BYTES: usize = 1 << 13;
 
 /// Entries of a state by their keys.
 pub type Entries = HashMap<Vec<u8>, Vec<u8>>;

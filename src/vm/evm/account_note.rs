@@ -31,8 +31,8 @@ pub(super) struct AccountNote {
     /// Balance as best known before the transaction.
     pub(super) balance: U256,
     /// Least and greatest first balance for which all went the same way.
-    low: U256,
-    high: U256,
+    pub(super) low: U256,
+    pub(super) high: U256,
     /// Whether the balance itself was looked at.
     pub(super) balance_exact: bool,
     /// Nonce as best known before the transaction.

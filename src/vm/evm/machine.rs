@@ -14,7 +14,7 @@ use crate::vm::{Outcome, StateView, Vm};
 use revm::context::journal::JournalInner;
 use revm::context::result::{EVMError, ExecutionResult, HaltReason};
 use revm::context::{BlockEnv, CfgEnv, Context, Journal, JournalEntry, TxEnv};
-use revm::handler::{Handler, SystemCallTx};
+use revm::handler::{EthPrecompiles, Handler, SystemCallTx};
 use revm::interpreter::instructions::GasTable;
 use revm::primitives::{Address, U256};
 
@@ -34,6 +34,7 @@ struct BlockInForce {
     env: BlockEnv,
     cfg: CfgEnv,
     gas: GasTable,
+    precompiles: EthPrecompiles,
 }
 
 impl EvmVm {
@@ -58,7 +59,13 @@ impl Vm for EvmVm {
             .map(|context| {
                 let mut cfg = CfgEnv::new_with_spec(context.spec).with_chain_id(self.config.chain_id);
                 cfg.blob_base_fee_update_fraction = context.blobs.map(|blobs| blobs.update_fraction);
-                BlockInForce { env: context.block_env(), cfg, gas: gas_table(context.spec), context }
+                BlockInForce {
+                    env: context.block_env(),
+                    cfg,
+                    gas: gas_table(context.spec),
+                    precompiles: EthPrecompiles::new(context.spec),
+                    context,
+                }
             });
     }
 
@@ -113,7 +120,14 @@ impl BlockInForce {
         let spec = self.context.spec;
         let RunningParts { journal, local, frames, precompiles } = parts.start(spec);
         let Parts { notes, slots, log, .. } = &mut *parts;
-        let database = ViewDatabase { view, notes, codes, context: &self.context };
+        let mut database = ViewDatabase { view, notes, codes, context: &self.context };
+        if !system {
+            let mut settlement = Settlement { database: &mut database, spec, slots };
+            if let Some(done) = settlement.transfer(tx, &self.env, &self.cfg, &self.precompiles) {
+                parts.running = Some(RunningParts { journal, local, frames, precompiles });
+                return done.unwrap_or_else(|_| nothing_done(EvmStatus::TooLarge));
+            }
+        }
         let mut evm: NotingEvm<'_> = NotingEvm {
             ctx: Context {
                 block: &self.env,

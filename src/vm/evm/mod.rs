@@ -21,6 +21,7 @@ mod parts;
 mod settle;
 mod status;
 mod transaction;
+mod transfer;
 mod wire;
 
 pub use access_set::AccessSet;

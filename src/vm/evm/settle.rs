@@ -127,7 +127,7 @@ impl Settlement<'_, '_> {
         Ok(())
     }
 
-    fn put_balance(&mut self, note: &AccountNote, after: U256) -> Step {
+    pub(super) fn put_balance(&mut self, note: &AccountNote, after: U256) -> Step {
         let key = EvmKey::balance(note.account);
         match note.balance_write(after) {
             BalanceWrite::None => Ok(()),
@@ -142,7 +142,7 @@ impl Settlement<'_, '_> {
         }
     }
 
-    fn put_nonce(&mut self, note: &AccountNote, after: u64) -> Step {
+    pub(super) fn put_nonce(&mut self, note: &AccountNote, after: u64) -> Step {
         let key = EvmKey::nonce(note.account);
         let view = &mut *self.database.view;
         match note.nonce_use {
