@@ -4,6 +4,8 @@
 //! What would break: a balance, a nonce or the existence of an account that decided something and is not validated;
 //! destroyed storage that comes back with a re-created contract; a touched empty account that stays or goes wrongly.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test helper fails its test by panicking")]
+
 mod common;
 
 use common::contracts::{self, child, contracts, word, words};
@@ -108,7 +110,7 @@ fn transaction(dice: &mut Dice, spec: SpecId, nonces: &mut HashMap<Address, u64>
         value: U256::from(dice.below(3) * dice.below(40)),
         data,
         nonce,
-        chain_id: None,
+        chain_id: (spec >= SpecId::LONDON).then_some(1),
         ..TxEnv::default()
     };
     if spec >= SpecId::PRAGUE && !creates && dice.below(6) == 0 {

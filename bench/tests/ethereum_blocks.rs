@@ -4,6 +4,8 @@
 //! The blocks are read from the folder that `PHALANX_ETHEREUM` names, or `../shared/ethereum` beside the repository; without
 //! them the test says so and looks at nothing.
 
+#![allow(clippy::unwrap_used, reason = "a test helper fails its test by panicking")]
+
 use phalanx::executor::{BlockExecutor, Sequential};
 use phalanx::state::{BaseState, StateConfig};
 use phalanx::types::PreparedBlock;
@@ -42,8 +44,7 @@ fn every_block_comes_to_what_its_header_says_and_what_revm_alone_leaves() {
             assert_eq!(totals.root, block.file.receipts_root, "{folder:?}");
         }
         let mut entries = block.entries();
-        let base =
-            BaseState::with_entries(StateConfig::default(), entries.iter().map(|(key, value)| (key, value)));
+        let base = BaseState::with_entries(StateConfig::default(), &entries);
         let vm = EvmVm::new(EvmConfig::default());
         let prepared = Arc::new(PreparedBlock::prepare(&vm, &block.block()).unwrap());
         let mut executor = Sequential::new(vm, base.unwrap());

@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn a_context_survives_its_header() {
         for spec in (0..=SpecId::AMSTERDAM as u8).filter_map(SpecId::try_from_u8) {
-            let late = spec as u8 % 2 == 0;
+            let late = (spec as u8).is_multiple_of(2);
             let context = EvmBlockContext {
                 spec,
                 number: 19_426_587,

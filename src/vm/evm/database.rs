@@ -2,7 +2,7 @@
 
 use crate::types::number_of;
 use crate::vm::StateView;
-use crate::vm::evm::account_note::AccountNote;
+use crate::vm::evm::account_note::{AccountNote, NonceUse};
 use crate::vm::evm::code_cache::CodeCache;
 use crate::vm::evm::keys::{balance_of, slot_of};
 use crate::vm::evm::{CodeRecord, EvmBlockContext, EvmKey};
@@ -49,6 +49,14 @@ impl Notes {
     pub(super) fn of(&mut self, account: Address) -> Option<&mut AccountNote> {
         let place = *self.places.get(&account)?;
         self.accounts.get_mut(place)
+    }
+
+    /// Balances and nonces of all accounts loaded so far count as looked at.
+    pub(super) fn look_at_all(&mut self) {
+        for note in &mut self.accounts {
+            note.balance_exact = true;
+            note.note_nonce(NonceUse::Exact);
+        }
     }
 
     /// Takes the notes on all accounts out, in the order in which these were loaded; give them back with

@@ -7,13 +7,15 @@ use crate::vm::evm::instructions::{EvmContext, NotingInstructions, note_emptines
 use revm::context::Evm;
 use revm::context::result::{EVMError, HaltReason, InvalidTransaction};
 use revm::context::transaction::AuthorizationTr;
-use revm::context_interface::Transaction;
-use revm::handler::{EthFrame, EthPrecompiles, EvmTr, FrameResult, Handler, ItemOrResult, pre_execution};
+use revm::context_interface::{Cfg, LocalContextTr, Transaction};
+use revm::handler::{
+    EthFrame, EthPrecompiles, EvmTr, FrameResult, Handler, ItemOrResult, execution, pre_execution,
+};
 use revm::interpreter::interpreter::EthInterpreter;
 use revm::interpreter::interpreter_action::FrameInit;
-use revm::interpreter::{CallValue, FrameInput, GasTracker, InitialAndFloorGas};
+use revm::interpreter::{CallValue, FrameInput, GasTracker, InitialAndFloorGas, SharedMemory};
 use revm::primitives::hardfork::SpecId;
-use revm::primitives::{Address, U256};
+use revm::primitives::{Address, TxKind, U256};
 
 /// An EVM for one transaction, put together from kept parts.
 pub(super) type NotingEvm<'a> =
@@ -74,6 +76,19 @@ impl<'a> Handler for NotingHandler<'a> {
         result
     }
 
+    fn first_frame_input(
+        &mut self,
+        evm: &mut Self::Evm,
+        gas: &mut GasTracker,
+    ) -> Result<Option<FrameInit>, RunError> {
+        let context = &mut evm.ctx;
+        let mut memory = SharedMemory::new_with_buffer(context.local.shared_memory_buffer().clone());
+        memory.set_memory_limit(context.cfg.memory_limit());
+        let input = execution::create_init_frame(context, gas)?;
+        note_recipient(context);
+        Ok(input.map(|frame_input| FrameInit { depth: 0, memory, frame_input }))
+    }
+
     fn run_exec_loop(&mut self, evm: &mut Self::Evm, first: FrameInit) -> Result<FrameResult, RunError> {
         if let Some(result) = begin_frame(evm, first)? {
             return Ok(result);
@@ -109,6 +124,18 @@ impl<'a> Handler for NotingHandler<'a> {
     }
 }
 
+/// From Amsterdam on a transaction pays for an account that its own call or creation brings into being, and may fail for
+/// it.
+fn note_recipient(context: &mut EvmContext<'_>) {
+    if !context.cfg.spec().is_enabled_in(SpecId::AMSTERDAM) {
+        return;
+    }
+    match context.tx.kind {
+        TxKind::Call(to) => note_emptiness(context, Some(to)),
+        TxKind::Create => note_created(context, context.tx.caller.create(context.tx.nonce), U256::ZERO),
+    }
+}
+
 /// Begins a call or a creation and notes what that decides; its result if it ends at once.
 fn begin_frame(evm: &mut NotingEvm<'_>, frame: FrameInit) -> Result<Option<FrameResult>, RunError> {
     let created = note_frame(&mut evm.ctx, &frame.frame_input);
@@ -126,10 +153,6 @@ fn begin_frame(evm: &mut NotingEvm<'_>, frame: FrameInit) -> Result<Option<Frame
 fn note_frame(context: &mut EvmContext<'_>, input: &FrameInput) -> Option<(Address, U256)> {
     match input {
         FrameInput::Call(inputs) => {
-            if context.cfg.spec().is_enabled_in(SpecId::AMSTERDAM) {
-                // From Amsterdam on a transaction pays for an account that its own call brings into being.
-                note_emptiness(context, Some(inputs.target_address));
-            }
             if let CallValue::Transfer(value) = inputs.value
                 && !value.is_zero()
             {

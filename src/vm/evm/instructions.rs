@@ -48,6 +48,8 @@ impl<'a> NotingInstructions<'a> {
         table[opcode::SELFBALANCE as usize] = Instruction::new(self_balance);
         table[opcode::EXTCODEHASH as usize] = Instruction::new(code_hash);
         table[opcode::CALL as usize] = Instruction::new(call);
+        table[opcode::CREATE as usize] = Instruction::new(create::<{ opcode::CREATE }>);
+        table[opcode::CREATE2 as usize] = Instruction::new(create::<{ opcode::CREATE2 }>);
         table[opcode::SELFDESTRUCT as usize] = Instruction::new(self_destruct);
         table
     }
@@ -142,6 +144,16 @@ fn call(mut step: Step<'_, '_>) -> InstructionExecResult {
     let result = plain(again(&mut step), opcode::CALL);
     if pays {
         note_emptiness(step.host, account);
+    }
+    result
+}
+
+/// What a creation decides is noted when it begins. From Amsterdam on it may fail before, for the cost of an account that it
+/// would bring into being: all that was loaded by then counts as looked at.
+fn create<const INSTRUCTION: u8>(mut step: Step<'_, '_>) -> InstructionExecResult {
+    let result = plain(again(&mut step), INSTRUCTION);
+    if step.host.cfg.spec().is_enabled_in(SpecId::AMSTERDAM) {
+        step.host.journaled_state.database.notes.look_at_all();
     }
     result
 }

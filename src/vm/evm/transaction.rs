@@ -174,13 +174,17 @@ mod tests {
         TxEnv {
             tx_type: byte(1) % 5,
             caller: Address::repeat_byte(byte(2)),
-            kind: if seed % 2 == 0 { TxKind::Create } else { TxKind::Call(Address::repeat_byte(byte(3))) },
+            kind: if seed.is_multiple_of(2) {
+                TxKind::Create
+            } else {
+                TxKind::Call(Address::repeat_byte(byte(3)))
+            },
             nonce: seed,
             gas_limit: seed ^ 77,
             gas_price: u128::from(seed) << 40,
-            gas_priority_fee: (seed % 3 == 0).then_some(u128::from(seed)),
+            gas_priority_fee: seed.is_multiple_of(3).then_some(u128::from(seed)),
             value: U256::from(seed) << 190,
-            chain_id: (seed % 5 != 0).then_some(seed),
+            chain_id: (!seed.is_multiple_of(5)).then_some(seed),
             data: Bytes::from(vec![byte(4); (seed % 90) as usize]),
             access_list: AccessList(vec![AccessListItem {
                 address: Address::repeat_byte(byte(5)),
@@ -216,7 +220,7 @@ mod tests {
 
     #[test]
     fn a_count_that_the_bytes_cannot_hold_is_refused_before_anything_is_made() {
-        let mut bytes = EvmTransaction::User(Box::new(TxEnv::default())).encode();
+        let mut bytes = EvmTransaction::User(Box::default()).encode();
         let at = bytes.len() - 4;
         bytes[at..].copy_from_slice(&u32::MAX.to_le_bytes());
         assert!(matches!(
