@@ -3,6 +3,8 @@
 //!
 //! What would break: a balance, a nonce or the existence of an account that decided something and is not validated;
 //! destroyed storage that comes back with a re-created contract; a touched empty account that stays or goes wrongly.
+//! Negative controls run: with BALANCE not noted the test of threads fails; with the life of destroyed storage not ended it
+//! fails by the gas of a re-created contract; without the mark of empty accounts before Spurious Dragon all three fail.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test helper fails its test by panicking")]
 
