@@ -3,6 +3,7 @@
 use crate::executor::acceptance::Acceptance;
 use crate::executor::block_output::{BlockOutput, BlockStats, KeyDirectory};
 use crate::executor::board::{Announcement, BoardWriter};
+use crate::executor::call::Call;
 use crate::executor::commit::{Conserved, commit};
 use crate::executor::error::{Death, DeathCause, ExecuteError};
 use crate::executor::fleet::{Fleet, Member};
@@ -19,7 +20,7 @@ use crate::executor::watch::{Stop, Watch};
 use crate::partition::CostModel;
 use crate::state::BaseState;
 use crate::telemetry::{SpanKind, TimelineBook};
-use crate::types::{PreparedBlock, RoundId, ShardId, TxnIndex};
+use crate::types::{RoundId, ShardId, TxnIndex};
 use phalanx_ipc::{Activity, oom_kills};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -84,25 +85,6 @@ impl Default for ExecuteOptions {
             costs: CostModel::default(),
             validation: true,
         }
-    }
-}
-
-/// What the caller of one block asks for.
-pub(crate) struct Call<'a> {
-    pub(crate) block: &'a Arc<PreparedBlock>,
-    pub(crate) deadline: Instant,
-    /// Asked between steps.
-    pub(crate) cancelled: &'a dyn Fn() -> bool,
-    /// Asked once, right before the commit: false if the caller has given the block up meanwhile.
-    pub(crate) claim: &'a dyn Fn() -> bool,
-    /// The block to plan ahead, if one waits.
-    pub(crate) next: &'a dyn Fn() -> Option<Arc<PreparedBlock>>,
-}
-
-impl<'a> Call<'a> {
-    /// What long work on the block looks at between its pieces.
-    fn watch(&self) -> Watch<'a> {
-        Watch { deadline: self.deadline, cancelled: self.cancelled }
     }
 }
 
@@ -209,8 +191,9 @@ impl<F: Fleet> Coordinator<F> {
     fn execute_rounds(&mut self, call: &Call<'_>) -> Result<(), ExecuteError> {
         self.run = BlockRun::default();
         self.lanes[self.active].arena.admits(call.block)?;
-        let (transactions, watch) = (call.block.len(), call.watch());
-        let started = self.acceptance.start_block(transactions, self.options.validation, &watch);
+        let (transactions, patrol) = (call.block.len(), |now| self.fleet.patrol(now));
+        let started =
+            self.acceptance.start_block(transactions, self.options.validation, &Watch::new(call, &patrol));
         started.map_err(|stop| stop.after(0, transactions))?;
         self.plan_first(call)?;
         while !self.acceptance.is_complete() {
@@ -234,8 +217,9 @@ impl<F: Fleet> Coordinator<F> {
     fn plan_first(&mut self, call: &Call<'_>) -> Result<(), ExecuteError> {
         loop {
             self.gather(call)?;
-            let (begun, began, watch) = (Instant::now(), self.timeline.now(), call.watch());
-            let lane = &mut self.lanes[self.active];
+            let (begun, began) = (Instant::now(), self.timeline.now());
+            let patrol = |now| self.fleet.patrol(now);
+            let (lane, watch) = (&mut self.lanes[self.active], Watch::new(call, &patrol));
             if !lane.holds(call.block) {
                 lane.take_up(call.block)?;
             }
@@ -298,8 +282,9 @@ impl<F: Fleet> Coordinator<F> {
             self.members = vec![self.members[turn]];
             self.shards = vec![self.shards[turn]];
         }
-        let (begun, began, watch) = (Instant::now(), self.timeline.now(), call.watch());
-        let lane = &mut self.lanes[self.active];
+        let (begun, began) = (Instant::now(), self.timeline.now());
+        let patrol = |now| self.fleet.patrol(now);
+        let (lane, watch) = (&mut self.lanes[self.active], Watch::new(call, &patrol));
         let shown = self.acceptance.show_all(&lane.arena, &self.base, &mut self.overlay, &watch);
         let (acceptance, accepted) = (&self.acceptance, self.acceptance.frontier());
         shown.map_err(|error| cannot_go_on(error, call, accepted))?;
@@ -517,17 +502,16 @@ impl<F: Fleet> Coordinator<F> {
 
     /// Takes in what the members left and judges it; returns how many transactions were accepted.
     fn collect_and_validate(&mut self, call: &Call<'_>, first_in_line: usize) -> Result<usize, ExecuteError> {
-        let watch = call.watch();
         for place in 0..self.members.len() {
             self.collect(self.members[place], call)?;
         }
         let stopped = |stop: Stop| stop.after(first_in_line, call.block.len());
         while self.look_up_ahead() {
-            watch.look().map_err(stopped)?;
+            Watch::new(call, &|now| self.fleet.patrol(now)).look().map_err(stopped)?;
         }
         loop {
-            let arena = &mut self.lanes[self.active].arena;
-            match self.acceptance.validate(arena, &self.base, first_in_line, &watch) {
+            let (arena, patrol) = (&mut self.lanes[self.active].arena, |now| self.fleet.patrol(now));
+            match self.acceptance.validate(arena, &self.base, first_in_line, &Watch::new(call, &patrol)) {
                 Ok(verdict) => {
                     if let Some((txn, note)) = verdict.panicked {
                         tracing::warn!(%txn, message = note, "transaction panicked on accepted values");
@@ -555,8 +539,9 @@ impl<F: Fleet> Coordinator<F> {
         if count == 0 {
             return Ok(());
         }
+        let patrol = |now| self.fleet.patrol(now);
         let (arena, watch, accepted) =
-            (&self.lanes[self.active].arena, call.watch(), self.acceptance.frontier());
+            (&self.lanes[self.active].arena, Watch::new(call, &patrol), self.acceptance.frontier());
         let mut bytes = Vec::new();
         let txns = arena.sub_block(member.shard)?.take(count as usize).map(|(txn, _)| txn);
         let copied = outputs.copy_outputs(txns, &mut bytes, || watch.look().map_err(ValidateError::Stopped));
@@ -684,7 +669,9 @@ impl<F: Fleet> Coordinator<F> {
         }
         let height = block.header().height;
         let arena = &self.lanes[self.active].arena;
-        commit(&self.acceptance, arena, &mut self.base, height, &self.conserved)?;
+        let patrol = |now| self.fleet.patrol(now);
+        let watch = Watch::new(call, &patrol);
+        commit(&self.acceptance, arena, &mut self.base, height, &self.conserved, &watch)?;
         self.fleet.pass("block committed");
         let mut stats = self.run.stats;
         stats.reexecuted = self.acceptance.reexecuted();
