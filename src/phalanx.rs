@@ -6,7 +6,7 @@ use crate::fail_points::{FailPointError, FailSpec};
 use crate::state::{BaseState, StateDigest, StateError};
 use crate::supervisor::{
     Fallback, HealthDesk, Incidents, LaunchError, Pacing, Processes, ProcessesConfig, ShardHealth,
-    SupervisorHealth, SupervisorImage,
+    SupervisorHealth, SupervisorImage, run_in_short_slices,
 };
 use crate::telemetry::{Timeline, TimelineBook, TimelineConfig};
 use crate::topology::Host;
@@ -457,6 +457,7 @@ impl Drop for Phalanx {
 
 /// The coordinator's thread.
 fn serve(mut processes: Processes, desk: &Desk) {
+    run_in_short_slices();
     loop {
         match next_job(desk) {
             Next::Job(job) => execute(&mut processes, desk, &job),

@@ -48,6 +48,8 @@ mod segment;
 #[cfg(not(loom))]
 mod signal;
 #[cfg(not(loom))]
+mod slice;
+#[cfg(not(loom))]
 mod slot;
 mod sync;
 
@@ -103,6 +105,8 @@ pub use process::{
 pub use process_handle::{HandleError, ProcessHandle};
 #[cfg(not(loom))]
 pub use signal::{SignalError, SignalFd, SignalSetup};
+#[cfg(not(loom))]
+pub use slice::ask_for_slice;
 
 #[cfg(loom)]
 pub use sync::model::{without_doorbell_fences, without_ring_fences};

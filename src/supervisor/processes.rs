@@ -17,10 +17,10 @@ use crate::supervisor::supervisor_link::SupervisorLink;
 use crate::telemetry::{Timeline, TimelineBook};
 use crate::types::PreparedBlock;
 use crate::vm::Vm;
-use phalanx_ipc::Control;
+use phalanx_ipc::{Control, ask_for_slice};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Executes blocks over forked shard processes.
 pub struct Processes {
@@ -160,5 +160,16 @@ impl BlockExecutor for Processes {
 
     fn digest(&self) -> StateDigest {
         self.coordinator.base().digest()
+    }
+}
+
+/// Stretch of processor time that coordinator and supervisor ask for: they sleep mostly, and must run soon when somebody
+/// has died although every core works.
+const SHORT_SLICE: Duration = Duration::from_micros(100);
+
+/// Has the calling thread, and what it forks, run soon when it is woken.
+pub(crate) fn run_in_short_slices() {
+    if let Err(error) = ask_for_slice(SHORT_SLICE) {
+        tracing::debug!(%error, "the kernel takes no wish for short slices");
     }
 }
