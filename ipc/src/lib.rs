@@ -44,11 +44,11 @@ mod process_handle;
 mod region;
 mod ring;
 #[cfg(not(loom))]
+mod scheduling;
+#[cfg(not(loom))]
 mod segment;
 #[cfg(not(loom))]
 mod signal;
-#[cfg(not(loom))]
-mod slice;
 #[cfg(not(loom))]
 mod slot;
 mod sync;
@@ -104,9 +104,9 @@ pub use process::{
 #[cfg(not(loom))]
 pub use process_handle::{HandleError, ProcessHandle};
 #[cfg(not(loom))]
-pub use signal::{SignalError, SignalFd, SignalSetup};
+pub use scheduling::{ask_for_slice, give_way};
 #[cfg(not(loom))]
-pub use slice::ask_for_slice;
+pub use signal::{SignalError, SignalFd, SignalSetup};
 
 #[cfg(loom)]
 pub use sync::model::{without_doorbell_fences, without_ring_fences};

@@ -31,6 +31,11 @@ const PROBE_INTERVAL: Duration = Duration::from_micros(250);
 /// How long into a round the coordinator spins between looks: in a longer one the wake-up at its end does not count, and
 /// a spinner slows down a shard that shares its core.
 const SPIN_LIMIT: Duration = Duration::from_millis(1);
+/// Where processes outnumber cores, how long the coordinator works ahead in a round until it gives its core to the shard
+/// that may share it: a signal reaches a process only when it runs.
+const STRETCH: Duration = Duration::from_micros(200);
+/// And for how long.
+const REST: Duration = Duration::from_micros(50);
 /// How long shards may take to leave a round whose deadline has passed or whose caller has gone.
 const LATE_PARK_LIMIT: Duration = Duration::from_millis(100);
 /// How long a killed shard may take to be gone. Only one in an uninterruptible wait takes longer than a moment. Counted
@@ -365,7 +370,7 @@ impl<F: Fleet> Coordinator<F> {
 
     fn await_end(&mut self, call: &Call<'_>, round: RoundId) -> RoundEnd {
         let begun = Instant::now();
-        let (mut motion, mut nudged) = (Motion::new(begun), begun);
+        let (mut motion, mut nudged, mut rested) = (Motion::new(begun), begun, begun);
         loop {
             if self.all_parked(round) {
                 return RoundEnd::Finished;
@@ -390,19 +395,20 @@ impl<F: Fleet> Coordinator<F> {
                 nudged = Instant::now();
             }
             let began = self.timeline.now();
-            if self.look_up_ahead() {
+            if self.fleet.spins() == 0 && rested.elapsed() >= STRETCH {
+                self.fleet.bell().wait(0, Some(REST), || self.all_parked(round));
+                self.timeline.go_on(SpanKind::Wait, began);
+                rested = Instant::now();
+            } else if self.look_up_ahead() {
                 self.timeline.go_on(SpanKind::LookUp, began);
-                continue;
-            }
-            if self.plan_ahead(call) {
+            } else if self.plan_ahead(call) {
                 self.timeline.go_on(SpanKind::PlanAhead, began);
-                continue;
+            } else {
+                let spins = if begun.elapsed() < SPIN_LIMIT { self.fleet.spins() } else { 0 };
+                self.fleet.bell().wait(spins, Some(PROBE_INTERVAL), || self.all_parked(round));
+                self.timeline.go_on(SpanKind::Wait, began);
+                rested = Instant::now();
             }
-            let (fleet, members) = (&self.fleet, &self.members);
-            let parked = || members.iter().all(|&member| fleet.is_parked(member, round));
-            let spins = if begun.elapsed() < SPIN_LIMIT { fleet.spins() } else { 0 };
-            fleet.bell().wait(spins, Some(PROBE_INTERVAL), parked);
-            self.timeline.go_on(SpanKind::Wait, began);
         }
     }
 

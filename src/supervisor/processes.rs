@@ -163,13 +163,14 @@ impl BlockExecutor for Processes {
     }
 }
 
-/// Stretch of processor time that coordinator and supervisor ask for: they sleep mostly, and must run soon when somebody
-/// has died although every core works.
-const SHORT_SLICE: Duration = Duration::from_micros(100);
+/// Stretch of processor time that the coordinator asks for: when it is woken it must look soon, although every core works.
+pub(crate) const COORDINATOR_SLICE: Duration = Duration::from_micros(300);
+/// And the supervisor: a successor is made before anything else.
+pub(super) const SUPERVISOR_SLICE: Duration = Duration::from_micros(100);
 
 /// Has the calling thread, and what it forks, run soon when it is woken.
-pub(crate) fn run_in_short_slices() {
-    if let Err(error) = ask_for_slice(SHORT_SLICE) {
+pub(crate) fn run_in_slices(slice: Duration) {
+    if let Err(error) = ask_for_slice(slice) {
         tracing::debug!(%error, "the kernel takes no wish for short slices");
     }
 }

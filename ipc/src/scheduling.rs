@@ -1,4 +1,4 @@
-//! How long a thread asks to run at a stretch.
+//! What a thread asks of the kernel's scheduler.
 
 use std::mem::size_of;
 use std::time::Duration;
@@ -21,6 +21,15 @@ pub fn ask_for_slice(slice: Duration) -> Result<(), OsCause> {
     wish.sched_runtime = u64::try_from(slice.as_nanos()).unwrap_or(0);
     // SAFETY: the kernel reads `size` bytes of the structure, which lives until the call returns; 0 is this thread.
     let answer = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const wish, 0) };
+    if answer == 0 { Ok(()) } else { Err(OsCause::last()) }
+}
+
+/// Has the calling thread run only on processors that nobody else wants (`SCHED_IDLE`). Whoever wakes up takes the
+/// processor from it at once, which a low priority alone does not promise. Never waits.
+pub fn give_way() -> Result<(), OsCause> {
+    let priority = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the kernel reads the structure during the call; 0 is this thread.
+    let answer = unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const priority) };
     if answer == 0 { Ok(()) } else { Err(OsCause::last()) }
 }
 
@@ -49,5 +58,15 @@ mod tests {
         // A kernel before 6.12 says 0 all the time.
         assert!(asked == 200_000 || before == 0, "{asked}");
         assert_eq!(slice_now(), before);
+    }
+
+    #[test]
+    fn who_gives_way_is_of_the_idle_class() {
+        let policy = std::thread::spawn(|| {
+            give_way().unwrap();
+            // SAFETY: a plain system call; 0 is this thread.
+            unsafe { libc::sched_getscheduler(0) }
+        });
+        assert_eq!(policy.join().unwrap(), libc::SCHED_IDLE);
     }
 }
