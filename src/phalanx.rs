@@ -5,8 +5,8 @@ use crate::executor::{BlockExecutor, BlockOutput, BlockStats, Call, ExecuteError
 use crate::fail_points::{FailPointError, FailSpec};
 use crate::state::{BaseState, StateDigest, StateError};
 use crate::supervisor::{
-    COORDINATOR_SLICE, Fallback, HealthDesk, Incidents, LaunchError, Pacing, Processes, ProcessesConfig,
-    ShardHealth, SupervisorHealth, SupervisorImage, run_in_slices,
+    Fallback, HealthDesk, Incidents, LaunchError, Pacing, Processes, ProcessesConfig, ShardHealth,
+    SupervisorHealth, SupervisorImage, as_coordinator,
 };
 use crate::telemetry::{Timeline, TimelineBook, TimelineConfig};
 use crate::topology::Host;
@@ -457,7 +457,7 @@ impl Drop for Phalanx {
 
 /// The coordinator's thread.
 fn serve(mut processes: Processes, desk: &Desk) {
-    run_in_slices(COORDINATOR_SLICE);
+    as_coordinator();
     loop {
         match next_job(desk) {
             Next::Job(job) => execute(&mut processes, desk, &job),

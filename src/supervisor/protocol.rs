@@ -28,6 +28,8 @@ pub(super) struct LaunchOrder {
     pub(super) memory: WireMemory,
     /// Turns that a shard spins before it sleeps.
     pub(super) spins: u32,
+    /// Nice value of shards.
+    pub(super) nice: i32,
     /// What the virtual machine is made from.
     pub(super) vm: Vec<u8>,
     pub(super) pacing: Pacing,
