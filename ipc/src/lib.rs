@@ -104,7 +104,7 @@ pub use process::{
 #[cfg(not(loom))]
 pub use process_handle::{HandleError, ProcessHandle};
 #[cfg(not(loom))]
-pub use scheduling::{Turns, give_way, nice_now};
+pub use scheduling::{Turns, nice_now};
 #[cfg(not(loom))]
 pub use signal::{SignalError, SignalFd, SignalSetup};
 

@@ -42,15 +42,6 @@ pub fn nice_now() -> i32 {
     unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) }
 }
 
-/// Has the calling thread run only on processors that nobody else wants (`SCHED_IDLE`). Whoever wakes up takes the
-/// processor from it at once, which a low priority alone does not promise. Never waits.
-pub fn give_way() -> Result<(), OsCause> {
-    let priority = libc::sched_param { sched_priority: 0 };
-    // SAFETY: the kernel reads the structure during the call; 0 is this thread.
-    let answer = unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const priority) };
-    if answer == 0 { Ok(()) } else { Err(OsCause::last()) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,15 +77,5 @@ mod tests {
             nice_now()
         });
         assert!(found.join().unwrap() >= 7);
-    }
-
-    #[test]
-    fn who_gives_way_is_of_the_idle_class() {
-        let policy = std::thread::spawn(|| {
-            give_way().unwrap();
-            // SAFETY: a plain system call; 0 is this thread.
-            unsafe { libc::sched_getscheduler(0) }
-        });
-        assert_eq!(policy.join().unwrap(), libc::SCHED_IDLE);
     }
 }

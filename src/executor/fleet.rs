@@ -51,7 +51,7 @@ pub(crate) trait Fleet {
 
     /// Looks for shards that died while the coordinator does work of its own between rounds, and has them replaced.
     /// Cheap; called every 100 us or so, and looks every 250 us.
-    fn patrol(&self, _now: Instant) {}
+    fn patrol(&self, now: Instant);
 
     /// Whether this life of the shard is over: it will never write again.
     fn is_gone(&self, member: Member) -> bool;

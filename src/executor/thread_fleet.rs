@@ -229,6 +229,10 @@ impl Fleet for ThreadFleet {
         members.iter().find(|&&member| self.is_gone(member)).map(|&dead| self.death_of(dead))
     }
 
+    fn patrol(&self, _: Instant) {
+        // A thread that is gone is found in the next round; nobody makes another.
+    }
+
     fn death_of(&self, member: Member) -> Death {
         let cause = DeathCause::Unknown;
         Death { shard: member.shard, pid: 0, generation: self.life, txn: None, cause }

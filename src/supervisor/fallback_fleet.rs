@@ -136,6 +136,10 @@ impl Fleet for FallbackFleet {
         self.present_mut().probe(members, round)
     }
 
+    fn patrol(&self, now: Instant) {
+        self.present().patrol(now);
+    }
+
     fn death_of(&self, member: Member) -> Death {
         self.present().death_of(member)
     }
