@@ -70,6 +70,7 @@ impl<V: Vm> Birth<'_, V> {
     }
 
     fn start_and_run(&self, slot: &ChildSlot) -> Result<(), Box<dyn Error>> {
+        turns::as_newborn();
         SignalSetup::child()?;
         die_with_parent(self.supervisor)?;
         fail_point("shard born");
