@@ -107,6 +107,14 @@ impl<V: Vm> PhalanxBuilder<V> {
         self
     }
 
+    /// Whether supervisor, new shards and the coordinator's thread ask the kernel to run before others; see
+    /// [`ProcessesConfig::run_first`]. Default: yes.
+    #[must_use]
+    pub fn run_first(mut self, run_first: bool) -> Self {
+        self.config.run_first = run_first;
+        self
+    }
+
     /// Records who does what when, for [`Phalanx::take_timeline`]. Default: nothing is recorded.
     #[must_use]
     pub fn timeline(mut self, timeline: TimelineConfig) -> Self {
@@ -137,7 +145,7 @@ impl<V: Vm> PhalanxBuilder<V> {
         let state = BaseState::with_entries(self.config.memory.state, genesis)
             .map_err(|error: StateError| LaunchError::Execute(error.into()))?;
         let processes = Processes::launch(&self.config, self.vm, state)?;
-        Phalanx::over(processes)
+        Phalanx::over(processes, self.config.run_first)
     }
 }
 
@@ -292,7 +300,7 @@ impl Phalanx {
         PhalanxBuilder::ledger(config)
     }
 
-    fn over(processes: Processes) -> Result<Phalanx, LaunchError> {
+    fn over(processes: Processes, run_first: bool) -> Result<Phalanx, LaunchError> {
         let desk = Arc::new(Desk::new()?);
         desk.inner.lock().digest = processes.digest();
         let (health, timeline) = (processes.desk(), processes.timeline());
@@ -301,6 +309,9 @@ impl Phalanx {
         let worker = std::thread::Builder::new()
             .name("phx-coordinator".to_owned())
             .spawn(move || {
+                if run_first {
+                    as_coordinator();
+                }
                 serve(processes, &shared);
                 drop(done);
             })
@@ -457,7 +468,6 @@ impl Drop for Phalanx {
 
 /// The coordinator's thread.
 fn serve(mut processes: Processes, desk: &Desk) {
-    as_coordinator();
     loop {
         match next_job(desk) {
             Next::Job(job) => execute(&mut processes, desk, &job),

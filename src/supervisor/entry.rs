@@ -81,7 +81,9 @@ fn serve<V: Vm>(make: impl FnOnce(&[u8]) -> Result<V, Box<dyn Error>>) -> Result
     fail_point("order received");
     let fds = sort_fds(inherited, &order)?;
     let vm = make(&order.vm)?;
-    turns::as_supervisor();
+    if order.run_first {
+        turns::as_supervisor();
+    }
     tracing::debug!(shards = order.cores.len(), "supervisor starts");
     let cause = Supervisor::new(order, fds, control, channel, vm).run(&signals);
     if cause == StopCause::HungUp {

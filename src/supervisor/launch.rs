@@ -117,6 +117,7 @@ impl FamilyRegions {
             ring_cells: layout.capacity as u64,
             memory: WireMemory::from(&config.memory),
             spins: Spins::adapted(&host, shards).turns(),
+            run_first: config.run_first,
             nice: nice_now(),
             vm: config.vm.clone(),
             pacing: config.pacing,

@@ -70,7 +70,9 @@ impl<V: Vm> Birth<'_, V> {
     }
 
     fn start_and_run(&self, slot: &ChildSlot) -> Result<(), Box<dyn Error>> {
-        turns::as_newborn();
+        if self.order.run_first {
+            turns::as_newborn();
+        }
         SignalSetup::child()?;
         die_with_parent(self.supervisor)?;
         fail_point("shard born");
@@ -106,7 +108,9 @@ impl<V: Vm> Birth<'_, V> {
         fail_point("ready");
         self.control.bell().ring();
         // Until now it was urgent; from now on it works, as anyone does.
-        turns::as_shard(self.order.nice);
+        if self.order.run_first {
+            turns::as_shard(self.order.nice);
+        }
         tracing::debug!(generation = self.generation, "shard is ready");
         shard.run(last, || false);
         Ok(())
