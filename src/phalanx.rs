@@ -281,7 +281,11 @@ impl BlockHandle {
             Ok(result) => result,
             Err(RecvTimeoutError::Disconnected) => Err(ExecuteError::Stopped),
             Err(RecvTimeoutError::Timeout) if self.decision.abandon() => {
-                Err(ExecuteError::DeadlineExceeded { accepted: 0, transactions: self.transactions })
+                Err(ExecuteError::DeadlineExceeded {
+                    accepted: 0,
+                    transactions: self.transactions,
+                    last_death: None,
+                })
             }
             Err(RecvTimeoutError::Timeout) => self.answer.recv().unwrap_or(Err(ExecuteError::Stopped)),
         }
