@@ -28,8 +28,8 @@ use std::time::{Duration, Instant};
 pub const QUEUE_LIMIT: usize = 2;
 
 /// So much before the caller's deadline the coordinator gives a block up, if the deadline is far enough: its own error
-/// says more than that the time is up.
-const ANSWER_MARGIN: Duration = Duration::from_millis(50);
+/// says more than that the time is up. Longer than shards get to leave a round at their deadline.
+const ANSWER_MARGIN: Duration = Duration::from_millis(150);
 
 /// Makes a [`Phalanx`].
 #[derive(Clone, Debug)]

@@ -196,7 +196,8 @@ impl<F: Fleet> Coordinator<F> {
 
     /// A block that was late may have been so because its shards were killed.
     fn name_last_death(&mut self, error: ExecuteError) -> ExecuteError {
-        let last = self.run.lost.pop().or_else(|| self.run.last_death.take());
+        // Those of the last round were killed for being late themselves.
+        let last = self.run.last_death.take().or_else(|| self.run.lost.pop());
         match error {
             ExecuteError::DeadlineExceeded { accepted, transactions, last_death } => {
                 ExecuteError::DeadlineExceeded { accepted, transactions, last_death: last_death.or(last) }
