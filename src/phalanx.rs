@@ -6,7 +6,7 @@ use crate::fail_points::{FailPointError, FailSpec};
 use crate::state::{BaseState, StateDigest, StateError};
 use crate::supervisor::{
     Fallback, HealthDesk, Incidents, LaunchError, Pacing, Processes, ProcessesConfig, ShardHealth,
-    SupervisorHealth, SupervisorImage, as_coordinator,
+    SupervisorHealth, SupervisorImage,
 };
 use crate::telemetry::{Timeline, TimelineBook, TimelineConfig};
 use crate::topology::Host;
@@ -28,7 +28,8 @@ use std::time::{Duration, Instant};
 pub const QUEUE_LIMIT: usize = 2;
 
 /// So much before the caller's deadline the coordinator gives a block up, if the deadline is far enough: its own error
-/// says more than that the time is up. Longer than shards get to leave a round at their deadline.
+/// says more than that the time is up. With 2.4 s or more it is longer than shards
+/// get to leave a round at their deadline.
 const ANSWER_MARGIN: Duration = Duration::from_millis(150);
 
 /// Makes a [`Phalanx`].
@@ -145,7 +146,7 @@ impl<V: Vm> PhalanxBuilder<V> {
         let state = BaseState::with_entries(self.config.memory.state, genesis)
             .map_err(|error: StateError| LaunchError::Execute(error.into()))?;
         let processes = Processes::launch(&self.config, self.vm, state)?;
-        Phalanx::over(processes, self.config.run_first)
+        Phalanx::over(processes)
     }
 }
 
@@ -304,7 +305,7 @@ impl Phalanx {
         PhalanxBuilder::ledger(config)
     }
 
-    fn over(processes: Processes, run_first: bool) -> Result<Phalanx, LaunchError> {
+    fn over(processes: Processes) -> Result<Phalanx, LaunchError> {
         let desk = Arc::new(Desk::new()?);
         desk.inner.lock().digest = processes.digest();
         let (health, timeline) = (processes.desk(), processes.timeline());
@@ -313,9 +314,7 @@ impl Phalanx {
         let worker = std::thread::Builder::new()
             .name("phx-coordinator".to_owned())
             .spawn(move || {
-                if run_first {
-                    as_coordinator();
-                }
+                processes.take_over();
                 serve(processes, &shared);
                 drop(done);
             })
