@@ -29,8 +29,9 @@ use std::time::{Duration, Instant};
 pub const QUEUE_LIMIT: usize = 2;
 
 /// So much before the caller's deadline the coordinator gives a block up, if the deadline is far enough: its own error
-/// says more than that the time is up.
-const ANSWER_MARGIN: Duration = Duration::from_millis(50);
+/// says more than that the time is up. With 2.4 s or more it is longer than shards
+/// get to leave a round at their deadline.
+const ANSWER_MARGIN: Duration = Duration::from_millis(150);
 
 /// Makes a [`Phalanx`].
 #[derive(Clone, Debug)]
@@ -112,6 +113,14 @@ impl<V: Vm> PhalanxBuilder<V> {
     #[must_use]
     pub fn pacing(mut self, pacing: Pacing) -> Self {
         self.config.pacing = pacing;
+        self
+    }
+
+    /// Whether supervisor, new shards and the coordinator's thread ask the kernel to run before others; see
+    /// [`ProcessesConfig::run_first`]. Default: yes.
+    #[must_use]
+    pub fn run_first(mut self, run_first: bool) -> Self {
+        self.config.run_first = run_first;
         self
     }
 
@@ -281,7 +290,11 @@ impl BlockHandle {
             Ok(result) => result,
             Err(RecvTimeoutError::Disconnected) => Err(ExecuteError::Stopped),
             Err(RecvTimeoutError::Timeout) if self.decision.abandon() => {
-                Err(ExecuteError::DeadlineExceeded { accepted: 0, transactions: self.transactions })
+                Err(ExecuteError::DeadlineExceeded {
+                    accepted: 0,
+                    transactions: self.transactions,
+                    last_death: None,
+                })
             }
             Err(RecvTimeoutError::Timeout) => self.answer.recv().unwrap_or(Err(ExecuteError::Stopped)),
         }
@@ -309,6 +322,7 @@ impl Phalanx {
         let worker = std::thread::Builder::new()
             .name("phx-coordinator".to_owned())
             .spawn(move || {
+                processes.take_over();
                 serve(processes, &shared);
                 drop(done);
             })

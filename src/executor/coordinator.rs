@@ -3,9 +3,10 @@
 use crate::executor::acceptance::Acceptance;
 use crate::executor::block_output::{BlockOutput, BlockStats, KeyDirectory};
 use crate::executor::board::{Announcement, BoardWriter};
+use crate::executor::call::Call;
 use crate::executor::commit::{Conserved, commit};
 use crate::executor::error::{Death, DeathCause, ExecuteError};
-use crate::executor::fleet::{Fleet, Member};
+use crate::executor::fleet::{Fleet, Member, Phase};
 use crate::executor::lane::Lane;
 use crate::executor::memory::CoordinatorMemory;
 use crate::executor::overlay::OverlayWriter;
@@ -19,7 +20,7 @@ use crate::executor::watch::{Stop, Watch};
 use crate::partition::CostModel;
 use crate::state::BaseState;
 use crate::telemetry::{SpanKind, TimelineBook};
-use crate::types::{PreparedBlock, RoundId, ShardId, TxnIndex};
+use crate::types::{RoundId, ShardId, TxnIndex};
 use phalanx_ipc::{Activity, oom_kills};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -30,6 +31,11 @@ const PROBE_INTERVAL: Duration = Duration::from_micros(250);
 /// How long into a round the coordinator spins between looks: in a longer one the wake-up at its end does not count, and
 /// a spinner slows down a shard that shares its core.
 const SPIN_LIMIT: Duration = Duration::from_millis(1);
+/// Where processes outnumber cores, how long the coordinator works ahead in a round until it gives its core to the shard
+/// that may share it: a signal reaches a process only when it runs.
+const STRETCH: Duration = Duration::from_micros(200);
+/// And for how long.
+const REST: Duration = Duration::from_micros(50);
 /// How long shards may take to leave a round whose deadline has passed or whose caller has gone.
 const LATE_PARK_LIMIT: Duration = Duration::from_millis(100);
 /// How long a killed shard may take to be gone. Only one in an uninterruptible wait takes longer than a moment. Counted
@@ -84,25 +90,6 @@ impl Default for ExecuteOptions {
             costs: CostModel::default(),
             validation: true,
         }
-    }
-}
-
-/// What the caller of one block asks for.
-pub(crate) struct Call<'a> {
-    pub(crate) block: &'a Arc<PreparedBlock>,
-    pub(crate) deadline: Instant,
-    /// Asked between steps.
-    pub(crate) cancelled: &'a dyn Fn() -> bool,
-    /// Asked once, right before the commit: false if the caller has given the block up meanwhile.
-    pub(crate) claim: &'a dyn Fn() -> bool,
-    /// The block to plan ahead, if one waits.
-    pub(crate) next: &'a dyn Fn() -> Option<Arc<PreparedBlock>>,
-}
-
-impl<'a> Call<'a> {
-    /// What long work on the block looks at between its pieces.
-    fn watch(&self) -> Watch<'a> {
-        Watch { deadline: self.deadline, cancelled: self.cancelled }
     }
 }
 
@@ -194,6 +181,7 @@ impl<F: Fleet> Coordinator<F> {
         let began = self.timeline.now();
         self.timeline.begin(height, call.block.len());
         let result = self.execute_rounds(call).and_then(|()| self.commit(call));
+        let result = result.map_err(|error| self.name_last_death(error));
         self.timeline.end(began);
         if let Err(ExecuteError::StatePoisoned { cause, .. }) = &result {
             self.poisoned = Some(cause.clone());
@@ -206,11 +194,27 @@ impl<F: Fleet> Coordinator<F> {
         Ok(output)
     }
 
+    /// A block that was late may have been so because its shards were killed.
+    fn name_last_death(&mut self, mut error: ExecuteError) -> ExecuteError {
+        let of_last_round = std::mem::take(&mut self.run.lost).into_iter();
+        let told = of_last_round.map(|death| self.fleet.explain(death, Duration::ZERO));
+        // Who was killed for being late itself explains nothing.
+        let last = told.filter(|death| !matches!(death.cause, DeathCause::Late { .. })).last();
+        let last = last.or_else(|| self.run.last_death.take());
+        if let ExecuteError::DeadlineExceeded { last_death, .. } = &mut error
+            && last_death.is_none()
+        {
+            *last_death = last;
+        }
+        error
+    }
+
     fn execute_rounds(&mut self, call: &Call<'_>) -> Result<(), ExecuteError> {
         self.run = BlockRun::default();
         self.lanes[self.active].arena.admits(call.block)?;
-        let (transactions, watch) = (call.block.len(), call.watch());
-        let started = self.acceptance.start_block(transactions, self.options.validation, &watch);
+        let (transactions, patrol) = (call.block.len(), |now| self.fleet.patrol(now));
+        let started =
+            self.acceptance.start_block(transactions, self.options.validation, &Watch::new(call, &patrol));
         started.map_err(|stop| stop.after(0, transactions))?;
         self.plan_first(call)?;
         while !self.acceptance.is_complete() {
@@ -234,8 +238,9 @@ impl<F: Fleet> Coordinator<F> {
     fn plan_first(&mut self, call: &Call<'_>) -> Result<(), ExecuteError> {
         loop {
             self.gather(call)?;
-            let (begun, began, watch) = (Instant::now(), self.timeline.now(), call.watch());
-            let lane = &mut self.lanes[self.active];
+            let (begun, began) = (Instant::now(), self.timeline.now());
+            let patrol = |now| self.fleet.patrol(now);
+            let (lane, watch) = (&mut self.lanes[self.active], Watch::new(call, &patrol));
             if !lane.holds(call.block) {
                 lane.take_up(call.block)?;
             }
@@ -298,8 +303,9 @@ impl<F: Fleet> Coordinator<F> {
             self.members = vec![self.members[turn]];
             self.shards = vec![self.shards[turn]];
         }
-        let (begun, began, watch) = (Instant::now(), self.timeline.now(), call.watch());
-        let lane = &mut self.lanes[self.active];
+        let (begun, began) = (Instant::now(), self.timeline.now());
+        let patrol = |now| self.fleet.patrol(now);
+        let (lane, watch) = (&mut self.lanes[self.active], Watch::new(call, &patrol));
         let shown = self.acceptance.show_all(&lane.arena, &self.base, &mut self.overlay, &watch);
         let (acceptance, accepted) = (&self.acceptance, self.acceptance.frontier());
         shown.map_err(|error| cannot_go_on(error, call, accepted))?;
@@ -348,14 +354,19 @@ impl<F: Fleet> Coordinator<F> {
         let end = self.await_end(call, round);
         if let RoundEnd::CutShort(cut) = &end {
             self.run.stats.rounds_cut_short += 1;
+            let limit = self.fleet.park_limit();
             let patience = match cut {
-                Cut::Death | Cut::Stall | Cut::Partial => self.fleet.park_limit(),
-                Cut::Deadline | Cut::Cancelled => {
-                    self.fleet.park_limit().map(|limit| limit.min(LATE_PARK_LIMIT))
+                // One that hangs is found by its own CPU time or sleep long before: this is for those that the host
+                // starves.
+                Cut::Death | Cut::Stall | Cut::Partial if self.options.on_death == OnDeath::Resume => {
+                    let left = call.deadline.saturating_duration_since(Instant::now());
+                    limit.map(|limit| limit.saturating_mul(STARVED_PATIENCE).min(left.max(LATE_PARK_LIMIT)))
                 }
+                Cut::Death | Cut::Stall | Cut::Partial => limit,
+                Cut::Deadline | Cut::Cancelled => limit.map(|limit| limit.min(LATE_PARK_LIMIT)),
             };
             let cutting = self.timeline.now();
-            self.cut_short(round, patience)?;
+            self.cut_short(call, round, patience)?;
             self.timeline.note(SpanKind::CutShort, cutting);
             let lost = self.members.iter().filter(|&&member| self.fleet.is_gone(member));
             self.run.lost = lost.map(|&member| self.fleet.death_of(member)).collect();
@@ -380,12 +391,12 @@ impl<F: Fleet> Coordinator<F> {
 
     fn await_end(&mut self, call: &Call<'_>, round: RoundId) -> RoundEnd {
         let begun = Instant::now();
-        let (mut motion, mut nudged) = (Motion::new(begun), begun);
+        let (mut motion, mut nudged, mut rested) = (Motion::new(begun), begun, begun);
         loop {
             if self.all_parked(round) {
                 return RoundEnd::Finished;
             }
-            if self.fleet.probe(&self.members, round).is_some() {
+            if self.fleet.probe(&self.members, round, Phase::Open).is_some() {
                 return RoundEnd::CutShort(Cut::Death);
             }
             if self.is_partial(round) {
@@ -405,19 +416,20 @@ impl<F: Fleet> Coordinator<F> {
                 nudged = Instant::now();
             }
             let began = self.timeline.now();
-            if self.look_up_ahead() {
+            if self.fleet.spins() == 0 && rested.elapsed() >= STRETCH {
+                self.fleet.bell().wait(0, Some(REST), || self.all_parked(round));
+                self.timeline.go_on(SpanKind::Wait, began);
+                rested = Instant::now();
+            } else if self.look_up_ahead() {
                 self.timeline.go_on(SpanKind::LookUp, began);
-                continue;
-            }
-            if self.plan_ahead(call) {
+            } else if self.plan_ahead(call) {
                 self.timeline.go_on(SpanKind::PlanAhead, began);
-                continue;
+            } else {
+                let spins = if begun.elapsed() < SPIN_LIMIT { self.fleet.spins() } else { 0 };
+                self.fleet.bell().wait(spins, Some(PROBE_INTERVAL), || self.all_parked(round));
+                self.timeline.go_on(SpanKind::Wait, began);
+                rested = Instant::now();
             }
-            let (fleet, members) = (&self.fleet, &self.members);
-            let parked = || members.iter().all(|&member| fleet.is_parked(member, round));
-            let spins = if begun.elapsed() < SPIN_LIMIT { fleet.spins() } else { 0 };
-            fleet.bell().wait(spins, Some(PROBE_INTERVAL), parked);
-            self.timeline.go_on(SpanKind::Wait, began);
         }
     }
 
@@ -473,15 +485,24 @@ impl<F: Fleet> Coordinator<F> {
     }
 
     /// Ends a round before its end: afterwards every member is parked or gone.
-    /// Whoever has not left after `patience` is killed.
-    fn cut_short(&mut self, round: RoundId, patience: Option<Duration>) -> Result<(), ExecuteError> {
+    /// Whoever has not left after `patience`, or soon after the caller has gone, is killed.
+    fn cut_short(
+        &mut self,
+        call: &Call<'_>,
+        round: RoundId,
+        patience: Option<Duration>,
+    ) -> Result<(), ExecuteError> {
         self.board.abort_upto(round).map_err(ExecuteError::system)?;
         self.fleet.pass("round cut short");
         self.fleet.ring_all();
         let begun = Instant::now();
-        let limit = patience.and_then(|limit| begun.checked_add(limit));
+        let mut limit = patience.and_then(|limit| begun.checked_add(limit));
         let (mut killed, mut last_look) = (None, begun);
         loop {
+            if (call.cancelled)() {
+                // Threads cannot be killed: without a limit there is none now.
+                limit = limit.map(|limit| limit.min(last_look + LATE_PARK_LIMIT));
+            }
             let look = std::mem::replace(&mut last_look, Instant::now());
             if let Some(awaited) = &mut killed {
                 *awaited += look.elapsed().min(LOOK_MAX);
@@ -509,7 +530,7 @@ impl<F: Fleet> Coordinator<F> {
                 }
             } else {
                 // Whoever is to carry out the kill may be gone or stopped: that is found by looking, as in a round.
-                let _ = self.fleet.probe(&late, round);
+                let _ = self.fleet.probe(&late, round, Phase::Cut);
             }
             self.fleet.bell().wait(0, Some(PROBE_INTERVAL), || false);
         }
@@ -517,17 +538,16 @@ impl<F: Fleet> Coordinator<F> {
 
     /// Takes in what the members left and judges it; returns how many transactions were accepted.
     fn collect_and_validate(&mut self, call: &Call<'_>, first_in_line: usize) -> Result<usize, ExecuteError> {
-        let watch = call.watch();
         for place in 0..self.members.len() {
             self.collect(self.members[place], call)?;
         }
         let stopped = |stop: Stop| stop.after(first_in_line, call.block.len());
         while self.look_up_ahead() {
-            watch.look().map_err(stopped)?;
+            Watch::new(call, &|now| self.fleet.patrol(now)).look().map_err(stopped)?;
         }
         loop {
-            let arena = &mut self.lanes[self.active].arena;
-            match self.acceptance.validate(arena, &self.base, first_in_line, &watch) {
+            let (arena, patrol) = (&mut self.lanes[self.active].arena, |now| self.fleet.patrol(now));
+            match self.acceptance.validate(arena, &self.base, first_in_line, &Watch::new(call, &patrol)) {
                 Ok(verdict) => {
                     if let Some((txn, note)) = verdict.panicked {
                         tracing::warn!(%txn, message = note, "transaction panicked on accepted values");
@@ -555,8 +575,9 @@ impl<F: Fleet> Coordinator<F> {
         if count == 0 {
             return Ok(());
         }
+        let patrol = |now| self.fleet.patrol(now);
         let (arena, watch, accepted) =
-            (&self.lanes[self.active].arena, call.watch(), self.acceptance.frontier());
+            (&self.lanes[self.active].arena, Watch::new(call, &patrol), self.acceptance.frontier());
         let mut bytes = Vec::new();
         let txns = arena.sub_block(member.shard)?.take(count as usize).map(|(txn, _)| txn);
         let copied = outputs.copy_outputs(txns, &mut bytes, || watch.look().map_err(ValidateError::Stopped));
@@ -578,7 +599,14 @@ impl<F: Fleet> Coordinator<F> {
         let what = format!("output of transaction {}: {}", damaged.txn, damaged.error);
         if let Some(&member) = self.run.sources.get(damaged.buffer) {
             self.run.stats.damaged += 1;
-            self.fleet.kill(member, DeathCause::Damage(what));
+            if self.fleet.is_gone(member) {
+                // It has a cause of death already.
+                return;
+            }
+            let cause = DeathCause::Damage(what);
+            let Member { shard, generation, pid } = member;
+            self.run.lost.push(Death { shard, pid, generation, txn: None, cause: cause.clone() });
+            self.fleet.kill(member, cause);
         }
     }
 
@@ -600,7 +628,11 @@ impl<F: Fleet> Coordinator<F> {
         let patience = if matches!(end, RoundEnd::Finished) { 0 } else { CUT_GLOBAL_ROUNDS_MAX };
         match end {
             RoundEnd::CutShort(Cut::Deadline) => {
-                return Err(ExecuteError::DeadlineExceeded { accepted: done, transactions });
+                return Err(ExecuteError::DeadlineExceeded {
+                    accepted: done,
+                    transactions,
+                    last_death: None,
+                });
             }
             RoundEnd::CutShort(Cut::Cancelled) => {
                 return Err(ExecuteError::Cancelled { accepted: done, transactions });
@@ -633,7 +665,7 @@ impl<F: Fleet> Coordinator<F> {
             if self.options.on_death == OnDeath::Fail {
                 return Err(ExecuteError::ShardDied(self.fleet.explain(death, limit)));
             }
-            tracing::warn!(%death, "round cut short");
+            tracing::warn!(%death, "shard died");
             if death.txn == Some(first) {
                 let death = self.fleet.explain(death, limit);
                 self.judge_death(first, death)?;
@@ -684,7 +716,9 @@ impl<F: Fleet> Coordinator<F> {
         }
         let height = block.header().height;
         let arena = &self.lanes[self.active].arena;
-        commit(&self.acceptance, arena, &mut self.base, height, &self.conserved)?;
+        let patrol = |now| self.fleet.patrol(now);
+        let watch = Watch::new(call, &patrol);
+        commit(&self.acceptance, arena, &mut self.base, height, &self.conserved, &watch)?;
         self.fleet.pass("block committed");
         let mut stats = self.run.stats;
         stats.reexecuted = self.acceptance.reexecuted();

@@ -1,7 +1,7 @@
 //! Threads of this process as shards.
 
 use crate::executor::error::{Death, DeathCause, ExecuteError};
-use crate::executor::fleet::{Fleet, Member};
+use crate::executor::fleet::{Fleet, Member, Phase};
 use crate::executor::output_arena::OutputArenaReader;
 use crate::executor::shard::{Shard, ShardMemory};
 use crate::executor::shard_regions::{ShardFds, ShardLimits};
@@ -11,7 +11,7 @@ use crate::topology::{Host, Spins};
 use crate::types::{Generation, RoundId, ShardId};
 use crate::vm::Vm;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
-use phalanx_ipc::{Cell, ChildSlot, Control, Doorbell, Region};
+use phalanx_ipc::{Cell, ChildSlot, Control, Doorbell, Region, Turns, nice_now};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -165,6 +165,10 @@ impl ThreadFleet {
         };
         let (control, stop, life) = (Arc::clone(&self.control), Arc::clone(&self.stop), self.life);
         let thread = std::thread::Builder::new().name(format!("phx-thread-{id}")).spawn(move || {
+            // Whoever starts it may run before everyone: a transaction must not.
+            if let Err(error) = (Turns::Fair { nice: nice_now().max(0) }).ask() {
+                tracing::warn!(shard = %id, %error, "thread keeps the turns of who started it");
+            }
             if let Err(error) = phalanx_ipc::pin_current_thread(core) {
                 tracing::warn!(shard = %id, %error, "thread is not pinned");
             }
@@ -225,8 +229,12 @@ impl Fleet for ThreadFleet {
         (0_u32..).zip(&self.doors).for_each(|(id, _)| self.ring(ShardId(id)));
     }
 
-    fn probe(&mut self, members: &[Member], _: RoundId) -> Option<Death> {
+    fn probe(&mut self, members: &[Member], _: RoundId, _: Phase) -> Option<Death> {
         members.iter().find(|&&member| self.is_gone(member)).map(|&dead| self.death_of(dead))
+    }
+
+    fn patrol(&self, _: Instant) {
+        // A thread that is gone is found in the next round; nobody makes another.
     }
 
     fn death_of(&self, member: Member) -> Death {

@@ -4,6 +4,7 @@ use crate::executor::{ExecuteError, ShardFds};
 use crate::supervisor::protocol::{LaunchOrder, MARKER, MARKER_VALUE};
 use crate::supervisor::shard_process::{FamilyFds, OneShardFds};
 use crate::supervisor::supervisor_loop::{StopCause, Supervisor};
+use crate::supervisor::turns;
 use crate::telemetry::name_process;
 use crate::vm::evm::EvmVm;
 use crate::vm::ledger::LedgerVm;
@@ -95,6 +96,9 @@ impl SupervisorSeat {
     pub fn serve<V: Vm>(self, vm: V) -> Served {
         let SupervisorSeat { order, fds, control, channel, signals } = self;
         let control_name = order.control.clone();
+        if order.run_first {
+            turns::as_supervisor();
+        }
         tracing::debug!(shards = order.cores.len(), "supervisor starts");
         let cause = Supervisor::new(order, fds, control, channel, vm).run(&signals);
         if cause == StopCause::HungUp {

@@ -17,6 +17,7 @@ mod shard_process;
 mod stall;
 mod supervisor_link;
 mod supervisor_loop;
+mod turns;
 
 pub use child::Pacing;
 pub use config::{Fallback, ProcessesConfig, SupervisorImage};

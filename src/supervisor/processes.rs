@@ -14,6 +14,7 @@ use crate::supervisor::incidents::Incidents;
 use crate::supervisor::launch::{FamilyRegions, LaunchError};
 use crate::supervisor::process_fleet::ProcessFleet;
 use crate::supervisor::supervisor_link::SupervisorLink;
+use crate::supervisor::turns::as_coordinator;
 use crate::telemetry::{Timeline, TimelineBook};
 use crate::types::PreparedBlock;
 use crate::vm::Vm;
@@ -27,6 +28,8 @@ pub struct Processes {
     coordinator: Coordinator<FallbackFleet>,
     desk: Arc<HealthDesk>,
     timeline: Arc<TimelineBook>,
+    /// The cores of the shards, if whoever coordinates is to run before them.
+    run_before: Option<Vec<u32>>,
 }
 
 impl std::fmt::Debug for Processes {
@@ -58,6 +61,7 @@ impl Processes {
         let desk = Arc::new(HealthDesk::new(Arc::clone(&control)));
         let memory = CoordinatorMemory::create(&config.memory, state)?;
         let regions = FamilyRegions::create(config, &control, &memory)?;
+        let run_before = config.run_first.then(|| regions.order.cores.clone());
         let link = SupervisorLink::start(&config.image, &regions)?;
         let inside = (ShardFds::of(&memory)?, ShardLimits::of(&config.memory, config.timeline));
         let fleet =
@@ -75,7 +79,7 @@ impl Processes {
         if config.timeline.is_some() {
             coordinator.record_into(Arc::clone(&timeline));
         }
-        let mut processes = Processes { coordinator, desk, timeline };
+        let mut processes = Processes { coordinator, desk, timeline, run_before };
         processes.await_ready(config)?;
         Ok(processes)
     }
@@ -105,6 +109,13 @@ impl Processes {
     }
 
     /// Executes one block with everything that a caller can ask for.
+    /// The calling thread is to coordinate and nothing else: it runs first if that is wanted.
+    pub(crate) fn take_over(&self) {
+        if let Some(cores) = &self.run_before {
+            as_coordinator(cores);
+        }
+    }
+
     pub(crate) fn call(&mut self, call: &Call<'_>) -> Result<BlockOutput, ExecuteError> {
         self.coordinator.execute(call)
     }

@@ -3,6 +3,7 @@
 use crate::executor::{ExecuteError, MemoryConfig, OutputArenaReader, Shard, ShardFds, ShardLimits};
 use crate::supervisor::protocol::LaunchOrder;
 use crate::supervisor::ring_transport::RingTransport;
+use crate::supervisor::turns;
 use crate::telemetry::name_process;
 use crate::types::{Generation, ShardId};
 use crate::vm::Vm;
@@ -69,6 +70,9 @@ impl<V: Vm> Birth<'_, V> {
     }
 
     fn start_and_run(&self, slot: &ChildSlot) -> Result<(), Box<dyn Error>> {
+        if self.order.run_first {
+            turns::as_newborn();
+        }
         SignalSetup::child()?;
         die_with_parent(self.supervisor)?;
         fail_point("shard born");
@@ -103,6 +107,10 @@ impl<V: Vm> Birth<'_, V> {
         slot.record_ready(self.generation, monotonic_now());
         fail_point("ready");
         self.control.bell().ring();
+        // Until now it was urgent; from now on it works, as anyone does.
+        if self.order.run_first {
+            turns::as_shard(self.order.nice);
+        }
         tracing::debug!(generation = self.generation, "shard is ready");
         shard.run(last, || false);
         Ok(())
