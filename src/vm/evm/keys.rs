@@ -15,7 +15,7 @@ const TAG_EXISTS: u8 = b'e';
 /// Value of the record that says that an empty account exists.
 pub const EXISTS_RECORD: [u8; 1] = [1];
 
-/// A key, at most [`KEY_BYTES_MAX`] long.
+/// A key: 21 to 61 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EvmKey {
     bytes: [u8; KEY_BYTES_MAX],
