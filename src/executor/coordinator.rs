@@ -1,9 +1,10 @@
 //! The coordinator: executes a block in rounds over a fleet of shards, accepts, and commits.
 
+use crate::durable::Journal;
 use crate::executor::acceptance::Acceptance;
 use crate::executor::block_output::{BlockOutput, BlockStats, KeyDirectory};
 use crate::executor::board::{Announcement, BoardWriter};
-use crate::executor::commit::{Conserved, commit};
+use crate::executor::commit::{Conserved, Target, commit};
 use crate::executor::error::{Death, DeathCause, ExecuteError};
 use crate::executor::fleet::{Fleet, Member};
 use crate::executor::lane::Lane;
@@ -116,6 +117,8 @@ pub(crate) struct Coordinator<F> {
     active: usize,
     acceptance: Acceptance,
     conserved: Conserved,
+    /// What was executed is written here, if it is to be durable.
+    journal: Option<Journal>,
     options: ExecuteOptions,
     last_round: RoundId,
     /// Members of the present round.
@@ -161,6 +164,7 @@ impl<F: Fleet> Coordinator<F> {
             active: 0,
             acceptance: Acceptance::default(),
             conserved,
+            journal: None,
             options,
             last_round: RoundId(0),
             members: Vec::new(),
@@ -177,6 +181,11 @@ impl<F: Fleet> Coordinator<F> {
         self.timeline = Recorder::into_book(book);
     }
 
+    /// Writes every block to a journal from now on.
+    pub(crate) fn keep_journal(&mut self, journal: Journal) {
+        self.journal = Some(journal);
+    }
+
     pub(crate) fn base(&self) -> &BaseState {
         &self.base
     }
@@ -190,6 +199,11 @@ impl<F: Fleet> Coordinator<F> {
         let height = call.block.header().height;
         if let Some(cause) = &self.poisoned {
             return Err(ExecuteError::StatePoisoned { height, cause: cause.clone() });
+        }
+        if let Some(journal) = &mut self.journal
+            && let Some(recalled) = journal.recall(height, call.block.hash())?
+        {
+            return Ok(BlockOutput::recalled(height, &recalled));
         }
         let began = self.timeline.now();
         self.timeline.begin(height, call.block.len());
@@ -684,7 +698,8 @@ impl<F: Fleet> Coordinator<F> {
         }
         let height = block.header().height;
         let arena = &self.lanes[self.active].arena;
-        commit(&self.acceptance, arena, &mut self.base, height, &self.conserved)?;
+        let (base, journal, conserved) = (&mut self.base, self.journal.as_mut(), &self.conserved);
+        commit(&self.acceptance, arena, Target { base, journal, conserved }, block, call.deadline)?;
         self.fleet.pass("block committed");
         let mut stats = self.run.stats;
         stats.reexecuted = self.acceptance.reexecuted();
