@@ -6,8 +6,8 @@ use crate::executor::{BlockExecutor, BlockOutput, BlockStats, Call, ExecuteError
 use crate::fail_points::{FailPointError, FailSpec};
 use crate::state::{BaseState, StateDigest, StateError};
 use crate::supervisor::{
-    Fallback, HealthDesk, Incidents, LaunchError, Pacing, Processes, ProcessesConfig, ShardHealth,
-    SupervisorHealth, SupervisorImage,
+    COORDINATOR_SLICE, Fallback, HealthDesk, Incidents, LaunchError, Pacing, Processes, ProcessesConfig,
+    ShardHealth, SupervisorHealth, SupervisorImage, run_in_slices,
 };
 use crate::telemetry::{Timeline, TimelineBook, TimelineConfig};
 use crate::topology::Host;
@@ -349,7 +349,7 @@ impl Phalanx {
     pub fn submit(&self, block: &Arc<PreparedBlock>, deadline: Instant) -> Result<BlockHandle, ExecuteError> {
         if self.journal.is_some() {
             // Its name is needed later, where it would hold up other blocks.
-            block.hash();
+            let _ = block.hash();
         }
         let (sender, receiver) = bounded(1);
         let left = deadline.saturating_duration_since(Instant::now());
@@ -509,6 +509,7 @@ impl Drop for Phalanx {
 
 /// The coordinator's thread.
 fn serve(mut processes: Processes, desk: &Desk) {
+    run_in_slices(COORDINATOR_SLICE);
     loop {
         match next_job(desk) {
             Next::Job(job) => execute(&mut processes, desk, &job),

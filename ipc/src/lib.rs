@@ -44,6 +44,8 @@ mod process_handle;
 mod region;
 mod ring;
 #[cfg(not(loom))]
+mod scheduling;
+#[cfg(not(loom))]
 mod segment;
 #[cfg(not(loom))]
 mod signal;
@@ -101,6 +103,8 @@ pub use process::{
 };
 #[cfg(not(loom))]
 pub use process_handle::{HandleError, ProcessHandle};
+#[cfg(not(loom))]
+pub use scheduling::{ask_for_slice, give_way};
 #[cfg(not(loom))]
 pub use signal::{SignalError, SignalFd, SignalSetup};
 

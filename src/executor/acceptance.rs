@@ -506,10 +506,12 @@ impl Acceptance {
         &self,
         arena: &ArenaWriter,
         base: &BaseState,
+        watch: &Watch<'_>,
         mut each: impl FnMut(&[u8], Option<&[u8]>, Option<&[u8]>),
     ) {
         let backing = Backing { base, places: &self.places, arena, buffers: &self.buffers };
-        for &key in &self.changed {
+        for (index, &key) in self.changed.iter().enumerate() {
+            watch.patrol_at(index);
             let mut buffer = [0; 32];
             let Ok((_, name)) = arena.key(key) else { continue };
             let new = backing.value(key, &key_state(&self.keys, key), &mut buffer);
@@ -531,9 +533,15 @@ impl Acceptance {
 
     /// Puts every changed key's final value into the base state, but does not count it into the digest. Room must have been
     /// reserved.
-    pub(super) fn apply_final(&self, arena: &ArenaWriter, base: &mut BaseState) -> Result<(), StateError> {
+    pub(super) fn apply_final(
+        &self,
+        arena: &ArenaWriter,
+        base: &mut BaseState,
+        watch: &Watch<'_>,
+    ) -> Result<(), StateError> {
         let place_of = |key: KeyId| self.places.get(key.index()).and_then(BasePlace::place);
         for (index, &key) in self.changed.iter().enumerate() {
+            watch.patrol_at(index);
             if let Some(place) = self.changed.get(index + APPLY_AHEAD).and_then(|&later| place_of(later)) {
                 base.prefetch_place(place);
             }

@@ -3,10 +3,10 @@
 use crate::durable::{Journal, Step};
 use crate::executor::acceptance::Acceptance;
 use crate::executor::error::ExecuteError;
+use crate::executor::watch::Watch;
 use crate::partition::ArenaWriter;
 use crate::state::{BaseState, Room, StateDigest};
 use crate::types::PreparedBlock;
-use std::time::Instant;
 
 /// How much of the conserved quantity a key holds with a value; see [`crate::vm::Vm::conserved`].
 pub(crate) type Conserved = Box<dyn Fn(&[u8], Option<&[u8]>) -> i128 + Send>;
@@ -18,7 +18,8 @@ pub(super) struct Target<'a> {
     pub(super) conserved: &'a Conserved,
 }
 
-/// Logs and applies the final values of a complete block. Shards must be quiet.
+/// Logs and applies the final values of a complete block, to the end, whatever `watch` says of the caller, but does not wait
+/// for the log beyond its deadline. Shards must be quiet.
 ///
 /// # Errors
 /// `SupplyChanged`, `State` (no room), `Durable` (the log refused), with nothing applied; `StatePoisoned` when it failed
@@ -28,7 +29,7 @@ pub(super) fn commit(
     arena: &ArenaWriter,
     target: Target<'_>,
     block: &PreparedBlock,
-    deadline: Instant,
+    watch: &Watch<'_>,
 ) -> Result<(), ExecuteError> {
     let Target { base, mut journal, conserved } = target;
     let height = block.header().height;
@@ -38,7 +39,7 @@ pub(super) fn commit(
         outcomes.map_err(ExecuteError::system)?;
     }
     let (mut room, mut difference, mut changes) = (Room::default(), 0_i128, StateDigest::default());
-    acceptance.final_values(arena, base, |key, old, new| {
+    acceptance.final_values(arena, base, watch, |key, old, new| {
         if old == new {
             return;
         }
@@ -61,12 +62,12 @@ pub(super) fn commit(
     if let Some(journal) = &mut journal {
         let mut digest = base.digest();
         digest.merge(changes);
-        journal.append(height, block.hash(), digest, deadline)?;
+        journal.append(height, block.hash(), digest, watch.deadline())?;
     }
     let pass = |step| journal.as_ref().map_or(Ok(()), |journal| journal.pass(step));
     let poisoned = |cause: String| ExecuteError::StatePoisoned { height, cause };
     pass(Step::Appended).map_err(|error| poisoned(error.to_string()))?;
-    acceptance.apply_final(arena, base).map_err(|error| poisoned(error.to_string()))?;
+    acceptance.apply_final(arena, base, watch).map_err(|error| poisoned(error.to_string()))?;
     base.count(changes);
     pass(Step::Applied).map_err(|error| poisoned(error.to_string()))
 }

@@ -4,6 +4,7 @@ use crate::durable::Journal;
 use crate::executor::acceptance::Acceptance;
 use crate::executor::block_output::{BlockOutput, BlockStats, KeyDirectory};
 use crate::executor::board::{Announcement, BoardWriter};
+use crate::executor::call::Call;
 use crate::executor::commit::{Conserved, Target, commit};
 use crate::executor::error::{Death, DeathCause, ExecuteError};
 use crate::executor::fleet::{Fleet, Member};
@@ -20,7 +21,7 @@ use crate::executor::watch::{Stop, Watch};
 use crate::partition::CostModel;
 use crate::state::BaseState;
 use crate::telemetry::{SpanKind, TimelineBook};
-use crate::types::{PreparedBlock, RoundId, ShardId, TxnIndex};
+use crate::types::{RoundId, ShardId, TxnIndex};
 use phalanx_ipc::{Activity, oom_kills};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -31,6 +32,11 @@ const PROBE_INTERVAL: Duration = Duration::from_micros(250);
 /// How long into a round the coordinator spins between looks: in a longer one the wake-up at its end does not count, and
 /// a spinner slows down a shard that shares its core.
 const SPIN_LIMIT: Duration = Duration::from_millis(1);
+/// Where processes outnumber cores, how long the coordinator works ahead in a round until it gives its core to the shard
+/// that may share it: a signal reaches a process only when it runs.
+const STRETCH: Duration = Duration::from_micros(200);
+/// And for how long.
+const REST: Duration = Duration::from_micros(50);
 /// How long shards may take to leave a round whose deadline has passed or whose caller has gone.
 const LATE_PARK_LIMIT: Duration = Duration::from_millis(100);
 /// How long a killed shard may take to be gone. Only one in an uninterruptible wait takes longer than a moment. Counted
@@ -85,25 +91,6 @@ impl Default for ExecuteOptions {
             costs: CostModel::default(),
             validation: true,
         }
-    }
-}
-
-/// What the caller of one block asks for.
-pub(crate) struct Call<'a> {
-    pub(crate) block: &'a Arc<PreparedBlock>,
-    pub(crate) deadline: Instant,
-    /// Asked between steps.
-    pub(crate) cancelled: &'a dyn Fn() -> bool,
-    /// Asked once, right before the commit: false if the caller has given the block up meanwhile.
-    pub(crate) claim: &'a dyn Fn() -> bool,
-    /// The block to plan ahead, if one waits.
-    pub(crate) next: &'a dyn Fn() -> Option<Arc<PreparedBlock>>,
-}
-
-impl<'a> Call<'a> {
-    /// What long work on the block looks at between its pieces.
-    fn watch(&self) -> Watch<'a> {
-        Watch { deadline: self.deadline, cancelled: self.cancelled }
     }
 }
 
@@ -223,8 +210,9 @@ impl<F: Fleet> Coordinator<F> {
     fn execute_rounds(&mut self, call: &Call<'_>) -> Result<(), ExecuteError> {
         self.run = BlockRun::default();
         self.lanes[self.active].arena.admits(call.block)?;
-        let (transactions, watch) = (call.block.len(), call.watch());
-        let started = self.acceptance.start_block(transactions, self.options.validation, &watch);
+        let (transactions, patrol) = (call.block.len(), |now| self.fleet.patrol(now));
+        let started =
+            self.acceptance.start_block(transactions, self.options.validation, &Watch::new(call, &patrol));
         started.map_err(|stop| stop.after(0, transactions))?;
         self.plan_first(call)?;
         while !self.acceptance.is_complete() {
@@ -248,8 +236,9 @@ impl<F: Fleet> Coordinator<F> {
     fn plan_first(&mut self, call: &Call<'_>) -> Result<(), ExecuteError> {
         loop {
             self.gather(call)?;
-            let (begun, began, watch) = (Instant::now(), self.timeline.now(), call.watch());
-            let lane = &mut self.lanes[self.active];
+            let (begun, began) = (Instant::now(), self.timeline.now());
+            let patrol = |now| self.fleet.patrol(now);
+            let (lane, watch) = (&mut self.lanes[self.active], Watch::new(call, &patrol));
             if !lane.holds(call.block) {
                 lane.take_up(call.block)?;
             }
@@ -312,8 +301,9 @@ impl<F: Fleet> Coordinator<F> {
             self.members = vec![self.members[turn]];
             self.shards = vec![self.shards[turn]];
         }
-        let (begun, began, watch) = (Instant::now(), self.timeline.now(), call.watch());
-        let lane = &mut self.lanes[self.active];
+        let (begun, began) = (Instant::now(), self.timeline.now());
+        let patrol = |now| self.fleet.patrol(now);
+        let (lane, watch) = (&mut self.lanes[self.active], Watch::new(call, &patrol));
         let shown = self.acceptance.show_all(&lane.arena, &self.base, &mut self.overlay, &watch);
         let (acceptance, accepted) = (&self.acceptance, self.acceptance.frontier());
         shown.map_err(|error| cannot_go_on(error, call, accepted))?;
@@ -394,7 +384,7 @@ impl<F: Fleet> Coordinator<F> {
 
     fn await_end(&mut self, call: &Call<'_>, round: RoundId) -> RoundEnd {
         let begun = Instant::now();
-        let (mut motion, mut nudged) = (Motion::new(begun), begun);
+        let (mut motion, mut nudged, mut rested) = (Motion::new(begun), begun, begun);
         loop {
             if self.all_parked(round) {
                 return RoundEnd::Finished;
@@ -419,19 +409,20 @@ impl<F: Fleet> Coordinator<F> {
                 nudged = Instant::now();
             }
             let began = self.timeline.now();
-            if self.look_up_ahead() {
+            if self.fleet.spins() == 0 && rested.elapsed() >= STRETCH {
+                self.fleet.bell().wait(0, Some(REST), || self.all_parked(round));
+                self.timeline.go_on(SpanKind::Wait, began);
+                rested = Instant::now();
+            } else if self.look_up_ahead() {
                 self.timeline.go_on(SpanKind::LookUp, began);
-                continue;
-            }
-            if self.plan_ahead(call) {
+            } else if self.plan_ahead(call) {
                 self.timeline.go_on(SpanKind::PlanAhead, began);
-                continue;
+            } else {
+                let spins = if begun.elapsed() < SPIN_LIMIT { self.fleet.spins() } else { 0 };
+                self.fleet.bell().wait(spins, Some(PROBE_INTERVAL), || self.all_parked(round));
+                self.timeline.go_on(SpanKind::Wait, began);
+                rested = Instant::now();
             }
-            let (fleet, members) = (&self.fleet, &self.members);
-            let parked = || members.iter().all(|&member| fleet.is_parked(member, round));
-            let spins = if begun.elapsed() < SPIN_LIMIT { fleet.spins() } else { 0 };
-            fleet.bell().wait(spins, Some(PROBE_INTERVAL), parked);
-            self.timeline.go_on(SpanKind::Wait, began);
         }
     }
 
@@ -531,17 +522,16 @@ impl<F: Fleet> Coordinator<F> {
 
     /// Takes in what the members left and judges it; returns how many transactions were accepted.
     fn collect_and_validate(&mut self, call: &Call<'_>, first_in_line: usize) -> Result<usize, ExecuteError> {
-        let watch = call.watch();
         for place in 0..self.members.len() {
             self.collect(self.members[place], call)?;
         }
         let stopped = |stop: Stop| stop.after(first_in_line, call.block.len());
         while self.look_up_ahead() {
-            watch.look().map_err(stopped)?;
+            Watch::new(call, &|now| self.fleet.patrol(now)).look().map_err(stopped)?;
         }
         loop {
-            let arena = &mut self.lanes[self.active].arena;
-            match self.acceptance.validate(arena, &self.base, first_in_line, &watch) {
+            let (arena, patrol) = (&mut self.lanes[self.active].arena, |now| self.fleet.patrol(now));
+            match self.acceptance.validate(arena, &self.base, first_in_line, &Watch::new(call, &patrol)) {
                 Ok(verdict) => {
                     if let Some((txn, note)) = verdict.panicked {
                         tracing::warn!(%txn, message = note, "transaction panicked on accepted values");
@@ -569,8 +559,9 @@ impl<F: Fleet> Coordinator<F> {
         if count == 0 {
             return Ok(());
         }
+        let patrol = |now| self.fleet.patrol(now);
         let (arena, watch, accepted) =
-            (&self.lanes[self.active].arena, call.watch(), self.acceptance.frontier());
+            (&self.lanes[self.active].arena, Watch::new(call, &patrol), self.acceptance.frontier());
         let mut bytes = Vec::new();
         let txns = arena.sub_block(member.shard)?.take(count as usize).map(|(txn, _)| txn);
         let copied = outputs.copy_outputs(txns, &mut bytes, || watch.look().map_err(ValidateError::Stopped));
@@ -698,8 +689,10 @@ impl<F: Fleet> Coordinator<F> {
         }
         let height = block.header().height;
         let arena = &self.lanes[self.active].arena;
+        let patrol = |now| self.fleet.patrol(now);
+        let watch = Watch::new(call, &patrol);
         let (base, journal, conserved) = (&mut self.base, self.journal.as_mut(), &self.conserved);
-        commit(&self.acceptance, arena, Target { base, journal, conserved }, block, call.deadline)?;
+        commit(&self.acceptance, arena, Target { base, journal, conserved }, block, &watch)?;
         self.fleet.pass("block committed");
         let mut stats = self.run.stats;
         stats.reexecuted = self.acceptance.reexecuted();

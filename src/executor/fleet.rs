@@ -49,6 +49,10 @@ pub(crate) trait Fleet {
     /// Looks for a member that is dead or hangs. Cheap; called at least every 250 us while a round runs.
     fn probe(&mut self, members: &[Member], round: RoundId) -> Option<Death>;
 
+    /// Looks for shards that died while the coordinator does work of its own between rounds, and has them replaced.
+    /// Cheap; called every 100 us or so, and looks every 250 us.
+    fn patrol(&self, _now: Instant) {}
+
     /// Whether this life of the shard is over: it will never write again.
     fn is_gone(&self, member: Member) -> bool;
 

@@ -5,6 +5,7 @@ mod acceptance;
 mod block_output;
 mod block_stm;
 mod board;
+mod call;
 mod check;
 mod commit;
 mod coordinator;
@@ -41,8 +42,9 @@ pub use memory::MemoryConfig;
 pub use sequential::Sequential;
 pub use threads::{Threads, ThreadsConfig};
 
+pub(crate) use call::Call;
 pub(crate) use commit::Conserved;
-pub(crate) use coordinator::{Call, Coordinator, ExecuteOptions};
+pub(crate) use coordinator::{Coordinator, ExecuteOptions};
 pub(crate) use fleet::{Fleet, Member};
 pub(crate) use memory::CoordinatorMemory;
 pub(crate) use output_arena::OutputArenaReader;

@@ -9,7 +9,7 @@ const OUTPUTS: usize = 0;
 /// Longest output, reads included. A transaction beyond it cannot be executed.
 const TOTAL_BYTES_MAX: usize = MAX_OUTPUT_BYTES * 64;
 /// Bytes copied between two looks at the clock.
-const PIECE_BYTES: usize = 1 << 20;
+const PIECE_BYTES: usize = 1 << 17;
 
 /// Sizes of an output arena.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! The in-process twin of the process executor: the same plan and shard loop on pinned threads over crossbeam channels.
 
-use crate::executor::coordinator::{Call, Coordinator, ExecuteOptions};
+use crate::executor::call::Call;
+use crate::executor::coordinator::{Coordinator, ExecuteOptions};
 use crate::executor::error::ExecuteError;
 use crate::executor::memory::{CoordinatorMemory, MemoryConfig};
 use crate::executor::shard_regions::{ShardFds, ShardLimits};

@@ -27,3 +27,4 @@ pub use launch::LaunchError;
 pub use processes::Processes;
 
 pub(crate) use health::HealthDesk;
+pub(crate) use processes::{COORDINATOR_SLICE, run_in_slices};

@@ -10,6 +10,7 @@ use crate::supervisor::supervisor_link::SupervisorLink;
 use crate::types::{Generation, RoundId, ShardId, TxnIndex};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use phalanx_ipc::{ChildSlot, Control, Doorbell, LifelineState, SlotState};
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -30,6 +31,8 @@ const IDLE_RECOVERY_LIMIT: Duration = Duration::from_secs(2);
 const IDLE_LOOK: Duration = Duration::from_millis(20);
 /// Pause between attempts to get a supervisor while no block waits for it.
 const IDLE_RETRY: Duration = Duration::from_secs(1);
+/// Time between looks at the shards while the coordinator does work of its own.
+const PATROL_INTERVAL: Duration = Duration::from_micros(200);
 /// Probes between two looks at the supervisor.
 const LOOK_EVERY: u32 = 64;
 
@@ -45,7 +48,9 @@ pub(super) struct ProcessFleet {
     /// Supervisors in a row that ended before they ever answered.
     stillborn: u32,
     /// The last life of each shard that the present supervisor was told to replace.
-    replaced: HashMap<ShardId, Generation>,
+    replaced: RefCell<HashMap<ShardId, Generation>>,
+    /// When the shards were last looked at between rounds.
+    patrolled: Cell<Instant>,
 }
 
 impl ProcessFleet {
@@ -67,7 +72,8 @@ impl ProcessFleet {
             stall: StallWatch::new(stall_limit),
             probes: 0,
             stillborn: 0,
-            replaced: HashMap::new(),
+            replaced: RefCell::default(),
+            patrolled: Cell::new(Instant::now()),
         }
     }
 
@@ -122,9 +128,31 @@ impl ProcessFleet {
 
     /// Has a life of a shard replaced. Says so once: the supervisor may take its time, and the shard is looked at every
     /// 250 us.
-    fn replace(&mut self, shard: ShardId, generation: Generation) {
-        if self.replaced.insert(shard, generation) != Some(generation) {
+    fn replace(&self, shard: ShardId, generation: Generation) {
+        if self.replaced.borrow_mut().insert(shard, generation) != Some(generation) {
             self.link.command(Command::Replace { shard: shard.0, generation: generation.0 });
+        }
+    }
+
+    /// Has shards replaced that died between two rounds: the supervisor may not have heard of it yet.
+    fn replace_the_dead(&self) {
+        for shard in self.shards() {
+            let Some(slot) = self.control.slot(shard.0).filter(|slot| slot.state() == SlotState::Up) else {
+                continue;
+            };
+            let generation = slot.generation.load(Ordering::Acquire);
+            let over = match slot.lifeline(generation).probe() {
+                LifelineState::Gone => true,
+                // Who called itself ready holds its lifeline: the word is damaged.
+                LifelineState::Free => slot.ready_generation.load(Ordering::Acquire) == generation,
+                LifelineState::Held => slot.is_dying(generation),
+            };
+            if over {
+                let pid = slot.pid.load(Ordering::Relaxed);
+                let dead = Member { shard, generation: Generation(generation), pid };
+                self.desk.incidents().note_death(dead, None);
+                self.replace(shard, Generation(generation));
+            }
         }
     }
 
@@ -157,7 +185,7 @@ impl ProcessFleet {
         self.link = SupervisorLink::start(&self.image, &self.regions)
             .map_err(|error| ExecuteError::NoShards(error.to_string()))?;
         self.desk.count_supervisor(self.link.pid());
-        self.replaced.clear();
+        self.replaced.borrow_mut().clear();
         Ok(())
     }
 
@@ -245,6 +273,13 @@ impl Fleet for ProcessFleet {
         None
     }
 
+    fn patrol(&self, now: Instant) {
+        if now.duration_since(self.patrolled.get()) >= PATROL_INTERVAL {
+            self.patrolled.set(now);
+            self.replace_the_dead();
+        }
+    }
+
     fn is_gone(&self, member: Member) -> bool {
         self.control.slot(member.shard.0).is_none_or(|slot| {
             slot.generation.load(Ordering::Acquire) != member.generation.0
@@ -294,27 +329,7 @@ impl Fleet for ProcessFleet {
             if !self.is_filling() {
                 break;
             }
-            for shard in self.shards() {
-                // A death that fell between two rounds: the supervisor may not have heard of it yet.
-                if let Some(slot) = self.control.slot(shard.0)
-                    && slot.state() == SlotState::Up
-                {
-                    let generation = slot.generation.load(Ordering::Acquire);
-                    let called_ready = slot.ready_generation.load(Ordering::Acquire) == generation;
-                    let over = match slot.lifeline(generation).probe() {
-                        LifelineState::Gone => true,
-                        // Who called itself ready holds its lifeline: the word is damaged.
-                        LifelineState::Free => called_ready,
-                        LifelineState::Held => slot.is_dying(generation),
-                    };
-                    if over {
-                        let pid = slot.pid.load(Ordering::Relaxed);
-                        let dead = Member { shard, generation: Generation(generation), pid };
-                        self.desk.incidents().note_death(dead, None);
-                        self.replace(shard, Generation(generation));
-                    }
-                }
-            }
+            self.replace_the_dead();
             let now = Instant::now();
             let some_ready = self.any_ready();
             if now >= deadline

@@ -8,12 +8,14 @@ use crate::types::{Generation, ShardId};
 use crate::vm::Vm;
 use nix::unistd::Pid;
 use phalanx_ipc::{
-    ChildSlot, Control, Inbox, InboxLayout, OsCause, Outlet, Region, SignalSetup, close_all_fds_except,
-    die_with_parent, fail_point, install_fault_handlers, monotonic_now, pin_current_thread,
+    ChildSlot, Control, Inbox, InboxLayout, OsCause, Outlet, Region, SignalSetup, ask_for_slice,
+    close_all_fds_except, die_with_parent, fail_point, install_fault_handlers, monotonic_now,
+    pin_current_thread,
 };
 use std::error::Error;
 use std::mem::ManuallyDrop;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 /// Exit code of a shard that could not start.
 pub(super) const EXIT_START: i32 = 70;
@@ -103,6 +105,10 @@ impl<V: Vm> Birth<'_, V> {
         slot.record_ready(self.generation, monotonic_now());
         fail_point("ready");
         self.control.bell().ring();
+        // From now on it works in long stretches, as anyone does.
+        if let Err(error) = ask_for_slice(Duration::ZERO) {
+            tracing::debug!(%error, "the kernel's own slice cannot be asked for");
+        }
         tracing::debug!(generation = self.generation, "shard is ready");
         shard.run(last, || false);
         Ok(())

@@ -5,6 +5,7 @@ use crate::supervisor::launch::{FamilyRegions, LaunchError};
 use crate::supervisor::protocol::{Command, MARKER, MARKER_VALUE, Reply, send};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use phalanx_ipc::{Channel, ChannelError, MAX_FDS_PER_MESSAGE, spawn_image, state_of};
+use std::cell::RefCell;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::process::Child;
 use std::time::{Duration, Instant};
@@ -38,7 +39,7 @@ pub(super) struct SupervisorLink {
     answered: bool,
     last_heard: Instant,
     /// Commands that found no room in the socket.
-    unsent: Vec<Command>,
+    unsent: RefCell<Vec<Command>>,
     /// Whether it is killed and reaped.
     ended: bool,
 }
@@ -59,7 +60,7 @@ impl SupervisorLink {
             pings: 0,
             answered: false,
             last_heard: Instant::now(),
-            unsent: Vec::new(),
+            unsent: RefCell::default(),
             ended: false,
         };
         if let Err(error) = link.hand_over(regions) {
@@ -97,15 +98,15 @@ impl SupervisorLink {
     }
 
     /// Gives an order. Never waits; what finds no room is sent with the next call.
-    pub(super) fn command(&mut self, command: Command) {
-        self.unsent.push(command);
+    pub(super) fn command(&self, command: Command) {
+        self.unsent.borrow_mut().push(command);
         self.send_unsent();
     }
 
-    fn send_unsent(&mut self) {
-        let channel = &self.channel;
-        let sent = self.unsent.iter().take_while(|command| send(channel, command, &[]).is_ok()).count();
-        self.unsent.drain(..sent);
+    fn send_unsent(&self) {
+        let (channel, mut unsent) = (&self.channel, self.unsent.borrow_mut());
+        let sent = unsent.iter().take_while(|command| send(channel, command, &[]).is_ok()).count();
+        unsent.drain(..sent);
     }
 
     /// Whether the supervisor is there and answers; asks now and then. Never waits.

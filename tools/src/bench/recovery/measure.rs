@@ -14,7 +14,7 @@ use phalanx::types::PreparedBlock;
 use phalanx::vm::ledger::LedgerVm;
 use phalanx::{BlockHandle, Phalanx};
 use phalanx_bench::{Workload, WorkloadConfig, WorkloadKind};
-use rustix::process::setpriority_process;
+use phalanx_ipc::give_way;
 use std::collections::{HashMap, VecDeque};
 use std::io::{Write, stderr};
 use std::sync::Arc;
@@ -29,8 +29,6 @@ const BLOCK_LIMIT: Duration = Duration::from_secs(60);
 const INCIDENTS_LIMIT: Duration = Duration::from_secs(10);
 /// Blocks submitted ahead.
 const AHEAD: usize = 2;
-/// The priority by which a thread gives way to most others.
-const LOWEST_PRIORITY: i32 = 19;
 /// Time between two lines about progress.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
@@ -76,7 +74,9 @@ fn measure(arguments: &RecoveryArguments) -> Result<Vec<RecoveryRow>, RecoveryEr
     std::thread::scope(|scope| {
         let killing = scope.spawn(|| killer.work(signals, arguments.kills, |kill| kills.lock().push(kill)));
         // Making blocks takes as much work as executing them: it gives way to the family that is measured.
-        let _ = setpriority_process(None, LOWEST_PRIORITY);
+        if let Err(error) = give_way() {
+            tracing::warn!(%error, "making blocks takes time from the family that is measured");
+        }
         let mut line_at = Instant::now() + LINE_EVERY;
         let fed = loop {
             if killing.is_finished() {
