@@ -25,12 +25,15 @@ mod syncer;
 pub use config::DurableConfig;
 pub use error::DurableError;
 pub use head::Head;
-//pub use inspect::{DirectoryReport, inspect, verify};
+pub use inspect::{DirectoryReport, inspect, verify};
 pub use opened::DurableState;
 pub use progress::DurableProgress;
-//pub use snapshot::{SnapshotHead, export, import};
+pub use snapshot::{SnapshotHead, export, import};
 pub use step::Step;
 #[cfg(feature = "fail-points")]
 pub use step::StepHook;
 
 pub(crate) use journal::{Journal, JournalWatch, Recalled};
+
+#[cfg(test)]
+mod tests;

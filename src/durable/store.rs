@@ -204,10 +204,10 @@ impl Store {
     ///
     /// # Errors
     /// `Store`, or that of `fill`; nothing is in the store then.
-    pub(super) fn initialise<E: From<DurableError>>(
+    pub(super) fn initialise(
         &self,
-        fill: impl FnOnce(&mut dyn FnMut(&[u8], &[u8]) -> Result<(), DurableError>) -> Result<Head, E>,
-    ) -> Result<Head, E> {
+        fill: impl FnOnce(&mut dyn FnMut(&[u8], &[u8]) -> Result<(), DurableError>) -> Result<Head, DurableError>,
+    ) -> Result<Head, DurableError> {
         let tables = self.tables_or_none()?;
         let mut txn = self.env.write_txn().map_err(self.failed("begin to fill"))?;
         let mut tagged = vec![KEY_TAG];
@@ -283,6 +283,16 @@ impl Store {
         Ok(row.and_then(|row| BlockRow::parse(height, row)))
     }
 
+    /// Number of entries of the state.
+    ///
+    /// # Errors
+    /// `Store`, `NoState`.
+    pub(super) fn entries(&self) -> Result<u64, DurableError> {
+        let tables = self.tables_or_none()?;
+        let txn = self.env.read_txn().map_err(self.failed("read"))?;
+        tables.state.len(&txn).map_err(self.failed("count the entries of"))
+    }
+
     /// Number of rows of blocks.
     ///
     /// # Errors
@@ -308,26 +318,28 @@ impl Store {
         Ok((head, base))
     }
 
-    /// Reads every entry and holds the digest against the head; `look` sees each.
+    /// Reads every entry and holds the digest against the head. `begin` sees head and number of entries, `each` what it
+    /// made of them and each entry.
     ///
     /// # Errors
-    /// `Digest`, `Store`, `NoState`, or that of `look`.
-    pub(super) fn check(
+    /// `Digest`, `Store`, `NoState`, or that of `begin` and `each`.
+    pub(super) fn check<T>(
         &self,
-        mut start: impl FnMut(&Head, u64) -> Result<(), DurableError>,
-        mut look: impl FnMut(&[u8], &[u8]) -> Result<(), DurableError>,
-    ) -> Result<Head, DurableError> {
-        let mut digest = StateDigest::default();
+        begin: impl FnOnce(&Head, u64) -> Result<T, DurableError>,
+        mut each: impl FnMut(&mut T, &[u8], &[u8]) -> Result<(), DurableError>,
+    ) -> Result<(Head, T), DurableError> {
+        let (mut digest, mut made) = (StateDigest::default(), None);
         let head = self.read_all(|head, count, entries| {
-            start(head, count)?;
+            let made = made.insert(begin(head, count)?);
             for (key, value) in entries {
                 digest.insert(key, value);
-                look(key, value)?;
+                each(made, key, value)?;
             }
             Ok(())
         })?;
         self.expect(head.digest, digest)?;
-        Ok(head)
+        let made = made.ok_or_else(|| DurableError::NoState { directory: self.directory.clone() })?;
+        Ok((head, made))
     }
 
     fn expect(&self, expected: StateDigest, found: StateDigest) -> Result<(), DurableError> {
