@@ -138,16 +138,19 @@ fn run(directory: &Path, how: How, dice: &mut Dice, oracle: &[StateDigest]) -> T
     ];
     let mut child = apart_with(CHILD, &variables);
     let mut told = Told { pid: child.pid(), ..Told::default() };
-    let mut lines_left = match how {
-        How::Step(_) => usize::MAX,
-        How::Coordinator | How::Everything => dice.below(80) + 1,
-    };
+    let (mut lines, last_line) = (
+        0,
+        match how {
+            How::Step(_) => usize::MAX,
+            How::Coordinator | How::Everything => dice.below(80) + 1,
+        },
+    );
     while let Some(line) = child.any_line() {
         if !note(&line, &mut told, oracle) {
             continue;
         }
-        lines_left -= 1;
-        if lines_left == 0 {
+        lines += 1;
+        if lines == last_line {
             kill_family(child.pid(), how);
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::run::error::RunError;
 use parking_lot::Mutex;
+use phalanx::durable::{DurableError, DurableState};
 use phalanx::executor::{BlockOutput, ExecuteError};
 use phalanx::supervisor::{Incidents, ShardHealth};
 use phalanx::telemetry::Timeline;
@@ -28,6 +29,15 @@ enum Stage {
     Closed,
 }
 
+/// What the processes begin with.
+#[derive(Debug)]
+pub enum FirstState<'a> {
+    /// These entries, in memory.
+    Genesis(&'a [GenesisEntry]),
+    /// An open state directory.
+    Durable(Box<DurableState>),
+}
+
 /// What the shards went through, over the whole run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Casualties {
@@ -45,13 +55,18 @@ impl Family {
     pub fn launch(
         &self,
         builder: PhalanxBuilder<LedgerVm>,
-        genesis: &[GenesisEntry],
+        first: FirstState<'_>,
     ) -> Result<(), RunError> {
         let mut stage = self.stage.lock();
         match &*stage {
             Stage::Closed => Err(RunError::Stopped),
             Stage::Idle | Stage::Running(_) => {
-                *stage = Stage::Running(builder.launch(genesis.iter().map(|(key, value)| (key, value)))?);
+                *stage = Stage::Running(match first {
+                    FirstState::Genesis(genesis) => {
+                        builder.launch(genesis.iter().map(|(key, value)| (key, value)))?
+                    }
+                    FirstState::Durable(state) => builder.launch_durable(*state)?,
+                });
                 Ok(())
             }
         }
@@ -71,6 +86,17 @@ impl Family {
             Stage::Idle | Stage::Closed => return Err(ExecuteError::Stopped),
         };
         handle.wait()
+    }
+
+    /// Waits until the block at `height` is durable.
+    ///
+    /// # Errors
+    /// [`DurableError`]; `NoDirectory` when no processes run.
+    pub fn wait_durable(&self, height: u64, deadline: Instant) -> Result<(), DurableError> {
+        match &*self.stage.lock() {
+            Stage::Running(phalanx) => phalanx.wait_durable(height, deadline),
+            Stage::Idle | Stage::Closed => Err(DurableError::NoDirectory),
+        }
     }
 
     /// Number of shards; 0 unless they run.
@@ -147,7 +173,7 @@ mod tests {
         let family = Family::default();
         family.close(Duration::ZERO);
         let builder = Phalanx::builder(phalanx_bench_config());
-        assert!(matches!(family.launch(builder, &[]), Err(RunError::Stopped)));
+        assert!(matches!(family.launch(builder, FirstState::Genesis(&[])), Err(RunError::Stopped)));
         let block = Arc::new(PreparedBlock::new(phalanx::types::BlockHeader::default()));
         assert!(matches!(family.execute(&block, Instant::now()), Err(ExecuteError::Stopped)));
         assert_eq!(family.casualties(), Casualties::default());
