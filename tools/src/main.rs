@@ -35,7 +35,7 @@ fn main() -> ExitCode {
         Command::Run(options) => run::command(options),
         Command::Bench(options) => bench::command(options),
         Command::Chaos(options) => chaos::command(&options),
-        Command::State(options) => state::command(&options),
+        Command::State(options) => state::command(options),
     };
     exit.into()
 }

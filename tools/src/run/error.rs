@@ -70,7 +70,9 @@ pub enum RunError {
     #[error(transparent)]
     Durable(#[from] DurableError),
     /// Only shard processes have a state directory.
-    #[error("only the processes executor has a state directory; leave --state-dir out or take --executor processes")]
+    #[error(
+        "only the processes executor has a state directory; leave --state-dir out or take --executor processes"
+    )]
     NothingDurable,
     /// The trace could not be written.
     #[error("cannot write the trace {}: {cause}; name a file in a writable folder with --trace", path.display())]

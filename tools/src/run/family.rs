@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 /// How long the end of a run waits for what is still to be known of deaths.
 const INCIDENT_PATIENCE: Duration = Duration::from_millis(500);
 
+/// The longest wait for the disk that nobody can end.
+const DURABLE_LOOK: Duration = Duration::from_millis(20);
+
 /// The shard processes: none yet, running, or ended for good.
 #[derive(Debug, Default)]
 pub struct Family {
@@ -52,11 +55,7 @@ impl Family {
     ///
     /// # Errors
     /// `Launch`, or `Stopped` when the end came before the start.
-    pub fn launch(
-        &self,
-        builder: PhalanxBuilder<LedgerVm>,
-        first: FirstState<'_>,
-    ) -> Result<(), RunError> {
+    pub fn launch(&self, builder: PhalanxBuilder<LedgerVm>, first: FirstState<'_>) -> Result<(), RunError> {
         let mut stage = self.stage.lock();
         match &*stage {
             Stage::Closed => Err(RunError::Stopped),
@@ -93,9 +92,17 @@ impl Family {
     /// # Errors
     /// [`DurableError`]; `NoDirectory` when no processes run.
     pub fn wait_durable(&self, height: u64, deadline: Instant) -> Result<(), DurableError> {
-        match &*self.stage.lock() {
-            Stage::Running(phalanx) => phalanx.wait_durable(height, deadline),
-            Stage::Idle | Stage::Closed => Err(DurableError::NoDirectory),
+        loop {
+            // In short waits: whoever wants to end the processes meanwhile needs the lock.
+            let until = deadline.min(Instant::now() + DURABLE_LOOK);
+            let waited = match &*self.stage.lock() {
+                Stage::Running(phalanx) => phalanx.wait_durable(height, until),
+                Stage::Idle | Stage::Closed => return Err(DurableError::NoDirectory),
+            };
+            match waited {
+                Err(DurableError::NotYet { .. }) if until < deadline => {}
+                answer => return answer,
+            }
         }
     }
 
