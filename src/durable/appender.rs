@@ -99,10 +99,6 @@ impl Appender {
         active.end >= limit
     }
 
-    pub(super) fn last_sequence(&self) -> u64 {
-        self.last_sequence
-    }
-
     /// Appends the record that was begun. `roll` as [`is_full`](Self::is_full) has it.
     ///
     /// # Errors

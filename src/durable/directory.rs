@@ -36,6 +36,23 @@ pub(super) fn make(directory: &Path) -> Result<(), DurableError> {
     Ok(())
 }
 
+/// Makes the names of all that is in a state directory durable, and its own.
+///
+/// # Errors
+/// `Io`.
+pub(super) fn sync(directory: &Path) -> Result<(), DurableError> {
+    let above = match directory.parent() {
+        Some(above) if above.as_os_str().is_empty() => Path::new("."),
+        Some(above) => above,
+        None => directory,
+    };
+    for path in [&store_of(directory), &log_of(directory), directory, above] {
+        let synced = File::open(path).and_then(|opened| opened.sync_all());
+        synced.map_err(DurableError::io("sync", path))?;
+    }
+    Ok(())
+}
+
 /// The directory's owner holds it for life; the kernel takes it from the dead.
 #[derive(Debug)]
 pub(super) struct DirectoryLock {

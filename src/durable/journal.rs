@@ -95,7 +95,7 @@ impl Journal {
         self.appender.record().write(key, value);
     }
 
-    /// Appends the record that was begun. Waits, until the deadline at most, if the store lags too far behind.
+    /// Appends the record that was begun. Waits, as long as `go_on` says so, if the disk is too far behind.
     ///
     /// # Errors
     /// `Io`, `Backlog`: the log is as it was, and the block may be tried again. `Failed`.
@@ -104,14 +104,11 @@ impl Journal {
         height: u64,
         hash: BlockHash,
         digest: StateDigest,
-        deadline: Instant,
+        go_on: &dyn Fn() -> bool,
     ) -> Result<(), DurableError> {
-        self.shared.await_room(self.backlog_bytes, deadline)?;
-        let synced = self.shared.synced_sequence();
-        let roll = self.appender.is_full(synced);
-        if roll && synced < self.appender.last_sequence() {
-            self.shared.await_all_synced(deadline)?;
-        }
+        let roll = self.appender.is_full(self.shared.synced_sequence());
+        // A segment is begun when the one before is durable to its end.
+        self.shared.await_room(self.backlog_bytes, roll, go_on)?;
         let synced = self.shared.synced_sequence();
         match self.appender.append(BlockMark { height, hash, digest }, synced, roll) {
             Ok(appended) => {

@@ -54,6 +54,7 @@ impl DurableState {
             }
             None => first_head(&store, &log, memory, genesis)?,
         };
+        directory::sync(&config.directory)?;
         let options = ScanOptions {
             directory: head.directory,
             applied: head.sequence,

@@ -26,6 +26,8 @@ pub struct DurableProgress {
 const BATCH_BYTES: u64 = 16 << 20;
 /// The store waits so long for more, unless there is much already: blocks change the same entries again and again.
 const STORE_PAUSE: Duration = Duration::from_millis(200);
+/// Between two questions whether to wait on.
+const ROOM_LOOK: Duration = Duration::from_millis(2);
 
 /// What the threads and the callers share.
 #[derive(Debug, Default)]
@@ -106,31 +108,31 @@ impl Shared {
         self.state.lock().synced_sequence
     }
 
-    /// Waits until there is room for another block behind the store's back.
+    /// Waits until the store lacks less than `limit` bytes of the log and, with `synced`, until all that was appended is
+    /// durable; as long as `go_on` says so, which is asked between short waits.
     ///
     /// # Errors
-    /// `Backlog` at the deadline, `Failed`.
-    pub(super) fn await_room(&self, limit: u64, deadline: Instant) -> Result<(), DurableError> {
-        let mut state = self.state.lock();
+    /// `Backlog` when `go_on` ends it, `Failed`.
+    pub(super) fn await_room(
+        &self,
+        limit: u64,
+        synced: bool,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<(), DurableError> {
         loop {
+            let mut state = self.state.lock();
             state.check()?;
             let bytes = state.progress.backlog_bytes;
-            if bytes < limit {
+            if bytes < limit && (!synced || state.synced_sequence == state.appended_sequence) {
                 return Ok(());
             }
-            if self.changed.wait_until(&mut state, deadline).timed_out() {
+            // Whoever is asked may take time.
+            self.changed.wait_for(&mut state, ROOM_LOOK);
+            drop(state);
+            if !go_on() {
                 return Err(DurableError::Backlog { bytes, limit });
             }
         }
-    }
-
-    /// Waits until all that was appended is durable.
-    ///
-    /// # Errors
-    /// `NotYet` at the deadline, `Failed`.
-    pub(super) fn await_all_synced(&self, deadline: Instant) -> Result<(), DurableError> {
-        let height = self.state.lock().progress.executed;
-        height.map_or(Ok(()), |height| self.await_durable(height, deadline))
     }
 
     /// Waits until the block at `height` is durable.

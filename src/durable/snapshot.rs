@@ -197,6 +197,7 @@ pub fn import(
         let block = (header.has_block == 1).then_some((header.height, BlockHash(header.hash)));
         new_head(block, digest, StateDigest(u128::from_le_bytes(header.genesis)))
     })?;
+    directory::sync(&config.directory)?;
     Ok(SnapshotHead { block: head.block, digest: head.digest, entries: header.entries })
 }
 

@@ -19,7 +19,7 @@ pub(super) struct Target<'a> {
 }
 
 /// Logs and applies the final values of a complete block, to the end, whatever `watch` says of the caller, but does not wait
-/// for the log beyond its deadline. Shards must be quiet.
+/// for the disk when he has given up. Shards must be quiet.
 ///
 /// # Errors
 /// `SupplyChanged`, `State` (no room), `Durable` (the log refused), with nothing applied; `StatePoisoned` when it failed
@@ -62,7 +62,7 @@ pub(super) fn commit(
     if let Some(journal) = &mut journal {
         let mut digest = base.digest();
         digest.merge(changes);
-        journal.append(height, block.hash(), digest, watch.deadline())?;
+        journal.append(height, block.hash(), digest, &|| watch.look().is_ok())?;
     }
     let pass = |step| journal.as_ref().map_or(Ok(()), |journal| journal.pass(step));
     let poisoned = |cause: String| ExecuteError::StatePoisoned { height, cause };

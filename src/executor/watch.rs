@@ -41,11 +41,6 @@ impl<'a> Watch<'a> {
         Watch { deadline: call.deadline, cancelled: call.cancelled, patrol }
     }
 
-    /// When the caller's patience ends.
-    pub(super) fn deadline(&self) -> Instant {
-        self.deadline
-    }
-
     /// Whether to go on. Costs a look at the clock.
     pub(super) fn look(&self) -> Result<(), Stop> {
         let now = Instant::now();
