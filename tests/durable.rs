@@ -181,12 +181,9 @@ fn one_process_at_a_time_has_a_directory_and_its_files_are_its_users_alone() {
     let phalanx = scene.durable(1, config.clone());
     execute(&phalanx, &blocks);
     let start_time = phalanx_ipc::ProcessIdentity::current().unwrap().start_time;
-    match scene.open(&config).unwrap_err() {
-        DurableError::Locked { pid, start_time: found, .. } => {
-            assert_eq!((pid, found), (own_pid(), start_time));
-        }
-        error => panic!("another error: {error}"),
-    }
+    let error = scene.open(&config).unwrap_err();
+    let DurableError::Locked { pid, start_time: found, .. } = error else { panic!("another: {error}") };
+    assert_eq!((pid, found), (own_pid(), start_time));
     let mut files = 0;
     for_each_file(&config.directory, &mut |path| {
         let mode = path.metadata().unwrap().permissions().mode() & 0o777;

@@ -242,13 +242,10 @@ impl SegmentReader {
 
     /// Whether what cannot be read at `offset` may be a record that was never finished.
     fn excuse(&self, offset: u64, length: u64, expected: u64, what: &str) -> Result<(), DurableError> {
-        let durable = if !self.is_last {
-            true
-        } else if self.head.marked.1 > offset || self.applied >= expected {
-            true
-        } else {
-            self.later_record_knows(offset, length, expected)?
-        };
+        let durable = !self.is_last
+            || self.head.marked.1 > offset
+            || self.applied >= expected
+            || self.later_record_knows(offset, length, expected)?;
         if durable { Err(DurableError::damaged(&self.path, offset, what)) } else { Ok(()) }
     }
 

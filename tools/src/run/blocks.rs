@@ -40,10 +40,10 @@ pub fn run(
         }
         None => (FirstState::Genesis(&genesis), None),
     };
-    let mut oracle = match &first {
-        _ if options.no_verify => None,
-        FirstState::Genesis(genesis) => Some(oracle(config, genesis)?),
-        FirstState::Durable(state) => Some(oracle_from(config, state.state())?),
+    let mut oracle = match (&first, options.no_verify) {
+        (FirstState::Genesis(_) | FirstState::Durable(_), true) => None,
+        (FirstState::Genesis(genesis), false) => Some(oracle(config, genesis)?),
+        (FirstState::Durable(state), false) => Some(oracle_from(config, state.state())?),
     };
     let engine = Engine::start(options, filter, config, first, family)?;
     workload.skip(resumed_after.unwrap_or(0));

@@ -99,9 +99,8 @@ impl Family {
                 Stage::Running(phalanx) => phalanx.wait_durable(height, until),
                 Stage::Idle | Stage::Closed => return Err(DurableError::NoDirectory),
             };
-            match waited {
-                Err(DurableError::NotYet { .. }) if until < deadline => {}
-                answer => return answer,
+            if !matches!(waited, Err(DurableError::NotYet { .. })) || until == deadline {
+                return waited;
             }
         }
     }
