@@ -6,8 +6,8 @@ use crate::executor::{BlockExecutor, BlockOutput, BlockStats, Call, ExecuteError
 use crate::fail_points::{FailPointError, FailSpec};
 use crate::state::{BaseState, StateDigest, StateError};
 use crate::supervisor::{
-    COORDINATOR_SLICE, Fallback, HealthDesk, Incidents, LaunchError, Pacing, Processes, ProcessesConfig,
-    ShardHealth, SupervisorHealth, SupervisorImage, run_in_slices,
+    Fallback, HealthDesk, Incidents, LaunchError, Pacing, Processes, ProcessesConfig, ShardHealth,
+    SupervisorHealth, SupervisorImage, as_coordinator,
 };
 use crate::telemetry::{Timeline, TimelineBook, TimelineConfig};
 use crate::topology::Host;
@@ -29,8 +29,8 @@ use std::time::{Duration, Instant};
 pub const QUEUE_LIMIT: usize = 2;
 
 /// So much before the caller's deadline the coordinator gives a block up, if the deadline is far enough: its own error
-/// says more than that the time is up.
-const ANSWER_MARGIN: Duration = Duration::from_millis(50);
+/// says more than that the time is up. Longer than shards get to leave a round at their deadline.
+const ANSWER_MARGIN: Duration = Duration::from_millis(150);
 
 /// Makes a [`Phalanx`].
 #[derive(Clone, Debug)]
@@ -109,6 +109,14 @@ impl<V: Vm> PhalanxBuilder<V> {
         self
     }
 
+    /// Whether supervisor, new shards and the coordinator's thread ask the kernel to run before others; see
+    /// [`ProcessesConfig::run_first`]. Default: yes.
+    #[must_use]
+    pub fn run_first(mut self, run_first: bool) -> Self {
+        self.config.run_first = run_first;
+        self
+    }
+
     /// Records who does what when, for [`Phalanx::take_timeline`]. Default: nothing is recorded.
     #[must_use]
     pub fn timeline(mut self, timeline: TimelineConfig) -> Self {
@@ -149,7 +157,7 @@ impl<V: Vm> PhalanxBuilder<V> {
         let state = BaseState::with_entries(self.config.memory.state, genesis)
             .map_err(|error: StateError| LaunchError::Execute(error.into()))?;
         let processes = Processes::launch(&self.config, self.vm, state)?;
-        Phalanx::over(processes)
+        Phalanx::over(processes, self.config.run_first)
     }
 
     /// As [`launch`](Self::launch), on a state directory that is open. Its state has the sizes with which it was opened.
@@ -306,7 +314,11 @@ impl BlockHandle {
             Ok(result) => result,
             Err(RecvTimeoutError::Disconnected) => Err(ExecuteError::Stopped),
             Err(RecvTimeoutError::Timeout) if self.decision.abandon() => {
-                Err(ExecuteError::DeadlineExceeded { accepted: 0, transactions: self.transactions })
+                Err(ExecuteError::DeadlineExceeded {
+                    accepted: 0,
+                    transactions: self.transactions,
+                    last_death: None,
+                })
             }
             Err(RecvTimeoutError::Timeout) => self.answer.recv().unwrap_or(Err(ExecuteError::Stopped)),
         }
@@ -325,7 +337,7 @@ impl Phalanx {
         PhalanxBuilder::ledger(config)
     }
 
-    fn over(processes: Processes) -> Result<Phalanx, LaunchError> {
+    fn over(processes: Processes, run_first: bool) -> Result<Phalanx, LaunchError> {
         let desk = Arc::new(Desk::new()?);
         desk.inner.lock().digest = processes.digest();
         let (health, timeline, journal) = (processes.desk(), processes.timeline(), processes.journal());
@@ -334,6 +346,9 @@ impl Phalanx {
         let worker = std::thread::Builder::new()
             .name("phx-coordinator".to_owned())
             .spawn(move || {
+                if run_first {
+                    as_coordinator();
+                }
                 serve(processes, &shared);
                 drop(done);
             })
@@ -509,7 +524,6 @@ impl Drop for Phalanx {
 
 /// The coordinator's thread.
 fn serve(mut processes: Processes, desk: &Desk) {
-    run_in_slices(COORDINATOR_SLICE);
     loop {
         match next_job(desk) {
             Next::Job(job) => execute(&mut processes, desk, &job),

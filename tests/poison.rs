@@ -408,6 +408,23 @@ fn with_on_death_fail_a_crash_or_a_hang_is_told_at_once() {
 }
 
 #[test]
+fn a_block_that_is_late_because_its_shard_was_stopped_names_that_death() {
+    let seed = seed();
+    let mut bank = Bank::new(seed);
+    let builder = bank.scene.builder(2).stall_limit(Duration::from_millis(600));
+    let phalanx = bank.scene.launch(builder.pacing(patient_pacing()));
+    let context = format!("PHALANX_SEED={seed}");
+    let (faulty, clean) = bank.pair(SIZE, 0, &Fault::Stop, &When::Always);
+    let error = phalanx.execute(&faulty, Instant::now() + Duration::from_secs(4)).unwrap_err();
+    let ExecuteError::DeadlineExceeded { last_death, .. } = &error else { panic!("{context}: {error}") };
+    let cause = last_death.as_ref().map(|death| &death.cause);
+    assert!(matches!(cause, Some(DeathCause::Stopped { .. })), "{context}: {error}");
+    assert!(error.to_string().contains("stopped"), "{context}: {error}");
+    assert!(eventually(Duration::from_secs(20), || all_ready(&phalanx)), "{context}");
+    assert_right(&mut bank, &phalanx, &clean, &context);
+}
+
+#[test]
 fn a_panic_outside_a_transaction_ends_its_shard_with_code_71_and_is_told() {
     let seed = seed();
     let context = format!("PHALANX_SEED={seed}");

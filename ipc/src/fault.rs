@@ -19,6 +19,10 @@ pub(crate) fn is_noted(signal: i32) -> bool {
     FAULTS.iter().any(|fault| *fault as i32 == signal)
 }
 
+/// How long the handler sleeps once the cause is noted, in nanoseconds. The kernel dumps a core without giving the
+/// processor to anyone for milliseconds, perhaps not even to whom the cause was noted for and who shares the processor.
+const NOTICE_NS: libc::c_long = 400_000;
+
 /// The handler's own stack, so that it also runs when the stack overflowed. Bytes.
 const STACK_BYTES: usize = 64 * 1024;
 
@@ -38,7 +42,7 @@ pub struct FaultError {
 }
 
 /// From now on SIGSEGV, SIGBUS, SIGILL, SIGFPE and SIGABRT write signal, address and generation into `slot` before the
-/// process dies of them in the usual way, core dump included.
+/// process dies of them in the usual way, core dump included, 0.4 ms later: time for others to see it.
 ///
 /// The handler runs on a stack of its own, which belongs to the calling thread: one thread per process, here.
 ///
@@ -62,7 +66,7 @@ pub unsafe fn install_fault_handlers(slot: *const ChildSlot, generation: u32) ->
     let action = SigAction::new(SigHandler::SigAction(note_and_die), flags, SigSet::empty());
     for signal in FAULTS {
         // SAFETY: the handler does async-signal-safe things only: atomic stores into the slot, which stays mapped by this
-        // function's contract, and the system calls sigaction, getpid, gettid and tgkill.
+        // function's contract, and the system calls sigaction, getpid, nanosleep, gettid and tgkill.
         unsafe { sigaction(signal, &action) }
             .map_err(|errno| failed("install a fault handler")(errno.into()))?;
     }
@@ -92,6 +96,11 @@ extern "C" fn note_and_die(signal: libc::c_int, info: *mut libc::siginfo_t, _con
     // SAFETY: null, or a slot that stays mapped until the process ends, by the contract of install_fault_handlers.
     if let Some(slot) = unsafe { SLOT.load(Ordering::Acquire).as_ref() } {
         slot.record_fault(GENERATION.load(Ordering::Relaxed), Fault { signal, address, from_outside });
+    }
+    let notice = libc::timespec { tv_sec: 0, tv_nsec: NOTICE_NS };
+    // SAFETY: the kernel reads the structure during the call. Cut short by another signal is as well.
+    unsafe {
+        libc::nanosleep(&raw const notice, ptr::null_mut());
     }
     // SAFETY: plain system calls. The signal stays masked until this handler returns and is delivered then, with its default
     // action. A fault would repeat by itself; a signal sent from outside would not.

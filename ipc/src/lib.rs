@@ -104,7 +104,7 @@ pub use process::{
 #[cfg(not(loom))]
 pub use process_handle::{HandleError, ProcessHandle};
 #[cfg(not(loom))]
-pub use scheduling::{ask_for_slice, give_way};
+pub use scheduling::{Turns, nice_now};
 #[cfg(not(loom))]
 pub use signal::{SignalError, SignalFd, SignalSetup};
 

@@ -7,7 +7,7 @@ use crate::executor::board::{Announcement, BoardWriter};
 use crate::executor::call::Call;
 use crate::executor::commit::{Conserved, Target, commit};
 use crate::executor::error::{Death, DeathCause, ExecuteError};
-use crate::executor::fleet::{Fleet, Member};
+use crate::executor::fleet::{Fleet, Member, Phase};
 use crate::executor::lane::Lane;
 use crate::executor::memory::CoordinatorMemory;
 use crate::executor::overlay::OverlayWriter;
@@ -195,6 +195,7 @@ impl<F: Fleet> Coordinator<F> {
         let began = self.timeline.now();
         self.timeline.begin(height, call.block.len());
         let result = self.execute_rounds(call).and_then(|()| self.commit(call));
+        let result = result.map_err(|error| self.name_last_death(error));
         self.timeline.end(began);
         if let Err(ExecuteError::StatePoisoned { cause, .. }) = &result {
             self.poisoned = Some(cause.clone());
@@ -205,6 +206,18 @@ impl<F: Fleet> Coordinator<F> {
         let mut output = result?;
         output.stats.plan = spent;
         Ok(output)
+    }
+
+    /// A block that was late may have been so because its shards were killed.
+    fn name_last_death(&mut self, error: ExecuteError) -> ExecuteError {
+        // Those of the last round were killed for being late themselves.
+        let last = self.run.last_death.take().or_else(|| self.run.lost.pop());
+        match error {
+            ExecuteError::DeadlineExceeded { accepted, transactions, last_death } => {
+                ExecuteError::DeadlineExceeded { accepted, transactions, last_death: last_death.or(last) }
+            }
+            other => other,
+        }
     }
 
     fn execute_rounds(&mut self, call: &Call<'_>) -> Result<(), ExecuteError> {
@@ -352,11 +365,15 @@ impl<F: Fleet> Coordinator<F> {
         let end = self.await_end(call, round);
         if let RoundEnd::CutShort(cut) = &end {
             self.run.stats.rounds_cut_short += 1;
+            let limit = self.fleet.park_limit();
             let patience = match cut {
-                Cut::Death | Cut::Stall | Cut::Partial => self.fleet.park_limit(),
-                Cut::Deadline | Cut::Cancelled => {
-                    self.fleet.park_limit().map(|limit| limit.min(LATE_PARK_LIMIT))
+                // One that hangs is found by its own CPU time or sleep long before: this is for those that the host
+                // starves.
+                Cut::Death | Cut::Stall | Cut::Partial => {
+                    let left = call.deadline.saturating_duration_since(Instant::now());
+                    limit.map(|limit| limit.saturating_mul(STARVED_PATIENCE).min(left.max(LATE_PARK_LIMIT)))
                 }
+                Cut::Deadline | Cut::Cancelled => limit.map(|limit| limit.min(LATE_PARK_LIMIT)),
             };
             let cutting = self.timeline.now();
             self.cut_short(round, patience)?;
@@ -389,7 +406,7 @@ impl<F: Fleet> Coordinator<F> {
             if self.all_parked(round) {
                 return RoundEnd::Finished;
             }
-            if self.fleet.probe(&self.members, round).is_some() {
+            if self.fleet.probe(&self.members, round, Phase::Open).is_some() {
                 return RoundEnd::CutShort(Cut::Death);
             }
             if self.is_partial(round) {
@@ -514,7 +531,7 @@ impl<F: Fleet> Coordinator<F> {
                 }
             } else {
                 // Whoever is to carry out the kill may be gone or stopped: that is found by looking, as in a round.
-                let _ = self.fleet.probe(&late, round);
+                let _ = self.fleet.probe(&late, round, Phase::Cut);
             }
             self.fleet.bell().wait(0, Some(PROBE_INTERVAL), || false);
         }
@@ -583,7 +600,10 @@ impl<F: Fleet> Coordinator<F> {
         let what = format!("output of transaction {}: {}", damaged.txn, damaged.error);
         if let Some(&member) = self.run.sources.get(damaged.buffer) {
             self.run.stats.damaged += 1;
-            self.fleet.kill(member, DeathCause::Damage(what));
+            let cause = DeathCause::Damage(what);
+            let Member { shard, generation, pid } = member;
+            self.run.lost.push(Death { shard, pid, generation, txn: None, cause: cause.clone() });
+            self.fleet.kill(member, cause);
         }
     }
 
@@ -605,7 +625,11 @@ impl<F: Fleet> Coordinator<F> {
         let patience = if matches!(end, RoundEnd::Finished) { 0 } else { CUT_GLOBAL_ROUNDS_MAX };
         match end {
             RoundEnd::CutShort(Cut::Deadline) => {
-                return Err(ExecuteError::DeadlineExceeded { accepted: done, transactions });
+                return Err(ExecuteError::DeadlineExceeded {
+                    accepted: done,
+                    transactions,
+                    last_death: None,
+                });
             }
             RoundEnd::CutShort(Cut::Cancelled) => {
                 return Err(ExecuteError::Cancelled { accepted: done, transactions });

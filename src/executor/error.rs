@@ -85,6 +85,11 @@ impl fmt::Display for Death {
     }
 }
 
+/// A death as the end of a sentence.
+fn last_words(death: &Option<Death>) -> String {
+    death.as_ref().map(|death| format!(", last: {death}")).unwrap_or_default()
+}
+
 /// Why a block was not executed.
 #[derive(Debug, Error)]
 pub enum ExecuteError {
@@ -104,13 +109,16 @@ pub enum ExecuteError {
     },
     /// The deadline passed.
     #[error(
-        "deadline passed after {accepted} of {transactions} transactions; nothing is committed, give more time or smaller blocks"
+        "deadline passed after {accepted} of {transactions} transactions{}; nothing is committed, give more time or smaller blocks",
+        last_words(last_death)
     )]
     DeadlineExceeded {
         /// Transactions accepted by then.
         accepted: usize,
         /// Transactions in the block.
         transactions: usize,
+        /// The last death seen, if shards died meanwhile.
+        last_death: Option<Death>,
     },
     /// A shard died and `on_death` is `fail`.
     #[error("{0}; nothing is committed, the block may be submitted again")]
@@ -118,7 +126,7 @@ pub enum ExecuteError {
     /// Round after round, and the global round at last, accepted nothing.
     #[error(
         "no progress in {rounds} rounds after {accepted} of {transactions} transactions{}; nothing is committed",
-        last_death.as_ref().map(|death| format!(", last: {death}")).unwrap_or_default()
+        last_words(last_death)
     )]
     NoProgress {
         /// Rounds without progress.

@@ -17,6 +17,15 @@ pub(crate) struct Member {
     pub(crate) pid: i32,
 }
 
+/// How far a round is when somebody looks for members that hang.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// It goes on; who waits for a peer is well.
+    Open,
+    /// It is cut short; there is nothing to wait for any more.
+    Cut,
+}
+
 /// A set of shards: threads of this process, or processes under a supervisor.
 pub(crate) trait Fleet {
     /// Fills `members` with the shards that can take part in a round now, ascending.
@@ -47,11 +56,11 @@ pub(crate) trait Fleet {
     fn ring_all(&self);
 
     /// Looks for a member that is dead or hangs. Cheap; called at least every 250 us while a round runs.
-    fn probe(&mut self, members: &[Member], round: RoundId) -> Option<Death>;
+    fn probe(&mut self, members: &[Member], round: RoundId, phase: Phase) -> Option<Death>;
 
     /// Looks for shards that died while the coordinator does work of its own between rounds, and has them replaced.
     /// Cheap; called every 100 us or so, and looks every 250 us.
-    fn patrol(&self, _now: Instant) {}
+    fn patrol(&self, now: Instant);
 
     /// Whether this life of the shard is over: it will never write again.
     fn is_gone(&self, member: Member) -> bool;

@@ -109,7 +109,7 @@ impl<V: Vm> Sequential<V> {
         for txn in (0_u32..).map(TxnIndex).take(block.len()) {
             if txn.0 % CLOCK_EVERY == 0 && Instant::now() >= deadline {
                 let (accepted, transactions) = (txn.index(), block.len());
-                return Err(ExecuteError::DeadlineExceeded { accepted, transactions });
+                return Err(ExecuteError::DeadlineExceeded { accepted, transactions, last_death: None });
             }
             let start = u32::try_from(bytes.len()).map_err(ExecuteError::system)?;
             self.execute_one(block, txn, &mut bytes)?;

@@ -1,7 +1,7 @@
 //! Threads of this process as shards.
 
 use crate::executor::error::{Death, DeathCause, ExecuteError};
-use crate::executor::fleet::{Fleet, Member};
+use crate::executor::fleet::{Fleet, Member, Phase};
 use crate::executor::output_arena::OutputArenaReader;
 use crate::executor::shard::{Shard, ShardMemory};
 use crate::executor::shard_regions::{ShardFds, ShardLimits};
@@ -225,8 +225,12 @@ impl Fleet for ThreadFleet {
         (0_u32..).zip(&self.doors).for_each(|(id, _)| self.ring(ShardId(id)));
     }
 
-    fn probe(&mut self, members: &[Member], _: RoundId) -> Option<Death> {
+    fn probe(&mut self, members: &[Member], _: RoundId, _: Phase) -> Option<Death> {
         members.iter().find(|&&member| self.is_gone(member)).map(|&dead| self.death_of(dead))
+    }
+
+    fn patrol(&self, _: Instant) {
+        // A thread that is gone is found in the next round; nobody makes another.
     }
 
     fn death_of(&self, member: Member) -> Death {

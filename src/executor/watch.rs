@@ -20,7 +20,7 @@ impl Stop {
     /// The error that the caller gets, with how far the block had come.
     pub(super) fn after(self, accepted: usize, transactions: usize) -> ExecuteError {
         match self {
-            Stop::Deadline => ExecuteError::DeadlineExceeded { accepted, transactions },
+            Stop::Deadline => ExecuteError::DeadlineExceeded { accepted, transactions, last_death: None },
             Stop::Cancelled => ExecuteError::Cancelled { accepted, transactions },
         }
     }

@@ -64,6 +64,10 @@ pub struct ProcessesConfig {
     pub attach_limit: Duration,
     /// Assumed costs of communication.
     pub costs: CostModel,
+    /// Whether supervisor, new shards and the coordinator's thread ask the kernel to run before others (`SCHED_FIFO`), so
+    /// that a death is noticed and answered at once although every core is at work. Without the right to it
+    /// (`CAP_SYS_NICE` or `RLIMIT_RTPRIO`) they ask for a better nice value, and without that for nothing.
+    pub run_first: bool,
     /// Whether and how a timeline is recorded; take it with [`Processes::take_timeline`](crate::supervisor::Processes::take_timeline).
     /// Default: none.
     pub timeline: Option<TimelineConfig>,
@@ -102,6 +106,7 @@ impl Default for ProcessesConfig {
             pacing: Pacing::default(),
             attach_limit: Duration::from_secs(10),
             costs: CostModel::default(),
+            run_first: true,
             timeline: None,
             log: "warn".to_owned(),
         }

@@ -1,10 +1,10 @@
 //! The entry of an image that was started to be the supervisor.
 
 use crate::executor::{ExecuteError, ShardFds};
-use crate::supervisor::processes::{SUPERVISOR_SLICE, run_in_slices};
 use crate::supervisor::protocol::{LaunchOrder, MARKER, MARKER_VALUE};
 use crate::supervisor::shard_process::{FamilyFds, OneShardFds};
 use crate::supervisor::supervisor_loop::{StopCause, Supervisor};
+use crate::supervisor::turns;
 use crate::telemetry::name_process;
 use crate::vm::Vm;
 use crate::vm::ledger::{LedgerConfig, LedgerVm};
@@ -81,7 +81,9 @@ fn serve<V: Vm>(make: impl FnOnce(&[u8]) -> Result<V, Box<dyn Error>>) -> Result
     fail_point("order received");
     let fds = sort_fds(inherited, &order)?;
     let vm = make(&order.vm)?;
-    run_in_slices(SUPERVISOR_SLICE);
+    if order.run_first {
+        turns::as_supervisor();
+    }
     tracing::debug!(shards = order.cores.len(), "supervisor starts");
     let cause = Supervisor::new(order, fds, control, channel, vm).run(&signals);
     if cause == StopCause::HungUp {

@@ -1,8 +1,8 @@
 //! Shard processes, and one shard in this process for the time when none can be had.
 
 use crate::executor::{
-    Death, DeathCause, ExecuteError, Fleet, Member, OutputArenaReader, ShardFds, ShardLimits, SpanReader,
-    ThreadFleet,
+    Death, DeathCause, ExecuteError, Fleet, Member, OutputArenaReader, Phase, ShardFds, ShardLimits,
+    SpanReader, ThreadFleet,
 };
 use crate::supervisor::config::Fallback;
 use crate::supervisor::health::HealthDesk;
@@ -132,8 +132,12 @@ impl Fleet for FallbackFleet {
         self.present().ring_all();
     }
 
-    fn probe(&mut self, members: &[Member], round: RoundId) -> Option<Death> {
-        self.present_mut().probe(members, round)
+    fn probe(&mut self, members: &[Member], round: RoundId, phase: Phase) -> Option<Death> {
+        self.present_mut().probe(members, round, phase)
+    }
+
+    fn patrol(&self, now: Instant) {
+        self.present().patrol(now);
     }
 
     fn death_of(&self, member: Member) -> Death {

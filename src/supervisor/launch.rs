@@ -7,7 +7,7 @@ use crate::supervisor::config::ProcessesConfig;
 use crate::supervisor::protocol::{LaunchOrder, WireMemory};
 use crate::telemetry::TimelineConfig;
 use crate::topology::{Host, Spins};
-use phalanx_ipc::{Control, InboxLayout, Outlet, Region, raise_fd_limit};
+use phalanx_ipc::{Control, InboxLayout, Outlet, Region, nice_now, raise_fd_limit};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use thiserror::Error;
 
@@ -117,6 +117,8 @@ impl FamilyRegions {
             ring_cells: layout.capacity as u64,
             memory: WireMemory::from(&config.memory),
             spins: Spins::adapted(&host, shards).turns(),
+            run_first: config.run_first,
+            nice: nice_now(),
             vm: config.vm.clone(),
             pacing: config.pacing,
             timeline: config.timeline,

@@ -17,6 +17,7 @@ mod shard_process;
 mod stall;
 mod supervisor_link;
 mod supervisor_loop;
+mod turns;
 
 pub use child::Pacing;
 pub use config::{Fallback, ProcessesConfig, SupervisorImage};
@@ -27,4 +28,4 @@ pub use launch::LaunchError;
 pub use processes::Processes;
 
 pub(crate) use health::HealthDesk;
-pub(crate) use processes::{COORDINATOR_SLICE, run_in_slices};
+pub(crate) use turns::as_coordinator;

@@ -1,6 +1,6 @@
 //! Shard processes as the coordinator sees them.
 
-use crate::executor::{Death, DeathCause, ExecuteError, Fleet, Member, OutputArenaReader, SpanReader};
+use crate::executor::{Death, DeathCause, ExecuteError, Fleet, Member, OutputArenaReader, Phase, SpanReader};
 use crate::supervisor::config::SupervisorImage;
 use crate::supervisor::health::HealthDesk;
 use crate::supervisor::launch::FamilyRegions;
@@ -251,7 +251,7 @@ impl Fleet for ProcessFleet {
         }
     }
 
-    fn probe(&mut self, members: &[Member], round: RoundId) -> Option<Death> {
+    fn probe(&mut self, members: &[Member], round: RoundId, phase: Phase) -> Option<Death> {
         if let Some(&dead) = members.iter().find(|&&member| self.is_gone(member)) {
             let Member { shard, generation, .. } = dead;
             self.replace(shard, generation);
@@ -268,7 +268,7 @@ impl Fleet for ProcessFleet {
             self.give_up_supervisor();
             return None;
         }
-        let (hung, cause) = self.stall.look(&self.control, members, round)?;
+        let (hung, cause) = self.stall.look(&self.control, members, (round, phase))?;
         self.kill(hung, cause);
         None
     }

@@ -18,10 +18,10 @@ use crate::supervisor::supervisor_link::SupervisorLink;
 use crate::telemetry::{Timeline, TimelineBook};
 use crate::types::PreparedBlock;
 use crate::vm::Vm;
-use phalanx_ipc::{Control, ask_for_slice};
+use phalanx_ipc::Control;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Executes blocks over forked shard processes.
 pub struct Processes {
@@ -190,17 +190,5 @@ impl BlockExecutor for Processes {
 
     fn digest(&self) -> StateDigest {
         self.coordinator.base().digest()
-    }
-}
-
-/// Stretch of processor time that the coordinator asks for: when it is woken it must look soon, although every core works.
-pub(crate) const COORDINATOR_SLICE: Duration = Duration::from_micros(300);
-/// And the supervisor: a successor is made before anything else.
-pub(super) const SUPERVISOR_SLICE: Duration = Duration::from_micros(100);
-
-/// Has the calling thread, and what it forks, run soon when it is woken.
-pub(crate) fn run_in_slices(slice: Duration) {
-    if let Err(error) = ask_for_slice(slice) {
-        tracing::debug!(%error, "the kernel takes no wish for short slices");
     }
 }

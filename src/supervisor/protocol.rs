@@ -28,6 +28,10 @@ pub(super) struct LaunchOrder {
     pub(super) memory: WireMemory,
     /// Turns that a shard spins before it sleeps.
     pub(super) spins: u32,
+    /// Whether supervisor and new shards ask to run before others.
+    pub(super) run_first: bool,
+    /// Nice value of shards.
+    pub(super) nice: i32,
     /// What the virtual machine is made from.
     pub(super) vm: Vec<u8>,
     pub(super) pacing: Pacing,

@@ -3,19 +3,18 @@
 use crate::executor::{ExecuteError, MemoryConfig, OutputArenaReader, Shard, ShardFds, ShardLimits};
 use crate::supervisor::protocol::LaunchOrder;
 use crate::supervisor::ring_transport::RingTransport;
+use crate::supervisor::turns;
 use crate::telemetry::name_process;
 use crate::types::{Generation, ShardId};
 use crate::vm::Vm;
 use nix::unistd::Pid;
 use phalanx_ipc::{
-    ChildSlot, Control, Inbox, InboxLayout, OsCause, Outlet, Region, SignalSetup, ask_for_slice,
-    close_all_fds_except, die_with_parent, fail_point, install_fault_handlers, monotonic_now,
-    pin_current_thread,
+    ChildSlot, Control, Inbox, InboxLayout, OsCause, Outlet, Region, SignalSetup, close_all_fds_except,
+    die_with_parent, fail_point, install_fault_handlers, monotonic_now, pin_current_thread,
 };
 use std::error::Error;
 use std::mem::ManuallyDrop;
 use std::os::fd::OwnedFd;
-use std::time::Duration;
 
 /// Exit code of a shard that could not start.
 pub(super) const EXIT_START: i32 = 70;
@@ -71,6 +70,9 @@ impl<V: Vm> Birth<'_, V> {
     }
 
     fn start_and_run(&self, slot: &ChildSlot) -> Result<(), Box<dyn Error>> {
+        if self.order.run_first {
+            turns::as_newborn();
+        }
         SignalSetup::child()?;
         die_with_parent(self.supervisor)?;
         fail_point("shard born");
@@ -105,9 +107,9 @@ impl<V: Vm> Birth<'_, V> {
         slot.record_ready(self.generation, monotonic_now());
         fail_point("ready");
         self.control.bell().ring();
-        // From now on it works in long stretches, as anyone does.
-        if let Err(error) = ask_for_slice(Duration::ZERO) {
-            tracing::debug!(%error, "the kernel's own slice cannot be asked for");
+        // Until now it was urgent; from now on it works, as anyone does.
+        if self.order.run_first {
+            turns::as_shard(self.order.nice);
         }
         tracing::debug!(generation = self.generation, "shard is ready");
         shard.run(last, || false);

@@ -1,7 +1,7 @@
 //! Hang detection: no progress, and stopped, burning CPU time, or asleep. A shard that waits for a peer and says so, or
 //! that the host starves of its core, is left alone: one that is starved is never seen asleep.
 
-use crate::executor::{DeathCause, Member};
+use crate::executor::{DeathCause, Member, Phase};
 use crate::types::RoundId;
 use phalanx_ipc::{Activity, ChildSlot, Control, cpu_time_of, state_of};
 use std::sync::atomic::Ordering;
@@ -56,7 +56,7 @@ impl StallWatch {
         &mut self,
         control: &Control,
         members: &[Member],
-        round: RoundId,
+        (round, phase): (RoundId, Phase),
     ) -> Option<(Member, DeathCause)> {
         let now = Instant::now();
         self.seen.retain(|sighting| members.contains(&sighting.member) && sighting.round == round);
@@ -93,7 +93,12 @@ impl StallWatch {
             }
             let used =
                 cpu_time_of(pid).zip(seen.cpu).map_or(Duration::ZERO, |(now, then)| now.saturating_sub(then));
-            if seen.activity == Activity::Running && (used >= limit || seen.sleeps()) {
+            let should_move = match seen.activity {
+                Activity::Running => true,
+                Activity::Waiting | Activity::Damaged => phase == Phase::Cut,
+                Activity::Parked => false,
+            };
+            if should_move && (used >= limit || seen.sleeps()) {
                 return Some((member, DeathCause::Hang { stalled }));
             }
         }

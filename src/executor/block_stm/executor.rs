@@ -42,7 +42,7 @@ impl BlockStm {
         let transactions = block.len();
         let begun = Instant::now();
         if begun >= deadline {
-            return Err(ExecuteError::DeadlineExceeded { accepted: 0, transactions });
+            return Err(ExecuteError::DeadlineExceeded { accepted: 0, transactions, last_death: None });
         }
         let threads = transactions.div_ceil(TRANSACTIONS_PER_THREAD).min(self.crew.len());
         self.crew.shared.job.write().start_block(block, self.crew.len());
@@ -53,7 +53,7 @@ impl BlockStm {
                 End::Finished => {}
                 End::Late => {
                     let accepted = self.crew.shared.job.read().scheduler.validated();
-                    return Err(ExecuteError::DeadlineExceeded { accepted, transactions });
+                    return Err(ExecuteError::DeadlineExceeded { accepted, transactions, last_death: None });
                 }
                 End::Failed(note) => {
                     return Err(ExecuteError::System(format!("a thread of the executor failed: {note}")));

@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_failed_block_names_the_option_that_helps() {
-        let cause = ExecuteError::DeadlineExceeded { accepted: 1, transactions: 9 };
+        let cause = ExecuteError::DeadlineExceeded { accepted: 1, transactions: 9, last_death: None };
         let error = RunError::Execute { height: 1, cause };
         assert_eq!(error.exit().code(), 1);
         assert!(error.to_string().contains("--deadline-ms"), "{error}");

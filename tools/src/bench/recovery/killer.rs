@@ -41,6 +41,8 @@ pub struct Killer<'a> {
     pub(super) wanted: u64,
     /// Set when it is enough.
     pub(super) over: &'a AtomicBool,
+    /// Set while no block is being made: that takes a core, and a process on its core is what is measured.
+    pub(super) fed: &'a AtomicBool,
 }
 
 impl Killer<'_> {
@@ -107,7 +109,8 @@ impl Killer<'_> {
             if slot.generation != generation {
                 return false;
             }
-            if slot.ready && slot.activity == Activity::Running && slot.current != 0 {
+            let works = slot.ready && slot.activity == Activity::Running && slot.current != 0;
+            if works && self.fed.load(Ordering::Relaxed) {
                 return true;
             }
             std::thread::sleep(WORK_EVERY);

@@ -14,7 +14,6 @@ use phalanx::types::PreparedBlock;
 use phalanx::vm::ledger::LedgerVm;
 use phalanx::{BlockHandle, Phalanx};
 use phalanx_bench::{Workload, WorkloadConfig, WorkloadKind};
-use phalanx_ipc::give_way;
 use std::collections::{HashMap, VecDeque};
 use std::io::{Write, stderr};
 use std::sync::Arc;
@@ -68,21 +67,17 @@ fn measure(arguments: &RecoveryArguments) -> Result<Vec<RecoveryRow>, RecoveryEr
         RecoverySignal::All => &[Signal::SIGKILL, Signal::SIGSEGV, Signal::SIGABRT],
     };
     let wanted = arguments.state_mib << 20;
-    let (kills, over) = (Mutex::new(Vec::new()), AtomicBool::new(false));
-    let killer = Killer { victims: &victims, wanted, over: &over };
+    let (kills, over, fed) = (Mutex::new(Vec::new()), AtomicBool::new(false), AtomicBool::new(false));
+    let killer = Killer { victims: &victims, wanted, over: &over, fed: &fed };
     let mut story = Story::default();
     std::thread::scope(|scope| {
         let killing = scope.spawn(|| killer.work(signals, arguments.kills, |kill| kills.lock().push(kill)));
-        // Making blocks takes as much work as executing them: it gives way to the family that is measured.
-        if let Err(error) = give_way() {
-            tracing::warn!(%error, "making blocks takes time from the family that is measured");
-        }
         let mut line_at = Instant::now() + LINE_EVERY;
         let fed = loop {
             if killing.is_finished() {
                 break Ok(());
             }
-            if let Err(error) = feed.block(&phalanx) {
+            if let Err(error) = feed.block(&phalanx, &fed) {
                 break Err(error);
             }
             story.take(&phalanx, &victims);
@@ -101,7 +96,7 @@ fn measure(arguments: &RecoveryArguments) -> Result<Vec<RecoveryRow>, RecoveryEr
     let kills = kills.into_inner();
     let deadline = Instant::now() + INCIDENTS_LIMIT;
     while !story.is_complete(&kills) && Instant::now() < deadline {
-        feed.block(&phalanx)?;
+        feed.block(&phalanx, &fed)?;
         story.take(&phalanx, &victims);
     }
     let known = story.of(&kills);
@@ -150,8 +145,8 @@ struct Feed {
 }
 
 impl Feed {
-    /// Sees to it that there is always one more, and waits for the oldest.
-    fn block(&mut self, phalanx: &Phalanx) -> Result<(), RunError> {
+    /// Sees to it that there is always one more, and waits for the oldest; `fed` is set meanwhile.
+    fn block(&mut self, phalanx: &Phalanx, fed: &AtomicBool) -> Result<(), RunError> {
         while self.waiting.len() < AHEAD {
             let Some(block) = self.workload.next_block() else { break };
             let height = block.header.height;
@@ -162,7 +157,10 @@ impl Feed {
         }
         match self.waiting.pop_front() {
             Some((height, handle)) => {
-                handle.wait().map(drop).map_err(|cause| RunError::Execute { height, cause })
+                fed.store(true, Ordering::Relaxed);
+                let output = handle.wait();
+                fed.store(false, Ordering::Relaxed);
+                output.map(drop).map_err(|cause| RunError::Execute { height, cause })
             }
             None => Ok(()),
         }
