@@ -2,7 +2,7 @@
 //!
 //! Oracle: the sequential executor, on exactly the blocks that must be there. What would break it: a state that changes before
 //! the log has the block, a block that is executed twice, an error of the disk that is passed over, a file that others may
-//! read. Negative controls: see docs/decisions/0010-log-before-state.md.
+//! read. Negative controls: see docs/decisions/0011-log-before-state.md.
 
 #![allow(missing_docs, reason = "a test program")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]

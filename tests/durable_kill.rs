@@ -5,7 +5,7 @@
 //! was reported durable, not behind the last one that was begun, with exactly the state that the oracle has there; its log and
 //! store must be whole; a block submitted again must be known; and the run goes on. What would break it: a record that is
 //! applied before it is durable, a mark that runs ahead, half a record or half a transaction taken for a whole one, a lock
-//! that outlives its owner. Negative controls: see docs/decisions/0010-log-before-state.md.
+//! that outlives its owner. Negative controls: see docs/decisions/0011-log-before-state.md.
 //!
 //! `PHALANX_KILLS` says how many deaths; 40 by default, 1,000 for the long run. `PHALANX_SEED` repeats the choices, not the
 //! timing.

@@ -2,7 +2,7 @@
 //!
 //! Oracle: what was appended. What would break it: a checksum that leaves bytes out, a length that is believed before it is
 //! checked, a torn tail that is taken for damage, or damage for a torn tail. Negative controls: see
-//! docs/decisions/0010-log-before-state.md.
+//! docs/decisions/0011-log-before-state.md.
 
 use crate::durable::appender::{AppendError, Appender};
 use crate::durable::error::DurableError;
