@@ -167,7 +167,7 @@ impl<V: Vm> PhalanxBuilder<V> {
     pub fn launch_durable(mut self, state: DurableState) -> Result<Phalanx, LaunchError> {
         self.settle_shards()?;
         let processes = Processes::launch_durable(&self.config, self.vm, state)?;
-        Phalanx::over(processes)
+        Phalanx::over(processes, self.config.run_first)
     }
 
     fn settle_shards(&mut self) -> Result<(), ExecuteError> {
