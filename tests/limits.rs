@@ -81,7 +81,7 @@ fn a_hard_limit_of_open_files_below_the_need_is_named_at_launch() {
         setrlimit(Resource::RLIMIT_NOFILE, 100, 100).unwrap();
         let error = launch(&scene.processes_config(4), &scene).unwrap_err().to_string();
         println!("{error}");
-        assert!(error.contains("160 open files are needed") && error.contains("ulimit -Hn 160"), "{error}");
+        assert!(error.contains("168 open files are needed") && error.contains("ulimit -Hn 168"), "{error}");
         nothing_left();
     });
 }

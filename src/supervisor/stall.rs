@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 struct Sighting {
     member: Member,
     round: RoundId,
+    /// Since the cut, or the round's beginning, for one that only then has to move.
+    phase: Phase,
     progress: (u64, u64),
     activity: Activity,
     since: Instant,
@@ -70,12 +72,15 @@ impl StallWatch {
             let seen = match self.seen.iter_mut().find(|sighting| sighting.member == member) {
                 Some(seen) => seen,
                 None => {
-                    self.seen.push(sighting(member, round, slot, pid, now));
+                    self.seen.push(sighting(member, (round, phase), slot, pid, now));
                     continue;
                 }
             };
-            if seen.progress != progress_of(slot) || seen.activity != slot.activity() {
-                *seen = sighting(member, round, slot, pid, now);
+            let moved = seen.progress != progress_of(slot) || seen.activity != slot.activity();
+            // One that was waiting when the round was cut short has had no reason to move until then.
+            let released = seen.phase != phase && seen.activity != Activity::Running;
+            if moved || released {
+                *seen = sighting(member, (round, phase), slot, pid, now);
                 continue;
             }
             let stalled = now.duration_since(seen.since);
@@ -106,10 +111,17 @@ impl StallWatch {
     }
 }
 
-fn sighting(member: Member, round: RoundId, slot: &ChildSlot, pid: i32, now: Instant) -> Sighting {
+fn sighting(
+    member: Member,
+    (round, phase): (RoundId, Phase),
+    slot: &ChildSlot,
+    pid: i32,
+    now: Instant,
+) -> Sighting {
     Sighting {
         member,
         round,
+        phase,
         progress: progress_of(slot),
         activity: slot.activity(),
         since: now,
