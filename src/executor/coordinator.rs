@@ -212,12 +212,10 @@ impl<F: Fleet> Coordinator<F> {
     fn name_last_death(&mut self, error: ExecuteError) -> ExecuteError {
         // Those of the last round were killed for being late themselves.
         let last = self.run.last_death.take().or_else(|| self.run.lost.pop());
-        match error {
-            ExecuteError::DeadlineExceeded { accepted, transactions, last_death } => {
-                ExecuteError::DeadlineExceeded { accepted, transactions, last_death: last_death.or(last) }
-            }
-            other => other,
-        }
+        let ExecuteError::DeadlineExceeded { accepted, transactions, last_death } = error else {
+            return error;
+        };
+        ExecuteError::DeadlineExceeded { accepted, transactions, last_death: last_death.or(last) }
     }
 
     fn execute_rounds(&mut self, call: &Call<'_>) -> Result<(), ExecuteError> {
