@@ -25,6 +25,7 @@ use phalanx::durable::{DurableConfig, Step, StepHook, verify};
 use phalanx::state::StateDigest;
 use phalanx::types::Block;
 use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -154,7 +155,11 @@ fn run(directory: &Path, how: How, dice: &mut Dice, oracle: &[StateDigest]) -> T
             kill_family(child.pid(), how);
         }
     }
-    child.wait();
+    let status = child.wait();
+    let killed = status.signal() == Some(Signal::SIGKILL as i32);
+    // Anything else is a failure of the other end's own checks.
+    assert!(killed || (told.finished && status.success()), "{how:?}: {status}, {told:?}");
+    told.finished &= !killed;
     told
 }
 

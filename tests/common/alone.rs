@@ -1,7 +1,7 @@
 //! Tests that need a process of their own: for counting descriptors and children, or to be killed.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
 const MARKER: &str = "PHALANX_TEST_APART";
 
@@ -111,8 +111,8 @@ impl Apart {
     }
 
     /// Waits for its end.
-    pub fn wait(&mut self) {
-        self.child.wait().unwrap();
+    pub fn wait(&mut self) -> ExitStatus {
+        self.child.wait().unwrap()
     }
 
     /// SIGKILL, and the end of the process itself.
