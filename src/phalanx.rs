@@ -7,7 +7,7 @@ use crate::fail_points::{FailPointError, FailSpec};
 use crate::state::{BaseState, StateDigest, StateError};
 use crate::supervisor::{
     Fallback, HealthDesk, Incidents, LaunchError, Pacing, Processes, ProcessesConfig, ShardHealth,
-    SupervisorHealth, SupervisorImage, as_coordinator,
+    SupervisorHealth, SupervisorImage,
 };
 use crate::telemetry::{Timeline, TimelineBook, TimelineConfig};
 use crate::topology::Host;
@@ -29,7 +29,8 @@ use std::time::{Duration, Instant};
 pub const QUEUE_LIMIT: usize = 2;
 
 /// So much before the caller's deadline the coordinator gives a block up, if the deadline is far enough: its own error
-/// says more than that the time is up. Longer than shards get to leave a round at their deadline.
+/// says more than that the time is up. With 2.4 s or more it is longer than shards
+/// get to leave a round at their deadline.
 const ANSWER_MARGIN: Duration = Duration::from_millis(150);
 
 /// Makes a [`Phalanx`].
@@ -157,7 +158,7 @@ impl<V: Vm> PhalanxBuilder<V> {
         let state = BaseState::with_entries(self.config.memory.state, genesis)
             .map_err(|error: StateError| LaunchError::Execute(error.into()))?;
         let processes = Processes::launch(&self.config, self.vm, state)?;
-        Phalanx::over(processes, self.config.run_first)
+        Phalanx::over(processes)
     }
 
     /// As [`launch`](Self::launch), on a state directory that is open. Its state has the sizes with which it was opened.
@@ -167,7 +168,7 @@ impl<V: Vm> PhalanxBuilder<V> {
     pub fn launch_durable(mut self, state: DurableState) -> Result<Phalanx, LaunchError> {
         self.settle_shards()?;
         let processes = Processes::launch_durable(&self.config, self.vm, state)?;
-        Phalanx::over(processes, self.config.run_first)
+        Phalanx::over(processes)
     }
 
     fn settle_shards(&mut self) -> Result<(), ExecuteError> {
@@ -337,7 +338,7 @@ impl Phalanx {
         PhalanxBuilder::ledger(config)
     }
 
-    fn over(processes: Processes, run_first: bool) -> Result<Phalanx, LaunchError> {
+    fn over(processes: Processes) -> Result<Phalanx, LaunchError> {
         let desk = Arc::new(Desk::new()?);
         desk.inner.lock().digest = processes.digest();
         let (health, timeline, journal) = (processes.desk(), processes.timeline(), processes.journal());
@@ -346,9 +347,7 @@ impl Phalanx {
         let worker = std::thread::Builder::new()
             .name("phx-coordinator".to_owned())
             .spawn(move || {
-                if run_first {
-                    as_coordinator();
-                }
+                processes.take_over();
                 serve(processes, &shared);
                 drop(done);
             })

@@ -359,6 +359,29 @@ fn a_shutdown_while_a_shard_is_stopped_ends_in_time() {
     assert!(eventually(SOON, || state_of(held).is_none_or(|state| state == 'Z')));
 }
 
+/// A round that a death cut short waits long for a shard that the host may only starve, but not past its caller.
+#[test]
+fn a_shutdown_while_a_cut_round_waits_for_a_stopped_shard_ends_in_time() {
+    let mut scene = Scene::new(37, 40, false);
+    let blocks = scene.expected([500]);
+    let phalanx = scene.launch(scene.builder(2).stall_limit(Duration::from_secs(60)));
+    let start = executed(&phalanx);
+    let held = hold_up(&phalanx);
+    let executing = phalanx.submit(&blocks[0].0, deadline()).unwrap();
+    await_start(&phalanx, start);
+    let other = phalanx.health().iter().map(|shard| shard.pid).find(|&pid| pid != held).unwrap();
+    assert!(send_signal(other, "phx-shard", Signal::SIGKILL));
+    // The death is known and the round cut short by then; if not, the shutdown cuts it.
+    std::thread::sleep(Duration::from_millis(100));
+    let begun = Instant::now();
+    phalanx.shutdown(deadline()).unwrap();
+    assert!(begun.elapsed() < 2 * SOON, "{:?}", begun.elapsed());
+    if let Ok(output) = executing.wait() {
+        assert_same(&blocks[0].1, &output, "finished before the shutdown");
+    }
+    assert!(eventually(SOON, || state_of(held).is_none_or(|state| state == 'Z')));
+}
+
 #[test]
 fn two_families_in_one_process_do_not_disturb_each_other() {
     let mut scenes = [Scene::new(32, 40, false), Scene::new(33, 40, false)];

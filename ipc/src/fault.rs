@@ -63,7 +63,7 @@ pub unsafe fn install_fault_handlers(slot: *const ChildSlot, generation: u32) ->
         return Err(failed("set a handler's stack")(OsCause::last()));
     }
     let flags = SaFlags::SA_SIGINFO | SaFlags::SA_ONSTACK;
-    let action = SigAction::new(SigHandler::SigAction(note_and_die), flags, SigSet::empty());
+    let action = SigAction::new(SigHandler::SigAction(note_and_die), flags, SigSet::all());
     for signal in FAULTS {
         // SAFETY: the handler does async-signal-safe things only: atomic stores into the slot, which stays mapped by this
         // function's contract, and the system calls sigaction, getpid, nanosleep, gettid and tgkill.
@@ -98,7 +98,7 @@ extern "C" fn note_and_die(signal: libc::c_int, info: *mut libc::siginfo_t, _con
         slot.record_fault(GENERATION.load(Ordering::Relaxed), Fault { signal, address, from_outside });
     }
     let notice = libc::timespec { tv_sec: 0, tv_nsec: NOTICE_NS };
-    // SAFETY: the kernel reads the structure during the call. Cut short by another signal is as well.
+    // SAFETY: the kernel reads the structure during the call. An earlier wake-up does no harm.
     unsafe {
         libc::nanosleep(&raw const notice, ptr::null_mut());
     }

@@ -210,8 +210,11 @@ impl<F: Fleet> Coordinator<F> {
 
     /// A block that was late may have been so because its shards were killed.
     fn name_last_death(&mut self, error: ExecuteError) -> ExecuteError {
-        // Those of the last round were killed for being late themselves.
-        let last = self.run.last_death.take().or_else(|| self.run.lost.pop());
+        let of_last_round = std::mem::take(&mut self.run.lost).into_iter();
+        let told = of_last_round.map(|death| self.fleet.explain(death, Duration::ZERO));
+        // Who was killed for being late itself explains nothing.
+        let last = told.filter(|death| !matches!(death.cause, DeathCause::Late { .. })).last();
+        let last = last.or_else(|| self.run.last_death.take());
         let ExecuteError::DeadlineExceeded { accepted, transactions, last_death } = error else {
             return error;
         };
@@ -367,14 +370,15 @@ impl<F: Fleet> Coordinator<F> {
             let patience = match cut {
                 // One that hangs is found by its own CPU time or sleep long before: this is for those that the host
                 // starves.
-                Cut::Death | Cut::Stall | Cut::Partial => {
+                Cut::Death | Cut::Stall | Cut::Partial if self.options.on_death == OnDeath::Resume => {
                     let left = call.deadline.saturating_duration_since(Instant::now());
                     limit.map(|limit| limit.saturating_mul(STARVED_PATIENCE).min(left.max(LATE_PARK_LIMIT)))
                 }
+                Cut::Death | Cut::Stall | Cut::Partial => limit,
                 Cut::Deadline | Cut::Cancelled => limit.map(|limit| limit.min(LATE_PARK_LIMIT)),
             };
             let cutting = self.timeline.now();
-            self.cut_short(round, patience)?;
+            self.cut_short(call, round, patience)?;
             self.timeline.note(SpanKind::CutShort, cutting);
             let lost = self.members.iter().filter(|&&member| self.fleet.is_gone(member));
             self.run.lost = lost.map(|&member| self.fleet.death_of(member)).collect();
@@ -493,15 +497,24 @@ impl<F: Fleet> Coordinator<F> {
     }
 
     /// Ends a round before its end: afterwards every member is parked or gone.
-    /// Whoever has not left after `patience` is killed.
-    fn cut_short(&mut self, round: RoundId, patience: Option<Duration>) -> Result<(), ExecuteError> {
+    /// Whoever has not left after `patience`, or soon after the caller has gone, is killed.
+    fn cut_short(
+        &mut self,
+        call: &Call<'_>,
+        round: RoundId,
+        patience: Option<Duration>,
+    ) -> Result<(), ExecuteError> {
         self.board.abort_upto(round).map_err(ExecuteError::system)?;
         self.fleet.pass("round cut short");
         self.fleet.ring_all();
         let begun = Instant::now();
-        let limit = patience.and_then(|limit| begun.checked_add(limit));
+        let mut limit = patience.and_then(|limit| begun.checked_add(limit));
         let (mut killed, mut last_look) = (None, begun);
         loop {
+            if (call.cancelled)() {
+                // Threads cannot be killed: without a limit there is none now.
+                limit = limit.map(|limit| limit.min(last_look + LATE_PARK_LIMIT));
+            }
             let look = std::mem::replace(&mut last_look, Instant::now());
             if let Some(awaited) = &mut killed {
                 *awaited += look.elapsed().min(LOOK_MAX);
@@ -598,6 +611,10 @@ impl<F: Fleet> Coordinator<F> {
         let what = format!("output of transaction {}: {}", damaged.txn, damaged.error);
         if let Some(&member) = self.run.sources.get(damaged.buffer) {
             self.run.stats.damaged += 1;
+            if self.fleet.is_gone(member) {
+                // It has a cause of death already.
+                return;
+            }
             let cause = DeathCause::Damage(what);
             let Member { shard, generation, pid } = member;
             self.run.lost.push(Death { shard, pid, generation, txn: None, cause: cause.clone() });
@@ -660,7 +677,7 @@ impl<F: Fleet> Coordinator<F> {
             if self.options.on_death == OnDeath::Fail {
                 return Err(ExecuteError::ShardDied(self.fleet.explain(death, limit)));
             }
-            tracing::warn!(%death, "round cut short");
+            tracing::warn!(%death, "shard died");
             if death.txn == Some(first) {
                 let death = self.fleet.explain(death, limit);
                 self.judge_death(first, death)?;

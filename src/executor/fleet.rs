@@ -59,7 +59,7 @@ pub(crate) trait Fleet {
     fn probe(&mut self, members: &[Member], round: RoundId, phase: Phase) -> Option<Death>;
 
     /// Looks for shards that died while the coordinator does work of its own between rounds, and has them replaced.
-    /// Cheap; called every 100 us or so, and looks every 250 us.
+    /// Cheap; called every 50 us or so, and looks every 200 us.
     fn patrol(&self, now: Instant);
 
     /// Whether this life of the shard is over: it will never write again.

@@ -11,7 +11,7 @@ use crate::topology::{Host, Spins};
 use crate::types::{Generation, RoundId, ShardId};
 use crate::vm::Vm;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
-use phalanx_ipc::{Cell, ChildSlot, Control, Doorbell, Region};
+use phalanx_ipc::{Cell, ChildSlot, Control, Doorbell, Region, Turns, nice_now};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -165,6 +165,10 @@ impl ThreadFleet {
         };
         let (control, stop, life) = (Arc::clone(&self.control), Arc::clone(&self.stop), self.life);
         let thread = std::thread::Builder::new().name(format!("phx-thread-{id}")).spawn(move || {
+            // Whoever starts it may run before everyone: a transaction must not.
+            if let Err(error) = (Turns::Fair { nice: nice_now().max(0) }).ask() {
+                tracing::warn!(shard = %id, %error, "thread keeps the turns of who started it");
+            }
             if let Err(error) = phalanx_ipc::pin_current_thread(core) {
                 tracing::warn!(shard = %id, %error, "thread is not pinned");
             }

@@ -64,7 +64,7 @@ pub struct ProcessesConfig {
     pub attach_limit: Duration,
     /// Assumed costs of communication.
     pub costs: CostModel,
-    /// Whether supervisor, new shards and the coordinator's thread ask the kernel to run before others (`SCHED_FIFO`), so
+    /// Whether supervisor, new shards and the thread of a [`Phalanx`](crate::Phalanx) that coordinates ask the kernel to run before others (`SCHED_FIFO`), so
     /// that a death is noticed and answered at once although every core is at work. Without the right to it
     /// (`CAP_SYS_NICE` or `RLIMIT_RTPRIO`) they ask for a better nice value, and without that for nothing.
     pub run_first: bool,

@@ -28,4 +28,3 @@ pub use launch::LaunchError;
 pub use processes::Processes;
 
 pub(crate) use health::HealthDesk;
-pub(crate) use turns::as_coordinator;

@@ -34,7 +34,7 @@ const IDLE_RETRY: Duration = Duration::from_secs(1);
 /// Time between looks at the shards while the coordinator does work of its own.
 const PATROL_INTERVAL: Duration = Duration::from_micros(200);
 /// Probes between two looks at the supervisor.
-const LOOK_EVERY: u32 = 64;
+const LOOK_EVERY: u32 = 16;
 
 pub(super) struct ProcessFleet {
     control: Arc<Control>,
@@ -352,7 +352,8 @@ impl Fleet for ProcessFleet {
     fn explain(&mut self, death: Death, limit: Duration) -> Death {
         let member = Member { shard: death.shard, generation: death.generation, pid: death.pid };
         let deadline = Instant::now() + limit;
-        let mut cause = self.cause_of(member);
+        let mut cause =
+            if death.cause == DeathCause::Unknown { self.cause_of(member) } else { death.cause.clone() };
         while cause == DeathCause::Unknown && Instant::now() < deadline {
             // Sends what is still unsent, and notices if nobody is left to reap.
             if !self.link.is_well() {

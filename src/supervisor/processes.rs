@@ -15,6 +15,7 @@ use crate::supervisor::incidents::Incidents;
 use crate::supervisor::launch::{FamilyRegions, LaunchError};
 use crate::supervisor::process_fleet::ProcessFleet;
 use crate::supervisor::supervisor_link::SupervisorLink;
+use crate::supervisor::turns::as_coordinator;
 use crate::telemetry::{Timeline, TimelineBook};
 use crate::types::PreparedBlock;
 use crate::vm::Vm;
@@ -29,6 +30,8 @@ pub struct Processes {
     desk: Arc<HealthDesk>,
     timeline: Arc<TimelineBook>,
     journal: Option<JournalWatch>,
+    /// The cores of the shards, if whoever coordinates is to run before them.
+    run_before: Option<Vec<u32>>,
 }
 
 impl std::fmt::Debug for Processes {
@@ -80,6 +83,7 @@ impl Processes {
         let desk = Arc::new(HealthDesk::new(Arc::clone(&control)));
         let memory = CoordinatorMemory::create(&config.memory, state)?;
         let regions = FamilyRegions::create(config, &control, &memory)?;
+        let run_before = config.run_first.then(|| regions.order.cores.clone());
         let link = SupervisorLink::start(&config.image, &regions)?;
         let inside = (ShardFds::of(&memory)?, ShardLimits::of(&config.memory, config.timeline));
         let fleet =
@@ -97,7 +101,7 @@ impl Processes {
         if config.timeline.is_some() {
             coordinator.record_into(Arc::clone(&timeline));
         }
-        Ok(Processes { coordinator, desk, timeline, journal: None })
+        Ok(Processes { coordinator, desk, timeline, journal: None, run_before })
     }
 
     fn ready(mut self, config: &ProcessesConfig) -> Result<Processes, LaunchError> {
@@ -130,6 +134,13 @@ impl Processes {
     }
 
     /// Executes one block with everything that a caller can ask for.
+    /// The calling thread is to coordinate and nothing else: it runs first if that is wanted.
+    pub(crate) fn take_over(&self) {
+        if let Some(cores) = &self.run_before {
+            as_coordinator(cores);
+        }
+    }
+
     pub(crate) fn call(&mut self, call: &Call<'_>) -> Result<BlockOutput, ExecuteError> {
         self.coordinator.execute(call)
     }

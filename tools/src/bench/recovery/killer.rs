@@ -95,6 +95,10 @@ impl Killer<'_> {
             }
             let generation = victim.generation;
             if let Some(at) = victim.process.strike(signal)? {
+                // One at a time: the kernel dumps the core of this one for longer than its successor takes.
+                while victim.process.is_alive() && begun.elapsed() < KILLABLE_LIMIT {
+                    std::thread::sleep(LOOK_EVERY);
+                }
                 return Ok(Some(Kill { shard, generation, signal, at, touched }));
             }
         }
