@@ -1,10 +1,11 @@
 //! The coordinator: executes a block in rounds over a fleet of shards, accepts, and commits.
 
+use crate::durable::Journal;
 use crate::executor::acceptance::Acceptance;
 use crate::executor::block_output::{BlockOutput, BlockStats, KeyDirectory};
 use crate::executor::board::{Announcement, BoardWriter};
 use crate::executor::call::Call;
-use crate::executor::commit::{Conserved, commit};
+use crate::executor::commit::{Conserved, Target, commit};
 use crate::executor::error::{Death, DeathCause, ExecuteError};
 use crate::executor::fleet::{Fleet, Member, Phase};
 use crate::executor::lane::Lane;
@@ -103,6 +104,8 @@ pub(crate) struct Coordinator<F> {
     active: usize,
     acceptance: Acceptance,
     conserved: Conserved,
+    /// What was executed is written here, if it is to be durable.
+    journal: Option<Journal>,
     options: ExecuteOptions,
     last_round: RoundId,
     /// Members of the present round.
@@ -148,6 +151,7 @@ impl<F: Fleet> Coordinator<F> {
             active: 0,
             acceptance: Acceptance::default(),
             conserved,
+            journal: None,
             options,
             last_round: RoundId(0),
             members: Vec::new(),
@@ -164,6 +168,11 @@ impl<F: Fleet> Coordinator<F> {
         self.timeline = Recorder::into_book(book);
     }
 
+    /// Writes every block to a journal from now on.
+    pub(crate) fn keep_journal(&mut self, journal: Journal) {
+        self.journal = Some(journal);
+    }
+
     pub(crate) fn base(&self) -> &BaseState {
         &self.base
     }
@@ -177,6 +186,11 @@ impl<F: Fleet> Coordinator<F> {
         let height = call.block.header().height;
         if let Some(cause) = &self.poisoned {
             return Err(ExecuteError::StatePoisoned { height, cause: cause.clone() });
+        }
+        if let Some(journal) = &mut self.journal
+            && let Some(recalled) = journal.recall(height, call.block.hash())?
+        {
+            return Ok(BlockOutput::recalled(height, &recalled));
         }
         let began = self.timeline.now();
         self.timeline.begin(height, call.block.len());
@@ -201,12 +215,10 @@ impl<F: Fleet> Coordinator<F> {
         // Who was killed for being late itself explains nothing.
         let last = told.filter(|death| !matches!(death.cause, DeathCause::Late { .. })).last();
         let last = last.or_else(|| self.run.last_death.take());
-        match error {
-            ExecuteError::DeadlineExceeded { accepted, transactions, last_death } => {
-                ExecuteError::DeadlineExceeded { accepted, transactions, last_death: last_death.or(last) }
-            }
-            other => other,
-        }
+        let ExecuteError::DeadlineExceeded { accepted, transactions, last_death } = error else {
+            return error;
+        };
+        ExecuteError::DeadlineExceeded { accepted, transactions, last_death: last_death.or(last) }
     }
 
     fn execute_rounds(&mut self, call: &Call<'_>) -> Result<(), ExecuteError> {
@@ -718,7 +730,8 @@ impl<F: Fleet> Coordinator<F> {
         let arena = &self.lanes[self.active].arena;
         let patrol = |now| self.fleet.patrol(now);
         let watch = Watch::new(call, &patrol);
-        commit(&self.acceptance, arena, &mut self.base, height, &self.conserved, &watch)?;
+        let (base, journal, conserved) = (&mut self.base, self.journal.as_mut(), &self.conserved);
+        commit(&self.acceptance, arena, Target { base, journal, conserved }, block, &watch)?;
         self.fleet.pass("block committed");
         let mut stats = self.run.stats;
         stats.reexecuted = self.acceptance.reexecuted();

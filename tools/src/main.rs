@@ -11,6 +11,7 @@ mod percentiles;
 mod proc;
 mod run;
 mod signals;
+mod state;
 mod time;
 mod victims;
 
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         Command::Run(options) => run::command(options),
         Command::Bench(options) => bench::command(options),
         Command::Chaos(options) => chaos::command(&options),
+        Command::State(options) => state::command(options),
     };
     exit.into()
 }
