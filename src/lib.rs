@@ -8,6 +8,7 @@ compile_error!("phalanx needs 64-bit addresses");
 
 mod phalanx;
 
+pub mod durable;
 pub mod executor;
 #[cfg(feature = "fail-points")]
 pub mod fail_points;

@@ -1,5 +1,6 @@
 //! The library's face: launch a family of shard processes, submit blocks, wait for their outputs.
 
+use crate::durable::{DurableConfig, DurableError, DurableProgress, DurableState, JournalWatch};
 use crate::executor::{BlockExecutor, BlockOutput, BlockStats, Call, ExecuteError, MemoryConfig, OnDeath};
 #[cfg(feature = "fail-points")]
 use crate::fail_points::{FailPointError, FailSpec};
@@ -38,6 +39,7 @@ const ANSWER_MARGIN: Duration = Duration::from_millis(150);
 pub struct PhalanxBuilder<V> {
     config: ProcessesConfig,
     shards: Option<usize>,
+    durable: Option<DurableConfig>,
     vm: V,
 }
 
@@ -63,7 +65,7 @@ impl<V: Vm> PhalanxBuilder<V> {
     #[must_use]
     pub fn new(vm: V, vm_bytes: Vec<u8>) -> PhalanxBuilder<V> {
         let config = ProcessesConfig { vm: vm_bytes, ..ProcessesConfig::default() };
-        PhalanxBuilder { config, shards: None, vm }
+        PhalanxBuilder { config, shards: None, durable: None, vm }
     }
 
     /// Number of shards, 1 ..= [`crate::MAX_SHARDS`]. Default: one per core that this process may use, less one for the
@@ -131,6 +133,14 @@ impl<V: Vm> PhalanxBuilder<V> {
         self
     }
 
+    /// Makes every block durable in this directory, and goes on where the last run with it ended. Default: the state is in
+    /// memory only.
+    #[must_use]
+    pub fn state_dir(mut self, durable: DurableConfig) -> Self {
+        self.durable = Some(durable);
+        self
+    }
+
     /// Log filter of supervisor and shards, as in `RUST_LOG`. Default: `warn`.
     #[must_use]
     pub fn log(mut self, filter: &str) -> Self {
@@ -138,7 +148,9 @@ impl<V: Vm> PhalanxBuilder<V> {
         self
     }
 
-    /// Starts supervisor and shards on a state of these entries, and returns when all shards are ready.
+    /// Starts supervisor and shards on a state of these entries, and returns when all shards are ready. With a
+    /// [`state_dir`](Self::state_dir) the entries are those that the directory is made from; one that is there keeps its
+    /// state.
     ///
     /// # Errors
     /// [`LaunchError`]; no process is left then.
@@ -146,15 +158,34 @@ impl<V: Vm> PhalanxBuilder<V> {
         mut self,
         genesis: impl IntoIterator<Item = (K, E)>,
     ) -> Result<Phalanx, LaunchError> {
-        self.config.shards = match self.shards {
-            Some(shards) => shards,
-            None => Host::detect().map_err(ExecuteError::from)?.auto_shards(),
-        };
-        self.config.check().map_err(ExecuteError::from)?;
+        self.settle_shards()?;
+        if let Some(durable) = self.durable.take() {
+            let state = DurableState::open(&durable, self.config.memory.state, genesis);
+            return self.launch_durable(state.map_err(ExecuteError::from)?);
+        }
         let state = BaseState::with_entries(self.config.memory.state, genesis)
             .map_err(|error: StateError| LaunchError::Execute(error.into()))?;
         let processes = Processes::launch(&self.config, self.vm, state)?;
         Phalanx::over(processes)
+    }
+
+    /// As [`launch`](Self::launch), on a state directory that is open. Its state has the sizes with which it was opened.
+    ///
+    /// # Errors
+    /// [`LaunchError`]; no process is left then, and the directory is closed.
+    pub fn launch_durable(mut self, state: DurableState) -> Result<Phalanx, LaunchError> {
+        self.settle_shards()?;
+        let processes = Processes::launch_durable(&self.config, self.vm, state)?;
+        Phalanx::over(processes)
+    }
+
+    fn settle_shards(&mut self) -> Result<(), ExecuteError> {
+        self.config.shards = match self.shards {
+            Some(shards) => shards,
+            None => Host::detect()?.auto_shards(),
+        };
+        self.config.check()?;
+        Ok(())
     }
 }
 
@@ -164,6 +195,8 @@ pub struct Phalanx {
     desk: Arc<Desk>,
     health: Arc<HealthDesk>,
     timeline: Arc<TimelineBook>,
+    /// With a state directory only.
+    journal: Option<JournalWatch>,
     worker: Option<JoinHandle<()>>,
     /// Disconnected when the worker has stopped all processes.
     finished: Receiver<()>,
@@ -316,7 +349,7 @@ impl Phalanx {
     fn over(processes: Processes) -> Result<Phalanx, LaunchError> {
         let desk = Arc::new(Desk::new()?);
         desk.inner.lock().digest = processes.digest();
-        let (health, timeline) = (processes.desk(), processes.timeline());
+        let (health, timeline, journal) = (processes.desk(), processes.timeline(), processes.journal());
         let shared = Arc::clone(&desk);
         let (done, finished) = bounded(0);
         let worker = std::thread::Builder::new()
@@ -327,7 +360,7 @@ impl Phalanx {
                 drop(done);
             })
             .map_err(|error| LaunchError::Resource(OsCause::from(error).to_string()))?;
-        Ok(Phalanx { desk, health, timeline, worker: Some(worker), finished })
+        Ok(Phalanx { desk, health, timeline, journal, worker: Some(worker), finished })
     }
 
     /// Queues a block; at most [`QUEUE_LIMIT`] wait behind the one that executes. Blocks are executed in the order of
@@ -336,6 +369,10 @@ impl Phalanx {
     /// # Errors
     /// `Busy` when the queue is full, `Stopped` after a shutdown.
     pub fn submit(&self, block: &Arc<PreparedBlock>, deadline: Instant) -> Result<BlockHandle, ExecuteError> {
+        if self.journal.is_some() {
+            // Its name is needed later, where it would hold up other blocks.
+            let _ = block.hash();
+        }
         let (sender, receiver) = bounded(1);
         let left = deadline.saturating_duration_since(Instant::now());
         let margin = ANSWER_MARGIN.min(left / 16);
@@ -368,6 +405,21 @@ impl Phalanx {
         deadline: Instant,
     ) -> Result<BlockOutput, ExecuteError> {
         self.submit(block, deadline)?.wait()
+    }
+
+    /// Waits until the block at `height` survives the death of the machine. A block is *executed* when its output is there;
+    /// it is *durable* some milliseconds later, together with others that came meanwhile.
+    ///
+    /// # Errors
+    /// `NotYet` at the deadline, `Failed` when the disk refused, `NoDirectory` when nothing is made durable here.
+    pub fn wait_durable(&self, height: u64, deadline: Instant) -> Result<(), DurableError> {
+        self.journal.as_ref().ok_or(DurableError::NoDirectory)?.await_durable(height, deadline)
+    }
+
+    /// How far blocks have come on their way to the disk; `None` without a state directory.
+    #[must_use]
+    pub fn durable_progress(&self) -> Option<DurableProgress> {
+        self.journal.as_ref().map(JournalWatch::progress)
     }
 
     /// What is known of each shard now.
@@ -499,6 +551,7 @@ fn execute(processes: &mut Processes, desk: &Desk, job: &Job) {
     let mut state = desk.inner.lock();
     state.digest = processes.digest();
     match &result {
+        Ok(output) if output.is_recalled() => {}
         Ok(output) => state.totals.count(output),
         Err(_) => state.totals.failed_blocks += 1,
     }

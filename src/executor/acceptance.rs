@@ -12,7 +12,7 @@ use crate::executor::watch::{Stop, Watch};
 use crate::partition::{ArenaWriter, Standing, TransactionAccess};
 use crate::state::{BaseState, StateError};
 use crate::types::{
-    AccessMode, Incarnation, KeyId, Origin, OutputError, OutputView, TxnIndex, Write, WriteRecord,
+    AccessMode, Incarnation, KeyId, Origin, OutputError, OutputView, StatusCode, TxnIndex, Write, WriteRecord,
 };
 
 /// A transaction of the block being executed.
@@ -502,25 +502,37 @@ impl Acceptance {
     }
 
     /// Calls `each` with every changed key, its value in the base state and its final value.
-    pub(super) fn final_values<E>(
+    pub(super) fn final_values(
         &self,
         arena: &ArenaWriter,
         base: &BaseState,
         watch: &Watch<'_>,
-        mut each: impl FnMut(&[u8], Option<&[u8]>, Option<&[u8]>) -> Result<(), E>,
-    ) -> Result<(), E> {
+        mut each: impl FnMut(&[u8], Option<&[u8]>, Option<&[u8]>),
+    ) {
         let backing = Backing { base, places: &self.places, arena, buffers: &self.buffers };
         for (index, &key) in self.changed.iter().enumerate() {
             watch.patrol_at(index);
             let mut buffer = [0; 32];
             let Ok((_, name)) = arena.key(key) else { continue };
             let new = backing.value(key, &key_state(&self.keys, key), &mut buffer);
-            each(name, backing.base_value(key), new)?;
+            each(name, backing.base_value(key), new);
+        }
+    }
+
+    /// Calls `each` with status and gas of every transaction, in block order; for a complete block.
+    ///
+    /// # Errors
+    /// [`OutputError`], should an accepted output not be readable any more.
+    pub(super) fn outcomes(&self, mut each: impl FnMut(StatusCode, u64)) -> Result<(), OutputError> {
+        for record in &self.records {
+            let view = self.view(record)?;
+            each(view.status(), view.gas_used());
         }
         Ok(())
     }
 
-    /// Puts every changed key's final value into the base state. Room must have been reserved.
+    /// Puts every changed key's final value into the base state, but does not count it into the digest. Room must have been
+    /// reserved.
     pub(super) fn apply_final(
         &self,
         arena: &ArenaWriter,
@@ -541,7 +553,7 @@ impl Acceptance {
                 Held::Base => {}
                 Held::Absent | Held::Number { .. } | Held::Bytes { .. } => {
                     let value = value_in(&self.buffers, &state, &mut buffer);
-                    base.put_at(place_of(key), hash, name, value)?;
+                    base.put_uncounted(place_of(key), hash, name, value)?;
                 }
             }
         }

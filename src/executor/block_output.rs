@@ -1,8 +1,12 @@
 //! What executing a block gives: every transaction's public output, the state digest, and how it went.
 
+use crate::durable::Recalled;
 use crate::partition::KeyRecord;
 use crate::state::StateDigest;
-use crate::types::{Event, KeyId, OutputError, OutputView, PreparedBlock, StatusCode, TxnIndex, Write};
+use crate::types::{
+    Event, Incarnation, KeyId, Outcome, OutputError, OutputView, OutputWriter, PreparedBlock, StatusCode,
+    TxnIndex, Write,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,6 +61,8 @@ pub(crate) enum KeyDirectory {
     /// No output names a key by an id.
     #[default]
     None,
+    /// The block was executed before; no output names a key.
+    Recalled,
     /// Ids were given by the plan.
     Planned {
         block: Arc<PreparedBlock>,
@@ -71,7 +77,7 @@ pub(crate) enum KeyDirectory {
 impl KeyDirectory {
     fn key(&self, id: KeyId) -> Option<&[u8]> {
         match self {
-            KeyDirectory::None => None,
+            KeyDirectory::None | KeyDirectory::Recalled => None,
             KeyDirectory::Planned { block, records, learned } => {
                 let record = records.get(id.index())?;
                 let (start, length) = (record.offset as usize, record.bytes as usize);
@@ -131,6 +137,27 @@ impl BlockOutput {
     #[must_use]
     pub fn digest(&self) -> StateDigest {
         self.digest
+    }
+
+    /// The output of a block that was executed before.
+    pub(crate) fn recalled(height: u64, recalled: &Recalled) -> BlockOutput {
+        let (mut places, mut bytes) = (Vec::with_capacity(recalled.outcomes.len()), Vec::new());
+        let mut writer = OutputWriter::default();
+        for (txn, &(status, gas_used)) in (0_u32..).map(TxnIndex).zip(&recalled.outcomes) {
+            // At 40 bytes each, as many as a block may have fit.
+            places.push(OutputPlace { buffer: 0, start: u32::try_from(bytes.len()).unwrap_or(u32::MAX) });
+            writer.clear();
+            bytes.extend_from_slice(writer.finish(txn, Incarnation(1), Outcome { status, gas_used }));
+        }
+        let (keys, stats) = (KeyDirectory::Recalled, BlockStats::default());
+        BlockOutput { height, places, buffers: vec![bytes], keys, digest: recalled.digest, stats }
+    }
+
+    /// Whether the block had been executed and committed before, perhaps by another process, and was not executed again.
+    /// Digest, statuses and gas are as they were then; writes and events are not kept and seem to be none.
+    #[must_use]
+    pub fn is_recalled(&self) -> bool {
+        matches!(self.keys, KeyDirectory::Recalled)
     }
 
     /// How it went.

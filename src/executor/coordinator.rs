@@ -1,65 +1,38 @@
 //! The coordinator: executes a block in rounds over a fleet of shards, accepts, and commits.
 
+mod judge;
+mod round;
+
+use crate::durable::Journal;
 use crate::executor::acceptance::Acceptance;
 use crate::executor::block_output::{BlockOutput, BlockStats, KeyDirectory};
-use crate::executor::board::{Announcement, BoardWriter};
+use crate::executor::board::BoardWriter;
 use crate::executor::call::Call;
-use crate::executor::commit::{Conserved, commit};
-use crate::executor::error::{Death, DeathCause, ExecuteError};
-use crate::executor::fleet::{Fleet, Member, Phase};
+use crate::executor::commit::{Conserved, Target, commit};
+use crate::executor::coordinator::round::PROBE_INTERVAL;
+use crate::executor::error::{Death, ExecuteError};
+use crate::executor::fleet::{Fleet, Member};
 use crate::executor::lane::Lane;
 use crate::executor::memory::CoordinatorMemory;
 use crate::executor::overlay::OverlayWriter;
 use crate::executor::progress::Progress;
 use crate::executor::recorder::Recorder;
-use crate::executor::round_end::{Cut, Motion, RoundEnd};
-use crate::executor::shard::counter;
-use crate::executor::suspicion::{Blame, Evidence, Suspicion};
-use crate::executor::validate_error::{Damaged, ValidateError};
+use crate::executor::suspicion::Suspicion;
+use crate::executor::validate_error::ValidateError;
 use crate::executor::watch::{Stop, Watch};
 use crate::partition::CostModel;
 use crate::state::BaseState;
 use crate::telemetry::{SpanKind, TimelineBook};
-use crate::types::{RoundId, ShardId, TxnIndex};
-use phalanx_ipc::{Activity, oom_kills};
+use crate::types::{RoundId, ShardId};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// While a round runs the coordinator never sleeps longer: deaths are found by looking.
-const PROBE_INTERVAL: Duration = Duration::from_micros(250);
-/// How long into a round the coordinator spins between looks: in a longer one the wake-up at its end does not count, and
-/// a spinner slows down a shard that shares its core.
-const SPIN_LIMIT: Duration = Duration::from_millis(1);
-/// Where processes outnumber cores, how long the coordinator works ahead in a round until it gives its core to the shard
-/// that may share it: a signal reaches a process only when it runs.
-const STRETCH: Duration = Duration::from_micros(200);
-/// And for how long.
-const REST: Duration = Duration::from_micros(50);
-/// How long shards may take to leave a round whose deadline has passed or whose caller has gone.
-const LATE_PARK_LIMIT: Duration = Duration::from_millis(100);
-/// How long a killed shard may take to be gone. Only one in an uninterruptible wait takes longer than a moment. Counted
-/// in looks, so that time in which the whole host or this process stood still does not count.
-const KILL_LIMIT: Duration = Duration::from_secs(5);
-/// The most that one look counts for.
-const LOOK_MAX: Duration = Duration::from_millis(10);
-/// How long the caller of a failed block waits for the kernel to tell how a shard ended. Tearing down a gigabyte of
-/// mappings takes up to 50 ms.
-const EXPLAIN_LIMIT: Duration = Duration::from_millis(150);
 /// Undisturbed rounds after which all that is left goes to one shard: a block whose transactions depend on each other in
 /// ways that no round foresees is done faster there than by guessing on.
 const SPECULATIVE_ROUNDS_MAX: u32 = 5;
-/// Stall limits without any motion after which a round is cut short while some member says that it works. A hang is found
-/// before, by the member's own CPU time or sleep; this is for members that the host starves.
-const STARVED_PATIENCE: u32 = 16;
-/// Global rounds in a row that may be cut short by deaths before the block is given up. Somebody who kills a shard every
-/// few milliseconds on a loaded host easily hits a handful of rounds before their first transaction is done.
-const CUT_GLOBAL_ROUNDS_MAX: u32 = 64;
 
 /// Planning that took longer than this may have outlived some shards.
 const LONG_PLAN: Duration = Duration::from_millis(2);
-/// After this long without motion of any member all doorbells are rung again: a damaged one may have swallowed a ring.
-const NUDGE_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What to do when a shard dies while a block executes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -103,6 +76,8 @@ pub(crate) struct Coordinator<F> {
     active: usize,
     acceptance: Acceptance,
     conserved: Conserved,
+    /// What was executed is written here, if it is to be durable.
+    journal: Option<Journal>,
     options: ExecuteOptions,
     last_round: RoundId,
     /// Members of the present round.
@@ -148,6 +123,7 @@ impl<F: Fleet> Coordinator<F> {
             active: 0,
             acceptance: Acceptance::default(),
             conserved,
+            journal: None,
             options,
             last_round: RoundId(0),
             members: Vec::new(),
@@ -164,6 +140,11 @@ impl<F: Fleet> Coordinator<F> {
         self.timeline = Recorder::into_book(book);
     }
 
+    /// Writes every block to a journal from now on.
+    pub(crate) fn keep_journal(&mut self, journal: Journal) {
+        self.journal = Some(journal);
+    }
+
     pub(crate) fn base(&self) -> &BaseState {
         &self.base
     }
@@ -177,6 +158,11 @@ impl<F: Fleet> Coordinator<F> {
         let height = call.block.header().height;
         if let Some(cause) = &self.poisoned {
             return Err(ExecuteError::StatePoisoned { height, cause: cause.clone() });
+        }
+        if let Some(journal) = &mut self.journal
+            && let Some(recalled) = journal.recall(height, call.block.hash())?
+        {
+            return Ok(BlockOutput::recalled(height, &recalled));
         }
         let began = self.timeline.now();
         self.timeline.begin(height, call.block.len());
@@ -192,21 +178,6 @@ impl<F: Fleet> Coordinator<F> {
         let mut output = result?;
         output.stats.plan = spent;
         Ok(output)
-    }
-
-    /// A block that was late may have been so because its shards were killed.
-    fn name_last_death(&mut self, mut error: ExecuteError) -> ExecuteError {
-        let of_last_round = std::mem::take(&mut self.run.lost).into_iter();
-        let told = of_last_round.map(|death| self.fleet.explain(death, Duration::ZERO));
-        // Who was killed for being late itself explains nothing.
-        let last = told.filter(|death| !matches!(death.cause, DeathCause::Late { .. })).last();
-        let last = last.or_else(|| self.run.last_death.take());
-        if let ExecuteError::DeadlineExceeded { last_death, .. } = &mut error
-            && last_death.is_none()
-        {
-            *last_death = last;
-        }
-        error
     }
 
     fn execute_rounds(&mut self, call: &Call<'_>) -> Result<(), ExecuteError> {
@@ -325,217 +296,6 @@ impl<F: Fleet> Coordinator<F> {
             || self.run.finished >= SPECULATIVE_ROUNDS_MAX
     }
 
-    /// Announces the planned round and waits for its end; afterwards every member is parked or gone.
-    fn run_round(&mut self, call: &Call<'_>) -> Result<RoundEnd, ExecuteError> {
-        self.last_round.0 += 1;
-        let (round, sealing) = (self.last_round, self.timeline.now());
-        self.timeline.enter(round);
-        let totals = self.lanes[self.active].seal(round, self.run.stats.rounds > 0)?;
-        self.timeline.note(SpanKind::Seal, sealing);
-        self.fleet.pass("plan sealed");
-        self.acceptance.start_round();
-        self.run.stats.rounds += 1;
-        self.run.stats.cross_shard_edges += u64::from(totals.edges);
-        let waited_before = self.waited_ns();
-        let (begun, began) = (Instant::now(), self.timeline.now());
-        for member in &self.members {
-            let announcement = Announcement { round, generation: member.generation, arena: self.active };
-            self.board.announce(member.shard, announcement).map_err(ExecuteError::system)?;
-            self.fleet.ring(member.shard);
-            self.fleet.pass("round announced to one shard");
-        }
-        self.fleet.pass("round announced");
-        if self.members != self.last_members {
-            // Somebody died since the last round, perhaps halfway through waking a peer: plain rings would pass that
-            // peer over.
-            self.fleet.ring_all();
-            self.last_members.clone_from(&self.members);
-        }
-        let end = self.await_end(call, round);
-        if let RoundEnd::CutShort(cut) = &end {
-            self.run.stats.rounds_cut_short += 1;
-            let limit = self.fleet.park_limit();
-            let patience = match cut {
-                // One that hangs is found by its own CPU time or sleep long before: this is for those that the host
-                // starves.
-                Cut::Death | Cut::Stall | Cut::Partial if self.options.on_death == OnDeath::Resume => {
-                    let left = call.deadline.saturating_duration_since(Instant::now());
-                    limit.map(|limit| limit.saturating_mul(STARVED_PATIENCE).min(left.max(LATE_PARK_LIMIT)))
-                }
-                Cut::Death | Cut::Stall | Cut::Partial => limit,
-                Cut::Deadline | Cut::Cancelled => limit.map(|limit| limit.min(LATE_PARK_LIMIT)),
-            };
-            let cutting = self.timeline.now();
-            self.cut_short(call, round, patience)?;
-            self.timeline.note(SpanKind::CutShort, cutting);
-            let lost = self.members.iter().filter(|&&member| self.fleet.is_gone(member));
-            self.run.lost = lost.map(|&member| self.fleet.death_of(member)).collect();
-        }
-        self.fleet.pass("round over");
-        let executed = begun.elapsed();
-        self.timeline.note(SpanKind::Round, began);
-        self.timeline.take_in(&self.fleet, &self.members);
-        self.run.stats.execute += executed;
-        // What a shard tells may be damaged: nobody waits longer than the round lasts.
-        let waited = Duration::from_nanos(self.waited_ns().wrapping_sub(waited_before));
-        let members = u32::try_from(self.members.len()).unwrap_or(u32::MAX);
-        self.run.stats.waited += waited.min(executed.saturating_mul(members));
-        Ok(end)
-    }
-
-    /// How long the members have waited for values since they were made, in nanoseconds, as they tell it.
-    fn waited_ns(&self) -> u64 {
-        let slots = self.members.iter().filter_map(|member| self.fleet.slot(member.shard));
-        slots.fold(0, |sum, slot| sum.wrapping_add(slot.counters[counter::WAITED_NS].load(Ordering::Relaxed)))
-    }
-
-    fn await_end(&mut self, call: &Call<'_>, round: RoundId) -> RoundEnd {
-        let begun = Instant::now();
-        let (mut motion, mut nudged, mut rested) = (Motion::new(begun), begun, begun);
-        loop {
-            if self.all_parked(round) {
-                return RoundEnd::Finished;
-            }
-            if self.fleet.probe(&self.members, round, Phase::Open).is_some() {
-                return RoundEnd::CutShort(Cut::Death);
-            }
-            if self.is_partial(round) {
-                return RoundEnd::CutShort(Cut::Partial);
-            }
-            if Instant::now() >= call.deadline {
-                return RoundEnd::CutShort(Cut::Deadline);
-            }
-            if (call.cancelled)() {
-                return RoundEnd::CutShort(Cut::Cancelled);
-            }
-            if self.is_stalled(&mut motion) {
-                return RoundEnd::CutShort(Cut::Stall);
-            }
-            if motion.since().max(nudged).elapsed() >= NUDGE_INTERVAL {
-                self.fleet.ring_all();
-                nudged = Instant::now();
-            }
-            let began = self.timeline.now();
-            if self.fleet.spins() == 0 && rested.elapsed() >= STRETCH {
-                self.fleet.bell().wait(0, Some(REST), || self.all_parked(round));
-                self.timeline.go_on(SpanKind::Wait, began);
-                rested = Instant::now();
-            } else if self.look_up_ahead() {
-                self.timeline.go_on(SpanKind::LookUp, began);
-            } else if self.plan_ahead(call) {
-                self.timeline.go_on(SpanKind::PlanAhead, began);
-            } else {
-                let spins = if begun.elapsed() < SPIN_LIMIT { self.fleet.spins() } else { 0 };
-                self.fleet.bell().wait(spins, Some(PROBE_INTERVAL), || self.all_parked(round));
-                self.timeline.go_on(SpanKind::Wait, began);
-                rested = Instant::now();
-            }
-        }
-    }
-
-    /// Whether a member has left the round with some of its transactions undone (its output arena is full): others may
-    /// wait for them in vain.
-    fn is_partial(&self, round: RoundId) -> bool {
-        let arena = &self.lanes[self.active].arena;
-        self.members.iter().any(|&member| {
-            self.fleet.is_parked(member, round)
-                && self
-                    .fleet
-                    .slot(member.shard)
-                    .is_some_and(|slot| Progress::of(slot, round) < arena.sub_block_len(member.shard))
-        })
-    }
-
-    /// Whether no member has moved for the stall limit. A hanging one is found and killed a little before that.
-    fn is_stalled(&self, motion: &mut Motion) -> bool {
-        let slots = self.members.iter().filter_map(|member| self.fleet.slot(member.shard));
-        let seen = slots.fold(0_u64, |sum, slot| {
-            let words =
-                [&slot.progress, &slot.current, &slot.parked].map(|word| word.load(Ordering::Relaxed));
-            words.iter().fold(sum, |sum, word| sum.rotate_left(7) ^ word)
-        });
-        // A member that says it works is looked after by the fleet, by its own CPU time: it may only be starved.
-        let works = |member: &Member| {
-            self.fleet.slot(member.shard).is_some_and(|s| s.activity() == Activity::Running)
-        };
-        let patience = if self.members.iter().any(works) { STARVED_PATIENCE } else { 1 };
-        let limit = self.fleet.stall_limit().map(|limit| limit.saturating_mul(patience));
-        motion.is_older_than(seen, limit)
-    }
-
-    fn all_parked(&self, round: RoundId) -> bool {
-        self.members.iter().all(|&member| self.fleet.is_parked(member, round))
-    }
-
-    /// Looks up some of the keys that the block will change; false when all are known.
-    fn look_up_ahead(&mut self) -> bool {
-        let lane = &self.lanes[self.active];
-        self.acceptance.look_up_ahead(&lane.arena, &self.base, |key| lane.changes(key))
-    }
-
-    /// Goes on with the plan of the next block by one step; false when there is nothing to do.
-    fn plan_ahead(&mut self, call: &Call<'_>) -> bool {
-        let Some(next) = (call.next)() else { return false };
-        let lane = &mut self.lanes[1 - self.active];
-        // An error shows again when the block's turn comes.
-        if !lane.holds(&next) && lane.take_up(&next).is_err() {
-            return false;
-        }
-        matches!(lane.step(&self.shards), Ok(false))
-    }
-
-    /// Ends a round before its end: afterwards every member is parked or gone.
-    /// Whoever has not left after `patience`, or soon after the caller has gone, is killed.
-    fn cut_short(
-        &mut self,
-        call: &Call<'_>,
-        round: RoundId,
-        patience: Option<Duration>,
-    ) -> Result<(), ExecuteError> {
-        self.board.abort_upto(round).map_err(ExecuteError::system)?;
-        self.fleet.pass("round cut short");
-        self.fleet.ring_all();
-        let begun = Instant::now();
-        let mut limit = patience.and_then(|limit| begun.checked_add(limit));
-        let (mut killed, mut last_look) = (None, begun);
-        loop {
-            if (call.cancelled)() {
-                // Threads cannot be killed: without a limit there is none now.
-                limit = limit.map(|limit| limit.min(last_look + LATE_PARK_LIMIT));
-            }
-            let look = std::mem::replace(&mut last_look, Instant::now());
-            if let Some(awaited) = &mut killed {
-                *awaited += look.elapsed().min(LOOK_MAX);
-            }
-            let late: Vec<Member> = self
-                .members
-                .iter()
-                .copied()
-                .filter(|&member| !self.fleet.is_parked(member, round) && !self.fleet.is_gone(member))
-                .collect();
-            if late.is_empty() {
-                return Ok(());
-            }
-            if killed.is_some_and(|awaited: Duration| awaited >= KILL_LIMIT) {
-                // It may still touch what the next block would rewrite.
-                let cause = format!("shard {} cannot be ended; look for a process in state D", late[0].shard);
-                self.poisoned = Some(cause.clone());
-                return Err(ExecuteError::System(cause));
-            }
-            if killed.is_none() && limit.is_some_and(|limit| Instant::now() >= limit) {
-                killed = Some(Duration::ZERO);
-                for member in late {
-                    let waited = begun.elapsed();
-                    self.fleet.kill(member, DeathCause::Late { waited });
-                }
-            } else {
-                // Whoever is to carry out the kill may be gone or stopped: that is found by looking, as in a round.
-                let _ = self.fleet.probe(&late, round, Phase::Cut);
-            }
-            self.fleet.bell().wait(0, Some(PROBE_INTERVAL), || false);
-        }
-    }
-
     /// Takes in what the members left and judges it; returns how many transactions were accepted.
     fn collect_and_validate(&mut self, call: &Call<'_>, first_in_line: usize) -> Result<usize, ExecuteError> {
         for place in 0..self.members.len() {
@@ -594,120 +354,6 @@ impl<F: Fleet> Coordinator<F> {
         }
     }
 
-    /// Outputs that make no sense count as the crash of the shard that left them.
-    fn declare_damaged(&mut self, damaged: &Damaged) {
-        let what = format!("output of transaction {}: {}", damaged.txn, damaged.error);
-        if let Some(&member) = self.run.sources.get(damaged.buffer) {
-            self.run.stats.damaged += 1;
-            if self.fleet.is_gone(member) {
-                // It has a cause of death already.
-                return;
-            }
-            let cause = DeathCause::Damage(what);
-            let Member { shard, generation, pid } = member;
-            self.run.lost.push(Death { shard, pid, generation, txn: None, cause: cause.clone() });
-            self.fleet.kill(member, cause);
-        }
-    }
-
-    /// Counts rounds without progress and decides whether to go on after a cut.
-    fn judge_end(
-        &mut self,
-        call: &Call<'_>,
-        end: RoundEnd,
-        first_in_line: usize,
-        accepted: usize,
-    ) -> Result<(), ExecuteError> {
-        let global = self.is_global();
-        self.run.finished += u32::from(matches!(end, RoundEnd::Finished));
-        self.run.without_progress = if accepted > 0 { 0 } else { self.run.without_progress + 1 };
-        let (done, transactions) = (self.acceptance.frontier(), call.block.len());
-        if self.acceptance.is_complete() {
-            return Ok(());
-        }
-        let patience = if matches!(end, RoundEnd::Finished) { 0 } else { CUT_GLOBAL_ROUNDS_MAX };
-        match end {
-            RoundEnd::CutShort(Cut::Deadline) => {
-                return Err(ExecuteError::DeadlineExceeded {
-                    accepted: done,
-                    transactions,
-                    last_death: None,
-                });
-            }
-            RoundEnd::CutShort(Cut::Cancelled) => {
-                return Err(ExecuteError::Cancelled { accepted: done, transactions });
-            }
-            RoundEnd::CutShort(Cut::Stall) => {
-                tracing::warn!(accepted = done, transactions, "no shard made progress; the rest goes to one");
-                self.run.without_progress =
-                    self.run.without_progress.max(self.options.rounds_without_progress);
-            }
-            RoundEnd::CutShort(Cut::Death | Cut::Partial) | RoundEnd::Finished => {}
-        }
-        self.judge_deaths(call, first_in_line)?;
-        let limit = self.options.rounds_without_progress.saturating_add(patience);
-        if global && self.run.without_progress > limit {
-            let error = self.no_progress();
-            if !self.fleet.fall_back(&error) {
-                return Err(error);
-            }
-            self.run.without_progress = self.options.rounds_without_progress;
-        }
-        Ok(())
-    }
-
-    /// Answers the deaths of the last round. Only the transaction that was first in line when it began was sure to run on
-    /// accepted values, and can be to blame.
-    fn judge_deaths(&mut self, call: &Call<'_>, first_in_line: usize) -> Result<(), ExecuteError> {
-        let limit = EXPLAIN_LIMIT.min(call.deadline.saturating_duration_since(Instant::now()));
-        let first = TxnIndex(u32::try_from(first_in_line).unwrap_or(u32::MAX));
-        for death in std::mem::take(&mut self.run.lost) {
-            if self.options.on_death == OnDeath::Fail {
-                return Err(ExecuteError::ShardDied(self.fleet.explain(death, limit)));
-            }
-            tracing::warn!(%death, "shard died");
-            if death.txn == Some(first) {
-                let death = self.fleet.explain(death, limit);
-                self.judge_death(first, death)?;
-            } else {
-                self.run.last_death = Some(death);
-            }
-        }
-        Ok(())
-    }
-
-    /// A shard died while it executed `first`, the first transaction in line.
-    fn judge_death(&mut self, first: TxnIndex, death: Death) -> Result<(), ExecuteError> {
-        let slot = self.fleet.slot(death.shard);
-        let evidence = Evidence {
-            cause: &death.cause,
-            fault: slot.and_then(|slot| slot.fault_of(death.generation.0)),
-            last_words: slot.and_then(|slot| slot.last_words_of(death.generation.0)),
-            oom_kills: (death.cause == DeathCause::Signal(SIGKILL)).then(oom_kills).flatten(),
-        };
-        let blame = self.run.suspicion.died(first, &evidence);
-        self.run.last_death = Some(death);
-        self.answer_for(first, blame)
-    }
-
-    /// Fails the block if the first transaction in line is to blame, or nobody knows who is and it would not end.
-    fn answer_for(&mut self, txn: TxnIndex, blame: Blame) -> Result<(), ExecuteError> {
-        match blame {
-            Blame::Nobody => Ok(()),
-            Blame::Poison(what) => Err(ExecuteError::PoisonTransaction { txn, what }),
-            Blame::GiveUp => Err(self.no_progress()),
-        }
-    }
-
-    fn no_progress(&mut self) -> ExecuteError {
-        ExecuteError::NoProgress {
-            rounds: self.run.without_progress,
-            accepted: self.acceptance.frontier(),
-            transactions: self.acceptance.len(),
-            last_death: self.run.last_death.take(),
-        }
-    }
-
     fn commit(&mut self, call: &Call<'_>) -> Result<BlockOutput, ExecuteError> {
         let (begun, began, block) = (Instant::now(), self.timeline.now(), call.block);
         self.fleet.pass("about to commit");
@@ -718,7 +364,8 @@ impl<F: Fleet> Coordinator<F> {
         let arena = &self.lanes[self.active].arena;
         let patrol = |now| self.fleet.patrol(now);
         let watch = Watch::new(call, &patrol);
-        commit(&self.acceptance, arena, &mut self.base, height, &self.conserved, &watch)?;
+        let (base, journal, conserved) = (&mut self.base, self.journal.as_mut(), &self.conserved);
+        commit(&self.acceptance, arena, Target { base, journal, conserved }, block, &watch)?;
         self.fleet.pass("block committed");
         let mut stats = self.run.stats;
         stats.reexecuted = self.acceptance.reexecuted();
@@ -742,6 +389,3 @@ fn cannot_go_on(error: ValidateError, call: &Call<'_>, accepted: usize) -> Execu
         )),
     }
 }
-
-/// The signal that nobody can raise by mistake in a computation.
-const SIGKILL: i32 = 9;

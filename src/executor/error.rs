@@ -1,5 +1,6 @@
 //! Why a block was not executed. Nothing of it is committed then, unless the variant says otherwise.
 
+use crate::durable::DurableError;
 use crate::partition::ArenaError;
 use crate::state::StateError;
 use crate::topology::TopologyError;
@@ -154,6 +155,9 @@ pub enum ExecuteError {
     /// The state has no room for the block's writes; nothing is committed.
     #[error(transparent)]
     State(#[from] StateError),
+    /// The block cannot be made durable, or another one was committed at its height; nothing is committed.
+    #[error(transparent)]
+    Durable(#[from] DurableError),
     /// Applying a block failed half-way: the state is unusable until it is opened again.
     #[error("state is poisoned: applying block {height} failed: {cause}; open the state again")]
     StatePoisoned {

@@ -1,5 +1,6 @@
 //! The process executor.
 
+use crate::durable::{DurableState, JournalWatch};
 use crate::executor::Fleet;
 use crate::executor::{
     BlockExecutor, BlockOutput, Call, Coordinator, CoordinatorMemory, ExecuteError, ExecuteOptions, ShardFds,
@@ -28,6 +29,7 @@ pub struct Processes {
     coordinator: Coordinator<FallbackFleet>,
     desk: Arc<HealthDesk>,
     timeline: Arc<TimelineBook>,
+    journal: Option<JournalWatch>,
     /// The cores of the shards, if whoever coordinates is to run before them.
     run_before: Option<Vec<u32>>,
 }
@@ -49,6 +51,26 @@ impl Processes {
         vm: V,
         state: BaseState,
     ) -> Result<Processes, LaunchError> {
+        Processes::start(config, vm, state)?.ready(config)
+    }
+
+    /// As [`launch`](Self::launch), on a state directory: every block is appended to its log before it is applied.
+    ///
+    /// # Errors
+    /// [`LaunchError`]; no process is left then.
+    pub fn launch_durable<V: Vm>(
+        config: &ProcessesConfig,
+        vm: V,
+        state: DurableState,
+    ) -> Result<Processes, LaunchError> {
+        let (base, journal) = state.into_parts();
+        let mut processes = Processes::start(config, vm, base)?;
+        processes.journal = Some(journal.watch());
+        processes.coordinator.keep_journal(journal);
+        processes.ready(config)
+    }
+
+    fn start<V: Vm>(config: &ProcessesConfig, vm: V, state: BaseState) -> Result<Processes, LaunchError> {
         if is_supervisor_image() {
             return Err(LaunchError::EntryMissing);
         }
@@ -79,9 +101,12 @@ impl Processes {
         if config.timeline.is_some() {
             coordinator.record_into(Arc::clone(&timeline));
         }
-        let mut processes = Processes { coordinator, desk, timeline, run_before };
-        processes.await_ready(config)?;
-        Ok(processes)
+        Ok(Processes { coordinator, desk, timeline, journal: None, run_before })
+    }
+
+    fn ready(mut self, config: &ProcessesConfig) -> Result<Processes, LaunchError> {
+        self.await_ready(config)?;
+        Ok(self)
     }
 
     fn await_ready(&mut self, config: &ProcessesConfig) -> Result<(), LaunchError> {
@@ -152,6 +177,11 @@ impl Processes {
     /// For whoever asks for the timeline from another thread.
     pub(crate) fn timeline(&self) -> Arc<TimelineBook> {
         Arc::clone(&self.timeline)
+    }
+
+    /// For whoever asks how durable blocks are; `None` without a state directory.
+    pub(crate) fn journal(&self) -> Option<JournalWatch> {
+        self.journal.clone()
     }
 
     /// For whoever asks for health from another thread.

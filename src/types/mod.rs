@@ -2,6 +2,7 @@
 
 mod access;
 mod block;
+mod block_hash;
 mod delta;
 mod ids;
 mod key;
@@ -11,6 +12,7 @@ mod output_writer;
 
 pub use access::{AccessMode, HintWriter};
 pub use block::{Block, BlockHeader, PrepareError, PreparedAccess, PreparedBlock, PreparedTransaction};
+pub use block_hash::BlockHash;
 pub use delta::{Delta, NumberWidth, number_of};
 pub use ids::{Generation, Incarnation, KeyId, Origin, RoundId, ShardId, TxnIndex};
 pub use key::{KeyHasher, LimitExceeded, MAX_KEY_BYTES, MAX_OUTPUT_BYTES, MAX_VALUE_BYTES};

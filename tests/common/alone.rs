@@ -1,7 +1,7 @@
 //! Tests that need a process of their own: for counting descriptors and children, or to be killed.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
 const MARKER: &str = "PHALANX_TEST_APART";
 
@@ -76,7 +76,13 @@ pub struct Apart {
 
 /// Starts the test called `name` in a process of its own.
 pub fn apart(name: &str) -> Apart {
-    let mut child = command(name).stdout(Stdio::piped()).spawn().unwrap();
+    apart_with(name, &[])
+}
+
+/// As [`apart`], with these variables in its environment.
+pub fn apart_with(name: &str, variables: &[(&str, String)]) -> Apart {
+    let variables = variables.iter().map(|(name, value)| (name, value));
+    let mut child = command(name).envs(variables).stdout(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap());
     Apart { child, lines }
 }
@@ -96,6 +102,17 @@ impl Apart {
             line.clear();
         }
         panic!("the other end exited without a line {mark}");
+    }
+
+    /// The next line, whatever it is; `None` when the other end has exited.
+    pub fn any_line(&mut self) -> Option<String> {
+        let mut line = String::new();
+        (self.lines.read_line(&mut line).unwrap() > 0).then_some(line)
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        self.child.wait().unwrap()
     }
 
     /// SIGKILL, and the end of the process itself.

@@ -4,6 +4,7 @@ use crate::bench::BenchOptions;
 use crate::chaos::ChaosOptions;
 use crate::exit::EXIT_CODES;
 use crate::replay::ReplayOptions;
+use crate::state::StateOptions;
 use crate::time::parse_time;
 use clap::builder::RangedU64ValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
@@ -43,6 +44,8 @@ pub enum Command {
     /// left behind.
     #[command(after_help = EXIT_CODES)]
     Chaos(ChaosOptions),
+    /// Looks at state directories, and takes snapshots of them.
+    State(StateOptions),
 }
 
 /// Options of `phalanx run`.
@@ -157,6 +160,12 @@ pub struct RunOptions {
     /// Records each transaction too. Default: only stretches of transactions between two waits.
     #[arg(long, requires = "trace")]
     pub trace_transactions: bool,
+
+    /// Makes every block durable in this directory, and goes on where the last run with it ended: --blocks are executed
+    /// on top. Give the same --workload, --accounts, --seed and --block-size again. The directory is made if it is
+    /// missing. Only for the processes executor. Default: the state is in memory only.
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
 
     /// Prints the result on standard output as a table (text) or as exactly one JSON object (json). Everything else
     /// goes to standard error. Default: text.
@@ -316,6 +325,7 @@ mod tests {
             Command::Bench(options) => panic!("{options:?}"),
             Command::Chaos(options) => panic!("{options:?}"),
             Command::Replay(options) => panic!("{options:?}"),
+            Command::State(options) => panic!("{options:?}"),
         }
     }
 
@@ -340,20 +350,23 @@ mod tests {
     #[test]
     fn every_option_states_its_default() {
         let mut command = Cli::command();
-        let paths: [&[&str]; 6] = [
+        let paths: [&[&str]; 9] = [
             &["replay"],
             &["run"],
             &["bench", "ring"],
             &["bench", "recovery"],
             &["bench", "executor"],
+            &["bench", "durable"],
             &["chaos"],
+            &["state", "verify"],
+            &["state", "stat"],
         ];
         for path in paths {
             let mut command = &mut command;
             for name in path {
                 command = command.find_subcommand_mut(name).unwrap();
             }
-            let options = command.get_arguments();
+            let options = command.get_arguments().filter(|argument| !argument.is_positional());
             for option in options.filter(|option| !["help", "version"].contains(&option.get_id().as_str())) {
                 let help = option.get_help().unwrap().to_string();
                 assert!(help.contains("Default: "), "{path:?} {}: {help}", option.get_id());

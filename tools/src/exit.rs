@@ -19,6 +19,8 @@ pub enum Exit {
     Start,
     /// Chaos found something wrong, lost or left behind.
     Violation,
+    /// A state directory or snapshot cannot be opened, or is damaged.
+    State,
     /// Ended by SIGINT.
     Interrupted,
     /// Ended by SIGTERM.
@@ -35,6 +37,7 @@ Exit codes:
     4  the workload's file cannot be read
     5  memory, threads or shard processes could not be had
     6  chaos found a violation; its report names the check
+    7  a state directory or snapshot cannot be opened, or is damaged
   130  ended by SIGINT (Ctrl-C)
   143  ended by SIGTERM
 
@@ -52,6 +55,7 @@ impl Exit {
             Exit::Workload => 4,
             Exit::Start => 5,
             Exit::Violation => 6,
+            Exit::State => 7,
             Exit::Interrupted => 130,
             Exit::Terminated => 143,
         }
@@ -78,6 +82,7 @@ mod tests {
             Exit::Workload,
             Exit::Start,
             Exit::Violation,
+            Exit::State,
             Exit::Interrupted,
             Exit::Terminated,
         ];

@@ -12,6 +12,7 @@ mod proc;
 mod replay;
 mod run;
 mod signals;
+mod state;
 mod time;
 mod victims;
 
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         Command::Bench(options) => bench::command(options),
         Command::Replay(options) => replay::command(&options),
         Command::Chaos(options) => chaos::command(&options),
+        Command::State(options) => state::command(options),
     };
     exit.into()
 }

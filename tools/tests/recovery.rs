@@ -19,6 +19,11 @@ fn every_kill_is_measured_with_the_state_touched() {
     let traces = run.traces();
     let json = run.finish().json();
     traces.assert_gone();
+    assert_eq!((&json["state_mib"], &json["kills"]), (&8.into(), &18.into()), "{json}");
+    for all in ["known_us", "ready_us"] {
+        assert!(json[all]["count"].as_u64().unwrap() > 0, "{json}");
+        assert!(json[all]["p99"].as_u64() <= json[all]["max"].as_u64(), "{json}");
+    }
     let rows = json["rows"].as_array().unwrap();
     let signals: Vec<&str> = rows.iter().map(|row| row["signal"].as_str().unwrap()).collect();
     assert_eq!(signals, ["SIGKILL", "SIGSEGV", "SIGABRT"], "{json}");

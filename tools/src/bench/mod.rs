@@ -1,5 +1,6 @@
 //! `phalanx bench`: measurements, each a report of its own.
 
+mod durable;
 mod executor;
 mod options;
 mod page_file;
@@ -9,7 +10,8 @@ mod ring;
 
 use crate::exit::Exit;
 pub use options::{
-    BenchOptions, Benchmark, ExecutorArguments, RecoveryArguments, RecoverySignal, RingArguments,
+    BenchOptions, Benchmark, DurableArguments, ExecutorArguments, RecoveryArguments, RecoverySignal,
+    RingArguments,
 };
 
 /// Runs the benchmark that was asked for.
@@ -18,5 +20,6 @@ pub fn command(options: BenchOptions) -> Exit {
         Benchmark::Ring(arguments) => ring::command(&arguments),
         Benchmark::Recovery(arguments) => recovery::command(&arguments),
         Benchmark::Executor(arguments) => executor::command(&arguments),
+        Benchmark::Durable(arguments) => durable::command(&arguments),
     }
 }

@@ -45,6 +45,91 @@ pub enum Benchmark {
     /// shard to another, and what a scaling model makes of it all. Nothing else should run on the host meanwhile. With
     /// all defaults it takes an hour or more.
     Executor(ExecutorArguments),
+    /// Measures what durable state costs: throughput beside the same family in memory, the time from executed to durable,
+    /// and recovery.
+    ///
+    /// Two families, one in memory and one on a state directory, execute the same blocks in turns, round by round, and
+    /// their digests must agree. Then blocks are put into a log whose store is far behind, and the directory is opened.
+    /// A missed target does not change the exit code. Nothing else should run on the host meanwhile.
+    Durable(DurableArguments),
+}
+
+/// Options of `phalanx bench durable`.
+#[derive(Clone, Debug, Args)]
+pub struct DurableArguments {
+    /// Makes the state directories in this directory, and removes them at the end. Default: the working directory.
+    #[arg(long, value_name = "DIR", default_value = ".", hide_default_value = true)]
+    pub directory: PathBuf,
+
+    /// Gives each family so many turns. Default: 8.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "8",
+        hide_default_value = true,
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000)
+    )]
+    pub rounds: usize,
+
+    /// Executes so many blocks in a turn. Default: 8.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "8",
+        hide_default_value = true,
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..=10_000)
+    )]
+    pub blocks: usize,
+
+    /// Puts this many transactions into a block. Default: 10000.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "10000",
+        hide_default_value = true,
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000_000)
+    )]
+    pub block_size: usize,
+
+    /// Spreads the transfers over this many accounts. Default: 100000.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "100000",
+        hide_default_value = true,
+        value_parser = RangedU64ValueParser::<usize>::new().range(2..=u32::MAX as u64)
+    )]
+    pub accounts: usize,
+
+    /// Uses this many shards, 1 to 384. Default: 2.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "2",
+        hide_default_value = true,
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..=MAX_SHARDS as u64)
+    )]
+    pub shards: usize,
+
+    /// Leaves signatures out. Default: all transactions are signed and verified.
+    #[arg(long)]
+    pub unsigned: bool,
+
+    /// Recovers from a log with so many blocks of 100 unsigned transactions that the store lacks; 0 leaves it out.
+    /// Default: 10000.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "10000",
+        hide_default_value = true,
+        value_parser = clap::value_parser!(u64).range(0..=10_000_000)
+    )]
+    pub recovery_blocks: u64,
+
+    /// Prints the result on standard output as a table (text) or as exactly one JSON object (json). Everything else goes
+    /// to standard error. Default: text.
+    #[arg(long, value_enum, default_value_t = Format::Text, hide_default_value = true)]
+    pub format: Format,
 }
 
 /// Options of `phalanx bench recovery`.

@@ -1,15 +1,16 @@
 //! The loop over the blocks: generate, prepare, execute, verify.
 
 use crate::cli::{ExecutorKind, RunOptions, WorkloadName};
-use crate::run::engine::{Engine, oracle};
+use crate::run::engine::{Engine, oracle, oracle_from};
 use crate::run::error::RunError;
-use crate::run::family::Family;
+use crate::run::family::{Family, FirstState};
 use crate::run::progress::Progress;
 use crate::run::report::{Report, Tally};
 use crate::run::trace::TraceFile;
-use phalanx::executor::{BlockExecutor, BlockOutput, Sequential};
+use phalanx::durable::{DurableConfig, DurableState};
+use phalanx::executor::{BlockExecutor, BlockOutput, MemoryConfig, Sequential};
 use phalanx::types::{Block, PreparedBlock};
-use phalanx::vm::ledger::{LedgerConfig, LedgerVm};
+use phalanx::vm::ledger::{GenesisEntry, LedgerConfig, LedgerVm};
 use phalanx_bench::{Workload, WorkloadConfig, WorkloadKind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,8 +33,20 @@ pub fn run(
     let mut workload = Workload::new(workload_config(options))?;
     let config = LedgerConfig { commutative: !options.no_commutative, ..workload.ledger_config() };
     let genesis = workload.genesis()?;
-    let mut oracle = if options.no_verify { None } else { Some(oracle(config, &genesis)?) };
-    let engine = Engine::start(options, filter, config, &genesis, family)?;
+    let (first, resumed_after) = match open_state(options, &genesis)? {
+        Some(state) => {
+            let height = state.head().height();
+            (FirstState::Durable(Box::new(state)), height)
+        }
+        None => (FirstState::Genesis(&genesis), None),
+    };
+    let mut oracle = match (&first, options.no_verify) {
+        (FirstState::Genesis(_) | FirstState::Durable(_), true) => None,
+        (FirstState::Genesis(genesis), false) => Some(oracle(config, genesis)?),
+        (FirstState::Durable(state), false) => Some(oracle_from(config, state.state())?),
+    };
+    let engine = Engine::start(options, filter, config, first, family)?;
+    workload.skip(resumed_after.unwrap_or(0));
     let shards = engine.shards();
     tracing::info!(executor = %options.executor, shards, accounts = workload.accounts().len(), "executor is ready");
     drop(genesis);
@@ -42,7 +55,7 @@ pub fn run(
     }
 
     let vm = LedgerVm::new(config);
-    let mut session = Session { engine, vm, options, tally: Tally::default(), trace };
+    let mut session = Session { engine, vm, options, tally: Tally::default(), last_height: None, trace };
     progress.say("generating");
     while let Some(block) = workload.next_block() {
         progress.say("executing");
@@ -59,12 +72,27 @@ pub fn run(
         progress.count();
         progress.say("generating");
     }
+    progress.say("making durable");
+    session.wait_durable()?;
     progress.finish();
     session.end_trace()?;
     let Session { engine, tally, .. } = session;
     let casualties = engine.casualties();
     engine.close();
-    Ok(Report::new(options, shards, &tally, casualties, oracle.is_some()))
+    Ok(Report::new(options, shards, &tally, casualties, oracle.is_some()).resumed(resumed_after))
+}
+
+/// The state directory, if one is asked for.
+fn open_state(options: &RunOptions, genesis: &[GenesisEntry]) -> Result<Option<DurableState>, RunError> {
+    let Some(directory) = &options.state_dir else { return Ok(None) };
+    if options.executor != ExecutorKind::Processes {
+        return Err(RunError::NothingDurable);
+    }
+    let genesis = genesis.iter().map(|(key, value)| (key, value));
+    let config = DurableConfig::new(directory);
+    let state = DurableState::open(&config, MemoryConfig::default().state, genesis)?;
+    tracing::info!(height = ?state.head().height(), "state directory is open");
+    Ok(Some(state))
 }
 
 fn open_trace(options: &RunOptions) -> Result<Option<TraceFile>, RunError> {
@@ -98,6 +126,7 @@ struct Session<'a> {
     vm: LedgerVm,
     options: &'a RunOptions,
     tally: Tally,
+    last_height: Option<u64>,
     trace: Option<TraceFile>,
 }
 
@@ -114,6 +143,7 @@ impl Session<'_> {
         let output = output.map_err(|cause| RunError::Execute { height, cause })?;
         let executed = ready.elapsed();
         self.tally.count(&output, ready - begun, executed);
+        self.last_height = Some(height);
         let stats = output.stats();
         tracing::info!(
             height,
@@ -128,6 +158,17 @@ impl Session<'_> {
 }
 
 impl Session<'_> {
+    /// Waits until all that was executed is durable, if it is to be.
+    fn wait_durable(&self) -> Result<(), RunError> {
+        match (&self.options.state_dir, self.last_height) {
+            (Some(_), Some(height)) => {
+                let deadline = Instant::now() + Duration::from_millis(self.options.deadline_ms);
+                Ok(self.engine.wait_durable(height, deadline)?)
+            }
+            (None, _) | (_, None) => Ok(()),
+        }
+    }
+
     /// Writes down what was recorded since the last time.
     fn trace(&mut self) -> Result<(), RunError> {
         let Some(trace) = &mut self.trace else { return Ok(()) };

@@ -2,7 +2,8 @@
 
 use crate::cli::{ExecutorKind, RunOptions, Shards};
 use crate::run::error::RunError;
-use crate::run::family::{Casualties, Family};
+use crate::run::family::{Casualties, Family, FirstState};
+use phalanx::durable::DurableError;
 use phalanx::executor::{
     BlockExecutor, BlockOutput, BlockStm, BlockStmConfig, ExecuteError, MemoryConfig, Sequential, Threads,
     ThreadsConfig,
@@ -44,7 +45,7 @@ pub enum Engine {
 }
 
 impl Engine {
-    /// Starts the executor on the first state; processes are started in `family`.
+    /// Starts the executor on its first state, which is durable only for processes; these are started in `family`.
     ///
     /// # Errors
     /// When memory, threads or processes cannot be had.
@@ -52,13 +53,20 @@ impl Engine {
         options: &RunOptions,
         filter: &str,
         config: LedgerConfig,
-        genesis: &[GenesisEntry],
+        first: FirstState<'_>,
         family: Arc<Family>,
     ) -> Result<Engine, RunError> {
         let timeline = options.trace.is_some().then(|| TimelineConfig {
             transactions: options.trace_transactions,
             ..TimelineConfig::default()
         });
+        let genesis = match &first {
+            FirstState::Genesis(genesis) => *genesis,
+            FirstState::Durable(_) if options.executor != ExecutorKind::Processes => {
+                return Err(RunError::NothingDurable);
+            }
+            FirstState::Durable(_) => &[],
+        };
         match options.executor {
             ExecutorKind::Sequential => Ok(Engine::Sequential(Box::new(oracle(config, genesis)?))),
             ExecutorKind::Threads => {
@@ -86,7 +94,7 @@ impl Engine {
                 if let Some(timeline) = timeline {
                     builder = builder.timeline(timeline);
                 }
-                family.launch(builder, genesis)?;
+                family.launch(builder, first)?;
                 Ok(Engine::Processes(family))
             }
             ExecutorKind::BlockStm => {
@@ -153,6 +161,19 @@ impl Engine {
         }
     }
 
+    /// Waits until the block at `height` is durable, if anything is to be.
+    ///
+    /// # Errors
+    /// [`DurableError`].
+    pub fn wait_durable(&self, height: u64, deadline: Instant) -> Result<(), DurableError> {
+        match self {
+            Engine::Processes(family) => family.wait_durable(height, deadline),
+            Engine::Sequential(_) | Engine::Threads { .. } | Engine::BlockStm { .. } => {
+                Err(DurableError::NoDirectory)
+            }
+        }
+    }
+
     /// Takes what was recorded and what befell since the last time.
     pub fn take_trace(&self) -> (Timeline, Incidents) {
         match self {
@@ -193,6 +214,16 @@ impl Engine {
 /// [`StateError`] when memory cannot be had.
 pub fn oracle(config: LedgerConfig, genesis: &[GenesisEntry]) -> Result<Sequential<LedgerVm>, StateError> {
     Ok(Sequential::new(LedgerVm::new(config), first_state(genesis)?))
+}
+
+/// A sequential executor that begins with a copy of `state`.
+///
+/// # Errors
+/// [`StateError`] when memory cannot be had.
+pub fn oracle_from(config: LedgerConfig, state: &BaseState) -> Result<Sequential<LedgerVm>, StateError> {
+    let mut entries = Vec::new();
+    state.for_each(|key, value| entries.push((key.to_vec(), value.to_vec())));
+    oracle(config, &entries)
 }
 
 fn first_state(genesis: &[GenesisEntry]) -> Result<BaseState, StateError> {

@@ -1,6 +1,7 @@
 //! Why a run ended early.
 
 use crate::exit::Exit;
+use phalanx::durable::DurableError;
 use phalanx::executor::{Difference, ExecuteError};
 use phalanx::state::StateError;
 use phalanx::supervisor::LaunchError;
@@ -65,6 +66,14 @@ pub enum RunError {
         /// In what.
         difference: Difference,
     },
+    /// The state directory cannot be opened.
+    #[error(transparent)]
+    Durable(#[from] DurableError),
+    /// Only shard processes have a state directory.
+    #[error(
+        "only the processes executor has a state directory; leave --state-dir out or take --executor processes"
+    )]
+    NothingDurable,
     /// The trace could not be written.
     #[error("cannot write the trace {}: {cause}; name a file in a writable folder with --trace", path.display())]
     Trace {
@@ -100,7 +109,8 @@ impl RunError {
             | RunError::Threads(_)
             | RunError::Resource(_) => Exit::Start,
             RunError::Mismatch { .. } => Exit::Mismatch,
-            RunError::NothingToTrace => Exit::Usage,
+            RunError::Durable(_) | RunError::Execute { cause: ExecuteError::Durable(_), .. } => Exit::State,
+            RunError::NothingToTrace | RunError::NothingDurable => Exit::Usage,
             RunError::Prepare { .. }
             | RunError::Execute { .. }
             | RunError::Verify { .. }
@@ -140,6 +150,7 @@ fn next_move(cause: &ExecuteError) -> &'static str {
         | ExecuteError::PoisonTransaction { .. }
         | ExecuteError::StatePoisoned { .. }
         | ExecuteError::SupplyChanged { .. }
+        | ExecuteError::Durable(_)
         | ExecuteError::Topology(_)
         | ExecuteError::Stopped
         | ExecuteError::System(_) => "run again with -v for more",

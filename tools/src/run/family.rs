@@ -2,6 +2,7 @@
 
 use crate::run::error::RunError;
 use parking_lot::Mutex;
+use phalanx::durable::{DurableError, DurableState};
 use phalanx::executor::{BlockOutput, ExecuteError};
 use phalanx::supervisor::{Incidents, ShardHealth};
 use phalanx::telemetry::Timeline;
@@ -13,6 +14,9 @@ use std::time::{Duration, Instant};
 
 /// How long the end of a run waits for what is still to be known of deaths.
 const INCIDENT_PATIENCE: Duration = Duration::from_millis(500);
+
+/// The longest wait for the disk that nobody can end.
+const DURABLE_LOOK: Duration = Duration::from_millis(20);
 
 /// The shard processes: none yet, running, or ended for good.
 #[derive(Debug, Default)]
@@ -26,6 +30,15 @@ enum Stage {
     Idle,
     Running(Phalanx),
     Closed,
+}
+
+/// What the processes begin with.
+#[derive(Debug)]
+pub enum FirstState<'a> {
+    /// These entries, in memory.
+    Genesis(&'a [GenesisEntry]),
+    /// An open state directory.
+    Durable(Box<DurableState>),
 }
 
 /// What the shards went through, over the whole run.
@@ -42,16 +55,17 @@ impl Family {
     ///
     /// # Errors
     /// `Launch`, or `Stopped` when the end came before the start.
-    pub fn launch(
-        &self,
-        builder: PhalanxBuilder<LedgerVm>,
-        genesis: &[GenesisEntry],
-    ) -> Result<(), RunError> {
+    pub fn launch(&self, builder: PhalanxBuilder<LedgerVm>, first: FirstState<'_>) -> Result<(), RunError> {
         let mut stage = self.stage.lock();
         match &*stage {
             Stage::Closed => Err(RunError::Stopped),
             Stage::Idle | Stage::Running(_) => {
-                *stage = Stage::Running(builder.launch(genesis.iter().map(|(key, value)| (key, value)))?);
+                *stage = Stage::Running(match first {
+                    FirstState::Genesis(genesis) => {
+                        builder.launch(genesis.iter().map(|(key, value)| (key, value)))?
+                    }
+                    FirstState::Durable(state) => builder.launch_durable(*state)?,
+                });
                 Ok(())
             }
         }
@@ -71,6 +85,24 @@ impl Family {
             Stage::Idle | Stage::Closed => return Err(ExecuteError::Stopped),
         };
         handle.wait()
+    }
+
+    /// Waits until the block at `height` is durable.
+    ///
+    /// # Errors
+    /// [`DurableError`]; `NoDirectory` when no processes run.
+    pub fn wait_durable(&self, height: u64, deadline: Instant) -> Result<(), DurableError> {
+        loop {
+            // In short waits: whoever wants to end the processes meanwhile needs the lock.
+            let until = deadline.min(Instant::now() + DURABLE_LOOK);
+            let waited = match &*self.stage.lock() {
+                Stage::Running(phalanx) => phalanx.wait_durable(height, until),
+                Stage::Idle | Stage::Closed => return Err(DurableError::NoDirectory),
+            };
+            if !matches!(waited, Err(DurableError::NotYet { .. })) || until == deadline {
+                return waited;
+            }
+        }
     }
 
     /// Number of shards; 0 unless they run.
@@ -147,7 +179,7 @@ mod tests {
         let family = Family::default();
         family.close(Duration::ZERO);
         let builder = Phalanx::builder(phalanx_bench_config());
-        assert!(matches!(family.launch(builder, &[]), Err(RunError::Stopped)));
+        assert!(matches!(family.launch(builder, FirstState::Genesis(&[])), Err(RunError::Stopped)));
         let block = Arc::new(PreparedBlock::new(phalanx::types::BlockHeader::default()));
         assert!(matches!(family.execute(&block, Instant::now()), Err(ExecuteError::Stopped)));
         assert_eq!(family.casualties(), Casualties::default());

@@ -78,6 +78,8 @@ pub struct Report {
     respawns: u64,
     supervisor_restarts: u64,
     state_digest: String,
+    /// Height of the state directory's last block when the run began; `None` without one.
+    resumed_after: Option<u64>,
     /// `None` when nobody looked. A mismatch is an error and makes no report.
     verified: Option<bool>,
 }
@@ -124,8 +126,14 @@ impl Report {
             respawns: casualties.respawns,
             supervisor_restarts: casualties.supervisor_restarts,
             state_digest: tally.digest.to_string(),
+            resumed_after: None,
             verified: verified.then_some(true),
         }
+    }
+
+    /// Says behind which block of a state directory the run began.
+    pub fn resumed(self, after: Option<u64>) -> Report {
+        Report { resumed_after: after, ..self }
     }
 
     /// The JSON object, on one line.

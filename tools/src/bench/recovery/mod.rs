@@ -10,7 +10,21 @@ use crate::cli::Format;
 use crate::exit::Exit;
 use crate::output::{print, print_error};
 use phalanx_bench::report::BenchReport;
-use row::table;
+use row::{RecoveryRow, RecoverySummary, table};
+use serde::Serialize;
+
+/// The report, and at its top what all signals came to together.
+#[derive(Serialize)]
+struct Summarised<'a> {
+    #[serde(flatten)]
+    report: &'a BenchReport<RecoveryRow>,
+    #[serde(flatten)]
+    summary: RecoverySummary,
+}
+
+fn json(report: &BenchReport<RecoveryRow>, summary: RecoverySummary) -> std::io::Result<String> {
+    Ok(serde_json::to_string(&Summarised { report, summary })? + "\n")
+}
 
 /// Runs the command.
 pub fn command(arguments: &RecoveryArguments) -> Exit {
@@ -25,7 +39,7 @@ pub fn command(arguments: &RecoveryArguments) -> Exit {
     let report = BenchReport::new(rows);
     let text = match arguments.format {
         Format::Text => Ok(table(&report)),
-        Format::Json => report.json().map_err(std::io::Error::from),
+        Format::Json => json(&report, RecoverySummary::of(arguments, &report.rows)),
     };
     match text.and_then(|text| print(&text)) {
         Ok(()) => Exit::Ok,

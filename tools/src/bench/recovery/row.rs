@@ -42,6 +42,32 @@ pub struct RecoveryRow {
     ready_us: Option<Percentiles>,
     known_verdict: Verdict,
     ready_verdict: Verdict,
+    /// Of each measured kill, until it was known and until its successor was ready, in us.
+    #[serde(skip)]
+    times: Vec<(u64, u64)>,
+}
+
+/// All signals together. The keys are the names of the fields.
+#[derive(Clone, Debug, Serialize)]
+pub struct RecoverySummary {
+    state_mib: u64,
+    /// Signals sent.
+    kills: usize,
+    known_us: Option<Percentiles>,
+    ready_us: Option<Percentiles>,
+}
+
+impl RecoverySummary {
+    /// Of the rows of one run.
+    pub fn of(arguments: &RecoveryArguments, rows: &[RecoveryRow]) -> RecoverySummary {
+        let times = || rows.iter().flat_map(|row| &row.times);
+        RecoverySummary {
+            state_mib: arguments.state_mib,
+            kills: rows.iter().map(|row| row.kills).sum(),
+            known_us: Percentiles::of(&times().map(|times| times.0).collect::<Vec<_>>()),
+            ready_us: Percentiles::of(&times().map(|times| times.1).collect::<Vec<_>>()),
+        }
+    }
 }
 
 impl RecoveryRow {
@@ -85,6 +111,7 @@ impl RecoveryRow {
             ready_us,
             known_verdict: judge(known_us, KNOWN_LIMIT_US),
             ready_verdict: judge(ready_us, READY_LIMIT_US),
+            times,
         }
     }
 }
