@@ -11,6 +11,7 @@ mod commit;
 mod coordinator;
 mod error;
 mod fleet;
+mod key_numbers;
 mod key_states;
 mod lane;
 mod local;

@@ -2,12 +2,13 @@
 //! room, leave when the round is cut short.
 
 use crate::executor::board::{Announcement, BoardReader};
+use crate::executor::key_numbers::KeyNumbers;
 use crate::executor::local::LocalStore;
 use crate::executor::message::{CELL_VALUE_BYTES, Message, Payload};
 use crate::executor::output_arena::OutputArenaWriter;
 use crate::executor::overlay::OverlayReader;
 use crate::executor::progress::Progress;
-use crate::executor::source::{ExtraKeys, ShardSource};
+use crate::executor::source::ShardSource;
 use crate::executor::span_region::SpanWriter;
 use crate::executor::transport::Transport;
 use crate::executor::view::{ViewBuffers, begin_block, execute_transaction};
@@ -79,7 +80,7 @@ const NOT_ARRIVED: Arrival =
 #[derive(Debug, Default)]
 struct Scratch {
     local: LocalStore,
-    extra: ExtraKeys,
+    extra: KeyNumbers,
     arrivals: Vec<Arrival>,
     /// Messages of a round that this shard has not seen announced yet.
     early: Vec<(ShardId, Cell)>,

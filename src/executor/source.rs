@@ -1,26 +1,12 @@
 //! Where a shard's transaction finds its values: own writes and received values, the overlay, the base state.
 
+use crate::executor::key_numbers::KeyNumbers;
 use crate::executor::local::{FoldInto, Known, LocalStore};
 use crate::executor::overlay::OverlayReader;
 use crate::executor::view::{LocalKey, ValueSource};
 use crate::partition::{RoundPlan, TransactionAccess};
 use crate::state::StateReader;
 use crate::types::{Incarnation, KeyId, Origin, OutputWriter, PendingWrite, TxnIndex, number_of};
-use std::collections::HashMap;
-
-/// Keys that the plan does not know, numbered behind those that it knows.
-#[derive(Debug, Default)]
-pub(super) struct ExtraKeys {
-    numbers: HashMap<Vec<u8>, u32>,
-    keys: Vec<Vec<u8>>,
-}
-
-impl ExtraKeys {
-    pub(super) fn clear(&mut self) {
-        self.numbers.clear();
-        self.keys.clear();
-    }
-}
 
 /// The values that one transaction of a round sees.
 #[derive(Debug)]
@@ -29,7 +15,8 @@ pub(super) struct ShardSource<'a> {
     pub(super) base: &'a StateReader,
     pub(super) overlay: Option<&'a OverlayReader>,
     pub(super) local: &'a mut LocalStore,
-    pub(super) extra: &'a mut ExtraKeys,
+    /// Keys that the plan does not know, numbered behind those that it knows.
+    pub(super) extra: &'a mut KeyNumbers,
     /// Expected accesses of the transaction: keys are looked for here first, in order.
     pub(super) expected: &'a [TransactionAccess],
     pub(super) cursor: usize,
@@ -37,7 +24,7 @@ pub(super) struct ShardSource<'a> {
 }
 
 /// With more expected accesses than this, a key out of order is looked up by its hash.
-const SCAN_MAX: usize = 16;
+const SCAN_MAX: usize = 8;
 
 impl ShardSource<'_> {
     /// Brings what is known of `key` up to all visible writes below `below`.
@@ -100,8 +87,7 @@ impl ShardSource<'_> {
 
     fn key_of(&self, key: u32) -> Option<(u64, &[u8])> {
         if let Some(extra) = (key as usize).checked_sub(self.plan.keys()) {
-            let bytes = self.extra.keys.get(extra)?.as_slice();
-            return Some((self.plan.hasher().hash(bytes), bytes));
+            return self.extra.key(extra);
         }
         self.plan.key(KeyId(key))
     }
@@ -111,37 +97,37 @@ impl ShardSource<'_> {
         self.plan.key(id).filter(|&(_, bytes)| bytes == key).map(|_| id.0)
     }
 
-    fn number_extra(&mut self, key: &[u8]) -> u32 {
-        if let Some(&number) = self.extra.numbers.get(key) {
-            return number;
+    fn number_extra(&mut self, hash: u64, key: &[u8]) -> u32 {
+        let (place, new) = self.extra.number(hash, key);
+        let number = u32::try_from(self.plan.keys() + place).unwrap_or(u32::MAX);
+        if new {
+            self.local.make_room(number as usize + 1);
         }
-        let number = u32::try_from(self.plan.keys() + self.extra.keys.len()).unwrap_or(u32::MAX);
-        self.extra.keys.push(key.to_vec());
-        self.extra.numbers.insert(key.to_vec(), number);
-        self.local.make_room(number as usize + 1);
         number
     }
 }
 
 impl ValueSource for ShardSource<'_> {
     fn locate(&mut self, key: &[u8]) -> LocalKey {
-        for place in [self.cursor, self.cursor + 1] {
+        // The next one, or the last one again.
+        for place in [self.cursor, self.cursor.wrapping_sub(1)] {
             if let Some(id) = self.is(place, key) {
-                self.cursor = place;
+                self.cursor = place + 1;
                 return LocalKey(id);
             }
         }
         if self.expected.len() <= SCAN_MAX {
             for place in 0..self.expected.len() {
                 if let Some(id) = self.is(place, key) {
-                    self.cursor = place;
+                    self.cursor = place + 1;
                     return LocalKey(id);
                 }
             }
         }
-        match self.plan.find_key(self.plan.hasher().hash(key), key) {
+        let hash = self.plan.hasher().hash(key);
+        match self.plan.find_key(hash, key) {
             Some(id) => LocalKey(id.0),
-            None => LocalKey(self.number_extra(key)),
+            None => LocalKey(self.number_extra(hash, key)),
         }
     }
 

@@ -8,6 +8,7 @@ use crate::partition::arena::{
 };
 use crate::partition::arena_writer::{ArenaWriter, PlanParts};
 use crate::types::{AccessMode, Incarnation, KeyId, PreparedTransaction, RoundId, ShardId, TxnIndex};
+use std::collections::HashMap;
 
 /// Where a transaction stands between rounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +71,10 @@ const ROOM_STEP: usize = 1 << 14;
 /// Most inputs considered for placing one transaction; the edges of all are planned.
 const INPUTS_MAX: usize = 8;
 
+/// A transaction is put near others if it can start there by its own cost later than elsewhere, and by this part of the time
+/// planned so far.
+const NEAR_PATIENCE: u64 = 8;
+
 /// Plans one round of one block; [`begin`](Self::begin), then [`step`](Self::step) until done. Buffers are kept.
 #[derive(Debug)]
 pub struct Planner {
@@ -83,6 +88,8 @@ pub struct Planner {
     last_of_seat: Vec<TxnIndex>,
     load: LoadTree,
     inputs: Vec<Input>,
+    /// By key: where the last transaction near it was put.
+    near: HashMap<KeyId, usize>,
     cursor: usize,
     transactions: u32,
 }
@@ -100,6 +107,7 @@ impl Planner {
             last_of_seat: Vec::new(),
             load: LoadTree::default(),
             inputs: Vec::new(),
+            near: HashMap::new(),
             cursor: 0,
             transactions: 0,
         }
@@ -118,6 +126,7 @@ impl Planner {
         self.last_of_seat.clear();
         self.last_of_seat.resize(shards.len(), NO_TXN);
         self.load.reset(shards.len());
+        self.near.clear();
         self.cursor = 0;
         self.transactions = 0;
         self.finish_ns.clear();
@@ -197,7 +206,7 @@ impl Planner {
                     }
                 }
                 // Sums are made by the reader from the last full value and the overlay's additions.
-                AccessMode::Add | AccessMode::Read => {}
+                AccessMode::Add | AccessMode::Read | AccessMode::Near => {}
             }
         }
     }
@@ -211,7 +220,7 @@ impl Planner {
         accesses: &[TransactionAccess],
     ) {
         self.collect_inputs(accesses);
-        let (seat, start_ns) = self.earliest_seat(parts.edges);
+        let (seat, start_ns) = self.nearest_seat(accesses, entry.cost_ns, parts.edges);
         let finish_ns = start_ns + u64::from(entry.cost_ns.max(1));
         self.finish_ns[txn.index()] = finish_ns;
         self.load.set(seat, finish_ns);
@@ -241,6 +250,22 @@ impl Planner {
                 self.inputs.push(Input { ready_ns, seat: writer.seat, holder: writer.holder });
             }
         }
+    }
+
+    /// The seat of the last transaction near the same key, unless another one can start much sooner; otherwise the one
+    /// that can start first.
+    fn nearest_seat(&mut self, accesses: &[TransactionAccess], cost_ns: u32, edges: &[Edge]) -> (usize, u64) {
+        let earliest = self.earliest_seat(edges);
+        let Some(access) = accesses.iter().rfind(|access| mode_of(access) == AccessMode::Near) else {
+            return earliest;
+        };
+        let latest_ns = earliest.1 + u64::from(cost_ns) + earliest.1 / NEAR_PATIENCE;
+        let seat = match self.near.get(&access.key) {
+            Some(&seat) if self.start_at(seat, edges) <= latest_ns => (seat, self.start_at(seat, edges)),
+            Some(_) | None => earliest,
+        };
+        self.near.insert(access.key, seat.0);
+        seat
     }
 
     /// The seat where the transaction can start first, and when: the least loaded one, or one that has an input.

@@ -48,7 +48,10 @@ impl BenchVm {
                         key,
                         match AccessMode::from_byte(access.mode) {
                             AccessMode::Add => AccessMode::ReadWrite,
-                            mode @ (AccessMode::Read | AccessMode::Write | AccessMode::ReadWrite) => mode,
+                            mode @ (AccessMode::Read
+                            | AccessMode::Write
+                            | AccessMode::ReadWrite
+                            | AccessMode::Near) => mode,
                         },
                     );
                 }

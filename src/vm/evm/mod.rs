@@ -12,6 +12,7 @@ mod config;
 mod database;
 mod genesis;
 mod handler;
+mod hash_memo;
 mod hints;
 mod instructions;
 mod keys;

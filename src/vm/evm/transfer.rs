@@ -119,8 +119,10 @@ impl Transfer {
 impl ViewDatabase<'_> {
     /// Code and best known balance of an account; `None` if its code record cannot be read.
     fn recipient(&mut self, account: Address) -> Option<AccountNote> {
+        // In the order in which the EVM loads an account.
+        let balance = self.balance(account);
         let code = CodeRecord::of_value(self.view.read(EvmKey::code_of(account).as_slice()))?;
-        Some(AccountNote::new(account, self.balance(account), 0, code))
+        Some(AccountNote::new(account, balance, 0, code))
     }
 
     /// With the best known nonce; `None` if its records cannot be read.

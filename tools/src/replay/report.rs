@@ -26,7 +26,12 @@ pub struct BlockRow {
     /// The part of it that went into hints: looking them up and hashing their keys.
     pub prepare_us: f64,
     pub plan_us: f64,
+    /// Time in which shards worked, over all rounds, and how much of it they waited for each other, summed over shards.
+    pub rounds_us: f64,
+    pub waited_us: f64,
     pub validate_us: f64,
+    /// To bring the accepted outputs into the state: not part of `execute_us`.
+    pub commit_us: f64,
     pub ratio: f64,
 }
 
