@@ -65,7 +65,7 @@ fn declare_sender(sender: Address, hint: &mut HintWriter<'_>) {
     hint.access(EvmKey::nonce(sender).as_slice(), AccessMode::ReadWrite);
 }
 
-/// A recipient that is not paid is not changed.
+/// A recipient that is not paid is not changed, and its balance rarely decides anything.
 fn paid(value: U256) -> AccessMode {
-    if value.is_zero() { AccessMode::Read } else { AccessMode::Add }
+    if value.is_zero() { AccessMode::Near } else { AccessMode::Add }
 }

@@ -85,7 +85,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Executes one block.
+    /// Executes one block and tells how long that took until its outputs were accepted: they are brought into the state
+    /// afterwards.
     ///
     /// # Errors
     /// `Execute`.
@@ -93,9 +94,11 @@ impl Engine {
         &mut self,
         block: &Arc<PreparedBlock>,
         limit: Duration,
-    ) -> Result<BlockOutput, ReplayError> {
-        let output = self.executor.execute(block, Instant::now() + limit);
+    ) -> Result<(BlockOutput, Duration), ReplayError> {
+        let begun = Instant::now();
+        let output = self.executor.execute(block, begun + limit);
         let output = output.map_err(|error| ReplayError::execute(block.header().height, error))?;
+        let took = begun.elapsed().saturating_sub(output.stats().commit);
         for one in output.transactions() {
             for (key, write) in one.writes().map_while(Result::ok) {
                 match write {
@@ -109,7 +112,7 @@ impl Engine {
                 }
             }
         }
-        Ok(output)
+        Ok((output, took))
     }
 }
 

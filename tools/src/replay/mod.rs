@@ -96,11 +96,10 @@ fn replay_block(
         engine.load(number, &entries)?;
         let begun = Instant::now();
         let prepared = Arc::new(knowledge.prepare(&block, case.file.context.beneficiary)?);
-        let ready = Instant::now();
-        let output = engine.execute(&prepared, limit)?;
-        // What was accepted is brought into the state afterwards.
-        times.execute.push(begun.elapsed().saturating_sub(output.stats().commit));
-        times.prepare.push(ready - begun);
+        let preparing = begun.elapsed();
+        let (output, executing) = engine.execute(&prepared, limit)?;
+        times.execute.push(preparing + executing);
+        times.prepare.push(preparing);
         checks.look(case, &expected, &mut entries.clone(), &output);
     }
     knowledge.learn(case, &reference, &block)?;
