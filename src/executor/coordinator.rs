@@ -14,16 +14,16 @@ use crate::executor::error::{Death, ExecuteError};
 use crate::executor::fleet::{Fleet, Member};
 use crate::executor::lane::Lane;
 use crate::executor::memory::CoordinatorMemory;
-use crate::executor::overlay::OverlayWriter;
+use crate::executor::overlay::{OverlayWriter, Shown};
 use crate::executor::progress::Progress;
 use crate::executor::recorder::Recorder;
 use crate::executor::suspicion::Suspicion;
 use crate::executor::validate_error::ValidateError;
 use crate::executor::watch::{Stop, Watch};
-use crate::partition::CostModel;
+use crate::partition::{ArenaError, CostModel};
 use crate::state::BaseState;
 use crate::telemetry::{SpanKind, TimelineBook};
-use crate::types::{RoundId, ShardId};
+use crate::types::{Incarnation, Origin, RoundId, ShardId};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -94,6 +94,8 @@ pub(crate) struct Coordinator<F> {
 #[derive(Default)]
 struct BlockRun {
     stats: BlockStats,
+    /// Whether the overlay shows what the block foresees.
+    foreseen: bool,
     without_progress: u32,
     /// Rounds that ran to their end.
     finished: u32,
@@ -223,8 +225,31 @@ impl<F: Fleet> Coordinator<F> {
                 break;
             }
         }
+        self.run.foreseen = self.show_foreseen(call)?;
         self.run.stats.shards_used = u32::try_from(self.shards.len()).unwrap_or(u32::MAX);
         Ok(())
+    }
+
+    /// Shows the values that the block foresees to the first round; false if there are none. Their origins are of no execution
+    /// that ever was, so that validation believes none of them. They are hints: if they find no room they are left out.
+    fn show_foreseen(&mut self, call: &Call<'_>) -> Result<bool, ExecuteError> {
+        if !call.block.has_foreseen() {
+            return Ok(false);
+        }
+        let patrol = |now| self.fleet.patrol(now);
+        let (lane, watch) = (&mut self.lanes[self.active], Watch::new(call, &patrol));
+        self.overlay.clear();
+        for (place, write) in call.block.foreseen().enumerate() {
+            watch.look_at(place).map_err(|stop| stop.after(0, call.block.len()))?;
+            let Ok(key) = lane.arena.intern(write.hash, write.key) else { return Ok(false) };
+            let origin = Origin::written_by(write.txn, Incarnation(0));
+            self.overlay.show(key, origin, write.value.map_or(Shown::Delete, Shown::Set));
+        }
+        match self.overlay.publish(lane.arena.keys(), || watch.look().map_err(ValidateError::Stopped)) {
+            Ok(()) => Ok(true),
+            Err(ValidateError::Arena(ArenaError::BlockTooLarge { .. })) => Ok(false),
+            Err(error) => Err(cannot_go_on(error, call, 0)),
+        }
     }
 
     /// Puts the present lives of the planned shards in the place of those that died meanwhile; false if one is missing.

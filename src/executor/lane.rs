@@ -80,6 +80,7 @@ impl Lane {
 
     fn step_untimed(&mut self, shards: &[ShardId]) -> Result<bool, ExecuteError> {
         let Some(block) = &self.block else { return Ok(true) };
+        let foreseen = block.has_foreseen();
         match self.stage {
             Stage::Empty => Ok(true),
             Stage::Loading => {
@@ -95,11 +96,11 @@ impl Lane {
                 Ok(false)
             }
             Stage::Identifying(_) => {
-                self.begin(shards)?;
+                self.begin(shards, foreseen)?;
                 Ok(false)
             }
             Stage::Placing | Stage::Planned if self.shards != shards => {
-                self.begin(shards)?;
+                self.begin(shards, foreseen)?;
                 Ok(false)
             }
             Stage::Planned => Ok(true),
@@ -113,10 +114,14 @@ impl Lane {
         }
     }
 
-    fn begin(&mut self, shards: &[ShardId]) -> Result<(), ExecuteError> {
+    /// With `foreseen` values nobody waits for anybody.
+    fn begin(&mut self, shards: &[ShardId], foreseen: bool) -> Result<(), ExecuteError> {
         self.shards.clear();
         self.shards.extend_from_slice(shards);
         self.planner.begin(&mut self.arena, shards)?;
+        if foreseen {
+            self.planner.wait_for_nobody();
+        }
         self.stage = Stage::Placing;
         Ok(())
     }
@@ -129,7 +134,7 @@ impl Lane {
         mut between: impl FnMut() -> Result<(), ExecuteError>,
     ) -> Result<(), ExecuteError> {
         let begun = Instant::now();
-        self.begin(shards)?;
+        self.begin(shards, false)?;
         while !self.planner.step(&mut self.arena, STEP, &standing)? {
             between()?;
         }

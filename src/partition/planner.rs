@@ -34,6 +34,15 @@ impl Default for CostModel {
     }
 }
 
+/// Whether transactions wait for the values of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waiting {
+    /// For the last one that is expected to write what they read.
+    ForWriters,
+    /// For nobody: what they read is foreseen.
+    Never,
+}
+
 /// What a plan came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PlanTotals {
@@ -73,12 +82,13 @@ const INPUTS_MAX: usize = 8;
 
 /// A transaction is put near others if it can start there by its own cost later than elsewhere, and by this part of the time
 /// planned so far.
-const NEAR_PATIENCE: u64 = 8;
+const NEAR_PATIENCE: u64 = 4;
 
 /// Plans one round of one block; [`begin`](Self::begin), then [`step`](Self::step) until done. Buffers are kept.
 #[derive(Debug)]
 pub struct Planner {
     costs: CostModel,
+    waiting: Waiting,
     shards: Vec<ShardId>,
     writers: Vec<LastWriter>,
     finish_ns: Vec<u64>,
@@ -100,6 +110,7 @@ impl Planner {
     pub fn new(costs: CostModel) -> Planner {
         Planner {
             costs,
+            waiting: Waiting::ForWriters,
             shards: Vec::new(),
             writers: Vec::new(),
             finish_ns: Vec::new(),
@@ -118,6 +129,7 @@ impl Planner {
     /// # Errors
     /// [`ArenaError`] when the arena's parts cannot be reached.
     pub fn begin(&mut self, arena: &mut ArenaWriter, shards: &[ShardId]) -> Result<(), ArenaError> {
+        self.waiting = Waiting::ForWriters;
         self.shards.clear();
         self.shards.extend_from_slice(shards);
         self.writers.clear();
@@ -133,6 +145,11 @@ impl Planner {
         self.finish_ns.reserve(arena.transactions());
         arena.plan_parts()?.sub_blocks.fill(SubBlock { first: NO_TXN, count: 0 });
         Ok(())
+    }
+
+    /// Has no transaction of the plan just begun wait for another one: what they read is foreseen.
+    pub fn wait_for_nobody(&mut self) {
+        self.waiting = Waiting::Never;
     }
 
     /// Plans up to `limit` further transactions, or makes room to do so; true when all are planned. `standing` says what is to be done with a
@@ -243,6 +260,9 @@ impl Planner {
 
     fn collect_inputs(&mut self, accesses: &[TransactionAccess]) {
         self.inputs.clear();
+        if self.waiting == Waiting::Never {
+            return;
+        }
         for access in accesses.iter().filter(|access| mode_of(access).wants_value()) {
             let Some(writer) = self.writers.get(access.key.index()) else { continue };
             if writer.txn != NO_TXN && self.inputs.len() < INPUTS_MAX {
@@ -256,6 +276,9 @@ impl Planner {
     /// that can start first.
     fn nearest_seat(&mut self, accesses: &[TransactionAccess], cost_ns: u32, edges: &[Edge]) -> (usize, u64) {
         let earliest = self.earliest_seat(edges);
+        if self.waiting == Waiting::Never {
+            return earliest;
+        }
         let Some(access) = accesses.iter().rfind(|access| mode_of(access) == AccessMode::Near) else {
             return earliest;
         };
@@ -320,7 +343,8 @@ impl Planner {
         let mode = mode_of(access);
         let Some(&writer) = self.writers.get(access.key.index()) else { return };
         let elsewhere = writer.txn != NO_TXN && writer.txn != txn && writer.seat as usize != seat;
-        if mode.wants_value()
+        if self.waiting == Waiting::ForWriters
+            && mode.wants_value()
             && elsewhere
             && self.older_holder.len() < parts.edges.len()
             && !self.holds(seat, writer.holder, parts.edges)

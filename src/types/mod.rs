@@ -11,7 +11,9 @@ mod output;
 mod output_writer;
 
 pub use access::{AccessMode, HintWriter};
-pub use block::{Block, BlockHeader, PrepareError, PreparedAccess, PreparedBlock, PreparedTransaction};
+pub use block::{
+    Block, BlockHeader, ForeseenWrite, PrepareError, PreparedAccess, PreparedBlock, PreparedTransaction,
+};
 pub use block_hash::BlockHash;
 pub use delta::{Delta, NumberWidth, number_of};
 pub use ids::{Generation, Incarnation, KeyId, Origin, RoundId, ShardId, TxnIndex};

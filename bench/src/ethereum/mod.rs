@@ -1,6 +1,7 @@
 //! Blocks of Ethereum's mainnet: read from files, executed by revm alone, and compared.
 
 mod access_file;
+mod access_list;
 mod block_file;
 mod case;
 mod error;
@@ -12,6 +13,7 @@ mod receipts;
 mod reference;
 
 pub use access_file::{BlockAccess, read_access, write_access};
+pub use access_list::{BlockAccessList, read_access_lists, write_access_list};
 pub use block_file::{BLOOM_BYTES, BlockFile};
 pub use case::EthereumBlock;
 pub use error::InputError;

@@ -21,6 +21,10 @@ const PARTS_MAX: usize = 512;
 /// Sightings after which older ones begin to fade.
 const SEEN_MAX: u32 = 16;
 
+/// Part of the similar calls that must have touched a key for it to be declared: to wait for nothing takes longer than to execute
+/// a few transactions again.
+const LIKELY: (u64, u64) = (4, 5);
+
 /// Which calls are similar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct CallKind {
@@ -129,8 +133,10 @@ impl CallBook {
 
 impl Pattern {
     fn rank(&mut self) {
+        let likely =
+            |sighting: &Sighting| u64::from(sighting.count) * LIKELY.1 >= u64::from(self.seen) * LIKELY.0;
         let mut likely: Vec<(&Part, &Sighting)> =
-            self.parts.iter().filter(|(_, sighting)| sighting.count * 2 >= self.seen).collect();
+            self.parts.iter().filter(|(_, sighting)| likely(sighting)).collect();
         likely.sort_unstable_by_key(|(_, sighting)| sighting.order);
         self.likely = likely.into_iter().map(|(part, sighting)| (part.clone(), sighting.mode)).collect();
     }

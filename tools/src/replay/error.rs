@@ -35,6 +35,14 @@ pub enum ReplayError {
         /// How many are there.
         found: usize,
     },
+    /// No file has the access list of a block.
+    #[error("{file}: expected the access list of block {block}, found none; give --access", file = file.display())]
+    NoList {
+        /// The file that was looked at.
+        file: PathBuf,
+        /// The block's number.
+        block: u64,
+    },
     /// Memory, threads or processes cannot be had.
     #[error("the executor cannot start: {0}")]
     Start(String),
@@ -65,9 +73,10 @@ impl ReplayError {
     /// The exit code.
     pub fn exit(&self) -> Exit {
         match self {
-            ReplayError::Input(_) | ReplayError::Reference { .. } | ReplayError::NoAccess { .. } => {
-                Exit::Workload
-            }
+            ReplayError::Input(_)
+            | ReplayError::Reference { .. }
+            | ReplayError::NoAccess { .. }
+            | ReplayError::NoList { .. } => Exit::Workload,
             ReplayError::Start(_) => Exit::Start,
             ReplayError::Execute { .. } | ReplayError::Sidecar { .. } => Exit::Failed,
         }

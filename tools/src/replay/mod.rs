@@ -95,12 +95,16 @@ fn replay_block(
         times.sequential.push(reference.time().map_err(refused)?);
         engine.load(number, &entries)?;
         let begun = Instant::now();
-        let prepared = Arc::new(knowledge.prepare(&block, case.file.context.beneficiary)?);
+        let prepared = Arc::new(knowledge.prepare(case, &block)?);
         let preparing = begun.elapsed();
         let (output, executing) = engine.execute(&prepared, limit)?;
         times.execute.push(preparing + executing);
         times.prepare.push(preparing);
         checks.look(case, &expected, &mut entries.clone(), &output);
+    }
+    if let Some(list) = knowledge.list(case, block.transactions.len()) {
+        let right = reference.access_list().map_err(refused)?;
+        checks.list_difference = Some(list.first_difference(&right));
     }
     knowledge.learn(case, &reference, &block)?;
     Ok(checks.row(case, &mut times))
@@ -113,6 +117,8 @@ struct Checks {
     root_ok: bool,
     bloom_ok: bool,
     difference: Option<String>,
+    /// The first fault of the access list that the block was executed by, if it was.
+    list_difference: Option<Option<String>>,
     stats: BlockStats,
 }
 
@@ -124,6 +130,7 @@ impl Default for Checks {
             root_ok: true,
             bloom_ok: true,
             difference: None,
+            list_difference: None,
             stats: BlockStats::default(),
         }
     }
@@ -171,6 +178,8 @@ impl Checks {
             logs_bloom_ok: self.bloom_ok,
             matches_sequential: self.difference.is_none(),
             difference: self.difference,
+            access_list_ok: self.list_difference.as_ref().map(Option::is_none),
+            access_list_difference: self.list_difference.flatten(),
             rounds: self.stats.rounds,
             reexecuted: self.stats.reexecuted,
             shards_used: self.stats.shards_used,
