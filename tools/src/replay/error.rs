@@ -1,6 +1,7 @@
 //! Why a replay ends early.
 
 use crate::exit::Exit;
+use crate::signals::StopSignal;
 use phalanx::executor::ExecuteError;
 use phalanx::state::StateError;
 use phalanx::supervisor::LaunchError;
@@ -54,6 +55,12 @@ pub enum ReplayError {
         /// Why.
         cause: String,
     },
+    /// Somebody asked for the end.
+    #[error("ended by {0}")]
+    Stopped(StopSignal),
+    /// Signals cannot be watched, or no thread can be started.
+    #[error("signals cannot be watched: {0}")]
+    Signals(std::io::Error),
     /// The sidecar cannot be written.
     #[error("{file} cannot be written: {source}", file = file.display())]
     Sidecar {
@@ -77,7 +84,8 @@ impl ReplayError {
             | ReplayError::Reference { .. }
             | ReplayError::NoAccess { .. }
             | ReplayError::NoList { .. } => Exit::Workload,
-            ReplayError::Start(_) => Exit::Start,
+            ReplayError::Start(_) | ReplayError::Signals(_) => Exit::Start,
+            ReplayError::Stopped(signal) => signal.exit(),
             ReplayError::Execute { .. } | ReplayError::Sidecar { .. } => Exit::Failed,
         }
     }

@@ -9,6 +9,7 @@ mod report;
 use crate::cli::Format;
 use crate::exit::Exit;
 use crate::output::{print, print_error};
+use crate::signals::{self, StopSignal};
 use engine::Engine;
 use error::ReplayError;
 use knowledge::Knowledge;
@@ -16,7 +17,7 @@ use phalanx::executor::{BlockOutput, BlockStats};
 use phalanx::vm::evm::revm::primitives::hardfork::SpecId;
 use phalanx_bench::ethereum::{EthereumBlock, Outcome, ReceiptTotals, Reference, ReferenceState};
 use report::{BlockRow, TotalRow, head, median, micros, ratio};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 pub use options::ReplayOptions;
@@ -34,8 +35,37 @@ pub fn command(options: &ReplayOptions) -> Exit {
     }
 }
 
+/// How long a block that executes may go on after a signal: then the process ends, and the shards with it.
+const END_LIMIT: Duration = Duration::from_millis(800);
+
+/// What a signal asked for, if one came.
+#[derive(Clone, Debug, Default)]
+struct StopRequest(Arc<OnceLock<StopSignal>>);
+
+impl StopRequest {
+    /// Notes signals from now on.
+    fn watch() -> Result<StopRequest, ReplayError> {
+        let request = StopRequest::default();
+        let noted = request.clone();
+        let on_first = move |signal: StopSignal| {
+            // Nobody noted one before.
+            let _ = noted.0.set(signal);
+            std::thread::sleep(END_LIMIT);
+            print_error(ReplayError::Stopped(signal));
+            signals::end_at_once(signal.exit());
+        };
+        signals::watch(on_first).map_err(ReplayError::Signals)?;
+        Ok(request)
+    }
+
+    fn look(&self) -> Result<(), ReplayError> {
+        self.0.get().map_or(Ok(()), |&signal| Err(ReplayError::Stopped(signal)))
+    }
+}
+
 /// Replays all blocks, prints a line for each as it is done, and the sums.
 fn replay(options: &ReplayOptions, filter: &str) -> Result<Exit, ReplayError> {
+    let stop = StopRequest::watch()?;
     let folders = options.folders.iter();
     let mut cases = folders.map(|folder| EthereumBlock::read(folder)).collect::<Result<Vec<_>, _>>()?;
     cases.sort_by_key(|case| case.file.context.number);
@@ -46,7 +76,7 @@ fn replay(options: &ReplayOptions, filter: &str) -> Result<Exit, ReplayError> {
         return Ok(Exit::Failed);
     }
     for case in &cases {
-        let row = replay_block(options, &mut engine, &mut knowledge, case)?;
+        let row = replay_block(options, &mut engine, &mut knowledge, case, &stop)?;
         if put(options.format, &row, BlockRow::text).is_err() {
             return Ok(Exit::Failed);
         }
@@ -82,6 +112,7 @@ fn replay_block(
     engine: &mut Engine,
     knowledge: &mut Knowledge,
     case: &EthereumBlock,
+    stop: &StopRequest,
 ) -> Result<BlockRow, ReplayError> {
     let number = case.file.context.number;
     let refused = |cause| ReplayError::Reference { block: number, cause };
@@ -92,6 +123,7 @@ fn replay_block(
     let limit = Duration::from_millis(options.deadline_ms);
     let (mut times, mut checks) = (Times::default(), Checks::default());
     for _ in 0..options.repeat {
+        stop.look()?;
         times.sequential.push(reference.time().map_err(refused)?);
         engine.load(number, &entries)?;
         let begun = Instant::now();
