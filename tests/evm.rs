@@ -257,7 +257,9 @@ fn changed(list: &BlockAccessList, change: impl FnOnce(&mut serde_json::Value)) 
 fn by_its_access_list_a_block_is_done_in_one_round_without_waiting() {
     for seed in seeds(4) {
         for spec in [SpecId::CANCUN, SpecId::PRAGUE] {
-            let (block, what) = (block(seed, spec), format!("PHALANX_SEED={seed} {spec:?}"));
+            let (mut block, what) = (block(seed, spec), format!("PHALANX_SEED={seed} {spec:?}"));
+            // A list has no word for accounts that are there and empty: there are none by these rules.
+            block.accounts.retain(|(address, _)| *address != Address::repeat_byte(0x70));
             let list = changed(&list_of(&block), |_| {});
             assert_eq!(list.first_difference(&list_of(&block)), None, "{what}");
             let config = ThreadsConfig { shards: 3, ..ThreadsConfig::default() };
