@@ -180,3 +180,35 @@ fn shards_that_are_killed_every_20_ms_change_nothing() {
     assert!(kills > 0);
     traces.assert_gone();
 }
+
+#[test]
+fn a_trial_of_chaos_on_blocks_of_ethereum_finds_nothing_wrong() {
+    let mut other = block();
+    other["number"] = json!("0x65");
+    other["transactions"] = Value::Array((0..30).map(|nonce| transfer(nonce, MINER, 1)).collect());
+    let (first, second, directory) =
+        (folder(&block(), &prestate()), folder(&other, &prestate()), TempDir::new().unwrap());
+    let run = Run::start_in(
+        directory.path(),
+        &["chaos", "--workload", "ethereum", "--blocks"],
+        &[
+            first.path().to_str().unwrap(),
+            second.path().to_str().unwrap(),
+            "--duration",
+            "3s",
+            "--seed",
+            "5",
+            "--shards",
+            "3",
+            "--format",
+            "json",
+        ],
+    );
+    let traces = run.traces();
+    let ended = run.finish();
+    assert_eq!(ended.code(), 0, "{}{}", ended.stdout, ended.stderr);
+    let json: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!((&json["verified"], &json["folders"]), (&json!(true), &json!(2)));
+    assert!(json["deaths"].as_u64().unwrap() > 0 && json["blocks"].as_u64().unwrap() > 4, "{json}");
+    traces.assert_gone();
+}
