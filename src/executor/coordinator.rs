@@ -9,7 +9,6 @@ use crate::executor::block_output::{BlockOutput, BlockStats, KeyDirectory};
 use crate::executor::board::BoardWriter;
 use crate::executor::call::Call;
 use crate::executor::commit::{Conserved, Target, commit};
-use crate::executor::coordinator::round::PROBE_INTERVAL;
 use crate::executor::error::{Death, ExecuteError};
 use crate::executor::fleet::{Fleet, Member};
 use crate::executor::lane::Lane;
@@ -257,7 +256,7 @@ impl<F: Fleet> Coordinator<F> {
             if Instant::now() >= deadline {
                 return Err(ExecuteError::NoShards("none is ready".to_owned()));
             }
-            self.fleet.bell().wait(0, Some(PROBE_INTERVAL), || false);
+            self.fleet.bell().wait(0, Some(Duration::from_micros(250)), || false);
         }
         self.shards.clear();
         self.shards.extend(self.members.iter().map(|member| member.shard));

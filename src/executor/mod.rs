@@ -45,7 +45,7 @@ pub use threads::{Threads, ThreadsConfig};
 pub(crate) use call::Call;
 pub(crate) use commit::Conserved;
 pub(crate) use coordinator::{Coordinator, ExecuteOptions};
-pub(crate) use fleet::{Fleet, Member, Phase};
+pub(crate) use fleet::{Fleet, LOOK_INTERVAL, Member, Phase};
 pub(crate) use memory::CoordinatorMemory;
 pub(crate) use output_arena::OutputArenaReader;
 pub(crate) use shard::{Shard, counter};
