@@ -10,6 +10,7 @@ mod check;
 mod commit;
 mod coordinator;
 mod error;
+mod examination;
 mod fleet;
 mod key_states;
 mod lane;
