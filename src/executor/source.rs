@@ -4,9 +4,11 @@ use crate::executor::key_numbers::KeyNumbers;
 use crate::executor::local::{FoldInto, Known, LocalStore};
 use crate::executor::overlay::OverlayReader;
 use crate::executor::view::{LocalKey, ValueSource};
-use crate::partition::{RoundPlan, TransactionAccess};
+use crate::partition::RoundPlan;
 use crate::state::StateReader;
-use crate::types::{Incarnation, KeyId, Origin, OutputWriter, PendingWrite, TxnIndex, number_of};
+use crate::types::{
+    Incarnation, KeyId, Origin, OutputWriter, PendingWrite, TransactionAccess, TxnIndex, number_of,
+};
 
 /// The values that one transaction of a round sees.
 #[derive(Debug)]

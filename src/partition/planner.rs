@@ -3,11 +3,11 @@
 //! List scheduling with communication costs (the earliest-finish-time rule of HEFT, Topcuoglu 2002, with the block
 //! order as the priority list). The same inputs always give the same plan.
 
-use crate::partition::arena::{
-    ArenaError, Edge, NO_EDGE, NO_TXN, PlannedTransaction, SubBlock, TransactionAccess,
-};
+use crate::partition::arena::{ArenaError, Edge, NO_EDGE, NO_TXN, PlannedTransaction, SubBlock};
 use crate::partition::arena_writer::{ArenaWriter, PlanParts};
-use crate::types::{AccessMode, Incarnation, KeyId, PreparedTransaction, RoundId, ShardId, TxnIndex};
+use crate::types::{
+    AccessMode, Incarnation, KeyId, PreparedTransaction, RoundId, ShardId, TransactionAccess, TxnIndex,
+};
 use std::collections::HashMap;
 
 /// Where a transaction stands between rounds.
@@ -216,7 +216,7 @@ impl Planner {
     /// A provisional output stands between earlier writers and later readers: they find it in the overlay.
     fn pass_over(&mut self, accesses: &[TransactionAccess]) {
         for access in accesses {
-            match mode_of(access) {
+            match access.access_mode() {
                 AccessMode::Write | AccessMode::ReadWrite => {
                     if let Some(writer) = self.writers.get_mut(access.key.index()) {
                         *writer = NOBODY;
@@ -263,7 +263,7 @@ impl Planner {
         if self.waiting == Waiting::Never {
             return;
         }
-        for access in accesses.iter().filter(|access| mode_of(access).wants_value()) {
+        for access in accesses.iter().filter(|access| access.access_mode().wants_value()) {
             let Some(writer) = self.writers.get(access.key.index()) else { continue };
             if writer.txn != NO_TXN && self.inputs.len() < INPUTS_MAX {
                 let ready_ns = self.finish_ns[writer.txn.index()];
@@ -279,7 +279,7 @@ impl Planner {
         if self.waiting == Waiting::Never {
             return earliest;
         }
-        let Some(access) = accesses.iter().rfind(|access| mode_of(access) == AccessMode::Near) else {
+        let Some(access) = accesses.iter().rfind(|access| access.access_mode() == AccessMode::Near) else {
             return earliest;
         };
         let latest_ns = earliest.1 + u64::from(cost_ns) + earliest.1 / NEAR_PATIENCE;
@@ -340,7 +340,7 @@ impl Planner {
 
     /// Records what one access of a placed transaction means: an edge from the writer, a new last writer.
     fn connect(&mut self, parts: &mut PlanParts<'_>, txn: TxnIndex, seat: usize, access: &TransactionAccess) {
-        let mode = mode_of(access);
+        let mode = access.access_mode();
         let Some(&writer) = self.writers.get(access.key.index()) else { return };
         let elsewhere = writer.txn != NO_TXN && writer.txn != txn && writer.seat as usize != seat;
         if self.waiting == Waiting::ForWriters
@@ -365,10 +365,6 @@ impl Planner {
             self.writers[access.key.index()] = LastWriter { txn, seat, holder: NO_EDGE };
         }
     }
-}
-
-fn mode_of(access: &TransactionAccess) -> AccessMode {
-    AccessMode::from_byte(u8::try_from(access.mode).unwrap_or(u8::MAX))
 }
 
 /// Load of every seat with the least loaded one at hand: a winner tree (Knuth, TAOCP 3, 5.4.1).
