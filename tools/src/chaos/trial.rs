@@ -14,7 +14,6 @@ use crate::chaos::plants::{Plants, judged_stall_limit, misdeed, second_image, un
 use crate::chaos::progress::Progress;
 use crate::chaos::wire::Order;
 use crate::proc;
-use crate::run::RunError;
 use crate::victims::Victims;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use parking_lot::Mutex;
