@@ -5,6 +5,9 @@
 //! destroyed storage that comes back with a re-created contract; a touched empty account that stays or goes wrongly.
 //! Negative controls run: with BALANCE not noted the test of threads fails; with the life of destroyed storage not ended it
 //! fails by the gas of a re-created contract; without the mark of empty accounts before Spurious Dragon all three fail.
+//!
+//! Access lists: what would break is a foreseen value that is believed without being compared, or that nobody sees, so that
+//! transactions wait or are executed again although the list is right. No control of these two was run.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test helper fails its test by panicking")]
 

@@ -1,7 +1,7 @@
 //! `phalanx replay` as its users meet it, on a small block made by hand.
 //!
 //! What would break: an error that does not say which file and field to mend; a wrong access list that changes a result, or that
-//! nobody notices; a replay that outlives Ctrl-C; a killed shard that changes a result.
+//! nobody notices; a replay that outlives Ctrl-C; a killed shard that changes a result. No control was run.
 
 #![allow(missing_docs, reason = "a test program")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
