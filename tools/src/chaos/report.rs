@@ -145,7 +145,7 @@ impl Report {
                         "{}, {signed}, {} accounts, blocks of {}",
                         self.workload, self.accounts, self.block_size
                     ),
-                    folders => format!("{} blocks, again and again", folders),
+                    folders => format!("{folders} blocks, again and again"),
                 },
             ),
             ("time", format!("{:.1} s of {:.1} s{called_off}", self.elapsed_s, self.duration_s)),
