@@ -1,8 +1,9 @@
-//! Blocks of Ethereum's mainnet: read from files, executed by revm alone, and compared.
+//! Ethereum's blocks: read from files, executed by revm alone, judged by the rules of a chain, and compared.
 
 mod access_file;
 mod block_file;
 mod case;
+pub mod chain;
 mod error;
 mod field;
 mod machine;
@@ -13,7 +14,8 @@ mod reference;
 
 pub use access_file::{BlockAccess, read_access, write_access};
 pub use block_file::{BLOOM_BYTES, BlockFile};
-pub use case::EthereumBlock;
+use case::{BEACON_ROOTS, HISTORY};
+pub use case::{EthereumBlock, read_accounts};
 pub use error::InputError;
 pub use field::{Field, read_json};
 pub use machine::{Entries, LoadingEvm, loading_block};
