@@ -20,6 +20,6 @@ pub use error::InputError;
 pub use field::{Field, read_json};
 pub use machine::{Entries, LoadingEvm, loading_block};
 pub use mainnet::{blob_update_fraction, mainnet_spec};
-pub use outcome::{AccountAfter, AccountsAfter, Outcome, OutcomeError};
+pub use outcome::{AccountAfter, AccountsAfter, Outcome, OutcomeError, apply};
 pub use receipts::{Receipt, ReceiptTotals};
 pub use reference::{HashMissing, Reference, ReferenceError, ReferenceState};

@@ -122,7 +122,7 @@ impl Outcome {
 ///
 /// # Errors
 /// A delta that does not fit, for people.
-pub(super) fn apply(entries: &mut Entries, key: &[u8], write: &Write<'_>) -> Result<(), String> {
+pub fn apply(entries: &mut Entries, key: &[u8], write: &Write<'_>) -> Result<(), String> {
     match write {
         Write::Set(value) => {
             entries.insert(key.to_vec(), value.to_vec());

@@ -43,13 +43,6 @@ pub(super) struct Program<'a> {
     asked: Vec<(Address, usize)>,
 }
 
-/// What a block left.
-#[derive(Debug)]
-pub(super) struct Executed {
-    pub(super) state: Entries,
-    pub(super) accounts: AccountsAfter,
-}
-
 impl<'a> Program<'a> {
     pub(super) fn of(
         block: &'a DecodedBlock,
@@ -90,11 +83,11 @@ impl<'a> Program<'a> {
         Block { header: self.context.header(), transactions: items.map(|item| item.encode()).collect() }
     }
 
-    /// Holds what an executor made of it against the header. `state` is the one before the block.
+    /// Holds what an executor made of it against the header. Makes `state`, the one before the block, the one after it.
     ///
     /// # Errors
     /// [`ImportError`].
-    pub(super) fn judge(&self, output: &BlockOutput, mut state: Entries) -> Result<Executed, ImportError> {
+    pub(super) fn judge(&self, output: &BlockOutput, mut state: Entries) -> Result<Entries, ImportError> {
         let mut outputs = output.transactions();
         for _ in &self.calls {
             self.ran(outputs.next(), &mut state)?;
@@ -129,9 +122,9 @@ impl<'a> Program<'a> {
             }
             requests.0[place] = returned;
         }
-        let accounts = AccountsAfter::of_entries(&state);
-        self.check_results(&ReceiptTotals::with_roots(&receipts, &roots), &requests, accounts.state_root())?;
-        Ok(Executed { state, accounts })
+        let state_root = AccountsAfter::of_entries(&state).state_root();
+        self.check_results(&ReceiptTotals::with_roots(&receipts, &roots), &requests, state_root)?;
+        Ok(state)
     }
 
     /// What the header says of the execution.

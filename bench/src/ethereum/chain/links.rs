@@ -111,14 +111,14 @@ impl Chain {
         let program = Program::of(&block, context, stage.fork, self.chain_id, users);
         let output = runner.run(&before, &program.items()).map_err(ImportError::Fault)?;
         let before = Arc::try_unwrap(before).unwrap_or_else(|shared| Entries::clone(&shared));
-        let executed = program.judge(&output, before)?;
+        let state = program.judge(&output, before)?;
         let link = Link {
             hash: block.hash,
             total_difficulty: parent.total_difficulty.saturating_add(block.header.difficulty),
             fork: stage.fork,
             ommers: block.ommers.iter().map(|(hash, _)| *hash).collect(),
             header: block.header,
-            state: Arc::new(executed.state),
+            state: Arc::new(state),
             followed: false,
         };
         self.links.insert(link.hash, link);
