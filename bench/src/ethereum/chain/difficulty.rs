@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn every_fork_moves_by_its_own_steps() {
         let before = parent(2_048_000, 100);
-        let of = |fork, waited| difficulty(fork, 5, 100 + waited, &before);
+        let of = |fork, waited: u64| difficulty(fork, 5, 100 + waited, &before);
         assert_eq!(of(Fork::Frontier, 12), U256::from(2_049_000));
         assert_eq!(of(Fork::Frontier, 13), U256::from(2_047_000));
         assert_eq!(of(Fork::Homestead, 9), U256::from(2_049_000));

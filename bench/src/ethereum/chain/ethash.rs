@@ -196,3 +196,47 @@ fn hash_light(cache: &[Item], epoch: u64, header: B256, nonce: u64) -> (B256, B2
     let result = keccak256([&bytes_of(&seed)[..], mix.as_slice()].concat());
     (mix, result)
 }
+
+#[cfg(test)]
+mod tests {
+    //! The oracle is the first block of mainnet: its hash shows that the header is written down right, and its proof of work
+    //! holds. What would break: a valid block of proof of work refused, or any other taken.
+
+    use super::*;
+    use alloy_primitives::{B64, Bytes, address, b256, hex};
+
+    fn first_block() -> Header {
+        Header {
+            parent_hash: b256!("d4e56740f876aef8c010b86a40d5f56745a118d0906a34e69aec8c0db1cb8fa3"),
+            ommers_hash: alloy_consensus::constants::EMPTY_OMMER_ROOT_HASH,
+            beneficiary: address!("05a56e2d52c817161883f50c441c3228cfe54d9f"),
+            state_root: b256!("d67e4d450343046425ae4271474353857ab860dbc0a1dde64b41b5cd3a532bf3"),
+            transactions_root: alloy_consensus::constants::EMPTY_ROOT_HASH,
+            receipts_root: alloy_consensus::constants::EMPTY_ROOT_HASH,
+            difficulty: U256::from(0x3_ff80_0000_u64),
+            number: 1,
+            gas_limit: 5_000,
+            timestamp: 0x55ba_4224,
+            extra_data: Bytes::from_static(&hex!("476574682f76312e302e302f6c696e75782f676f312e342e32")),
+            mix_hash: b256!("969b900de27b6ac6a67742365dd65f55a0526c41fd18e1b16f1a1215c2e66f59"),
+            nonce: B64::from(hex!("539bd4979fef1ec4")),
+            ..Header::default()
+        }
+    }
+
+    #[test]
+    fn the_first_block_of_mainnet_holds_and_no_change_of_it_does() {
+        let right = first_block();
+        let hash = b256!("88e96d4537bea4d9c05d12549907b32561d3bf31f45aae734cdc119f13406cb6");
+        assert_eq!(right.hash_slow(), hash);
+        assert_eq!(check_work(&right), Ok(()));
+        let other_mix = Err(Rejection::Seal("the mix is another one"));
+        assert_eq!(check_work(&Header { nonce: B64::repeat_byte(1), ..right.clone() }), other_mix);
+        assert_eq!(check_work(&Header { gas_used: 1, ..right.clone() }), other_mix);
+        // The difficulty is part of what is sealed, so that a harder bound is tried on the same seal.
+        let cache = make_cache(0);
+        let (mix, result) = hash_light(&cache, 0, sealed_hash(&right), right.nonce.into());
+        assert_eq!(mix, right.mix_hash);
+        assert!(U256::from_be_bytes(result.0) > U256::MAX / U256::from(u128::MAX));
+    }
+}

@@ -1,5 +1,6 @@
 //! What a block has an executor do, and what must come out.
 
+use crate::ethereum::chain::blobs::GAS_PER_BLOB;
 use crate::ethereum::chain::block_rlp::DecodedBlock;
 use crate::ethereum::chain::ommers::rewards;
 use crate::ethereum::chain::refusal::why_refused;
@@ -10,7 +11,7 @@ use crate::ethereum::{BEACON_ROOTS, Entries, HISTORY, Receipt, ReceiptTotals};
 use phalanx::executor::{BlockOutput, TransactionOutput};
 use phalanx::types::Block;
 use phalanx::vm::evm::revm::context::TxEnv;
-use phalanx::vm::evm::revm::primitives::{Address, B256, Bytes, U256};
+use phalanx::vm::evm::revm::primitives::{Address, B256, Bytes, U256, keccak256};
 use phalanx::vm::evm::{
     CodeRecord, EVENT_LOG, EVENT_RETURNED, EvmBlockContext, EvmKey, EvmStatus, EvmTransaction, log_of_event,
 };
@@ -127,7 +128,8 @@ impl<'a> Program<'a> {
         Ok(state)
     }
 
-    /// What the header says of the execution.
+    /// What the header says of body and execution. Behind all of that, so that a transaction which may not stand in the
+    /// block is named even if the header does not know of it.
     fn check_results(
         &self,
         totals: &ReceiptTotals,
@@ -135,16 +137,21 @@ impl<'a> Program<'a> {
         state_root: B256,
     ) -> Result<(), Rejection> {
         let header = &self.block.header;
-        if totals.gas_used != header.gas_used {
-            let (claimed, right) = (U256::from(header.gas_used), U256::from(totals.gas_used));
-            return Err(Rejection::Value { field: "gas used", claimed, right });
-        }
+        let value = |field, claimed: u64, right: u64| {
+            let (same, claimed, right) = (claimed == right, U256::from(claimed), U256::from(right));
+            if same { Ok(()) } else { Err(Rejection::Value { field, claimed, right }) }
+        };
         let hash = |field, claimed: B256, right: B256| {
             if claimed == right { Ok(()) } else { Err(Rejection::Hash { field, claimed, right }) }
         };
+        hash("transactions root", header.transactions_root, self.block.transactions_root)?;
+        if let Some(claimed) = header.blob_gas_used {
+            let blobs = self.users.iter().map(|tx| tx.blob_hashes.len() as u64).sum::<u64>();
+            value("blob gas used", claimed, blobs * GAS_PER_BLOB)?;
+        }
+        value("gas used", header.gas_used, totals.gas_used)?;
         if totals.bloom != header.logs_bloom {
-            let of = |bloom: &[u8]| phalanx::vm::evm::revm::primitives::keccak256(bloom);
-            let (claimed, right) = (of(header.logs_bloom.as_slice()), of(totals.bloom.as_slice()));
+            let (claimed, right) = (keccak256(header.logs_bloom), keccak256(totals.bloom));
             return Err(Rejection::Hash { field: "hash of the logs' bloom", claimed, right });
         }
         hash("receipts root", header.receipts_root, totals.root)?;

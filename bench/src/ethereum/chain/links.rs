@@ -1,7 +1,6 @@
 //! A chain with all its branches: blocks that were found valid, what each of them left, and which one counts.
 
 use crate::ethereum::Entries;
-use crate::ethereum::chain::blobs::GAS_PER_BLOB;
 use crate::ethereum::chain::block_rlp::DecodedBlock;
 use crate::ethereum::chain::execution::{Program, RunBlock};
 use crate::ethereum::chain::header::HeaderRules;
@@ -185,7 +184,6 @@ impl Chain {
         let hash = |field, claimed: B256, right: B256| {
             if claimed == right { Ok(()) } else { Err(Rejection::Hash { field, claimed, right }) }
         };
-        hash("transactions root", header.transactions_root, block.transactions_root)?;
         hash("ommers hash", header.ommers_hash, block.ommers_hash)?;
         match (&block.withdrawals, header.withdrawals_root) {
             (Some(withdrawals), Some(claimed)) => {
@@ -201,7 +199,7 @@ impl Chain {
             let signed = signed(envelope, stage.fork);
             users.push(signed.map_err(|cause| Rejection::Transaction { txn, cause })?);
         }
-        check_blobs(&users, stage, header)?;
+        check_blobs(&users, stage)?;
         Ok(users)
     }
 
@@ -239,22 +237,18 @@ impl Chain {
     }
 }
 
-/// Blobs of the transactions: not too many, and as many as the header says.
-fn check_blobs(users: &[TxEnv], stage: &Stage, header: &Header) -> Result<(), Rejection> {
-    let (Some(rules), Some(claimed)) = (stage.blobs, header.blob_gas_used) else { return Ok(()) };
-    let mut blobs = 0_u64;
+/// No transaction may have too many blobs, nor all of them together.
+fn check_blobs(users: &[TxEnv], stage: &Stage) -> Result<(), Rejection> {
+    let Some(rules) = stage.blobs else { return Ok(()) };
+    let mut left = rules.max;
     for (txn, tx) in users.iter().enumerate() {
         let (own, most) = (tx.blob_hashes.len() as u64, rules.max_per_transaction(stage.fork));
-        if own > most {
-            let cause = format!("it has {own} blobs, at most {most} are allowed");
+        if own > most.min(left) {
+            let cause =
+                format!("it has {own} blobs, at most {most} are allowed, and {left} are left of the block's");
             return Err(Rejection::Transaction { txn, cause });
         }
-        blobs += own;
-    }
-    let right = blobs.saturating_mul(GAS_PER_BLOB);
-    if claimed != right {
-        let (claimed, right) = (U256::from(claimed), U256::from(right));
-        return Err(Rejection::Value { field: "blob gas used", claimed, right });
+        left -= own;
     }
     Ok(())
 }
