@@ -30,7 +30,6 @@ impl BlobRules {
         match fork {
             Fork::Cancun => rules(3, 6, 3_338_477),
             Fork::Prague | Fork::Osaka => rules(6, 9, 5_007_716),
-            Fork::Amsterdam => BlobRules::of_blob_fork(2),
             Fork::Frontier
             | Fork::Homestead
             | Fork::Tangerine

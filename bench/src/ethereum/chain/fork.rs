@@ -42,8 +42,6 @@ pub enum Fork {
     Prague,
     /// EIP-7594, 7823, 7825, 7883, 7918, 7934, 7939, 7951.
     Osaka,
-    /// EIP-7928 and others.
-    Amsterdam,
 }
 
 impl Fork {
@@ -65,7 +63,6 @@ impl Fork {
             Fork::Cancun => SpecId::CANCUN,
             Fork::Prague => SpecId::PRAGUE,
             Fork::Osaka => SpecId::OSAKA,
-            Fork::Amsterdam => SpecId::AMSTERDAM,
         }
     }
 
@@ -82,7 +79,7 @@ impl Fork {
             | Fork::London
             | Fork::ArrowGlacier
             | Fork::GrayGlacier => 2 * ETHER,
-            Fork::Paris | Fork::Shanghai | Fork::Cancun | Fork::Prague | Fork::Osaka | Fork::Amsterdam => 0,
+            Fork::Paris | Fork::Shanghai | Fork::Cancun | Fork::Prague | Fork::Osaka => 0,
         }
     }
 
@@ -96,13 +93,9 @@ impl Fork {
             Fork::MuirGlacier | Fork::Berlin => 9_000_000,
             Fork::London => 9_700_000,
             Fork::ArrowGlacier => 10_700_000,
-            Fork::GrayGlacier
-            | Fork::Paris
-            | Fork::Shanghai
-            | Fork::Cancun
-            | Fork::Prague
-            | Fork::Osaka
-            | Fork::Amsterdam => 11_400_000,
+            Fork::GrayGlacier | Fork::Paris | Fork::Shanghai | Fork::Cancun | Fork::Prague | Fork::Osaka => {
+                11_400_000
+            }
         }
     }
 

@@ -116,8 +116,16 @@ impl HeaderRules<'_> {
         presence("excess blob gas", header.excess_blob_gas.is_some(), Fork::Cancun, fork)?;
         presence("parent beacon root", header.parent_beacon_block_root.is_some(), Fork::Cancun, fork)?;
         presence("requests hash", header.requests_hash.is_some(), Fork::Prague, fork)?;
-        presence("access list hash", header.block_access_list_hash.is_some(), Fork::Amsterdam, fork)?;
-        presence("slot number", header.slot_number.is_some(), Fork::Amsterdam, fork)
+        // They came with rules that are not known here.
+        for (field, there) in [
+            ("access list hash", header.block_access_list_hash.is_some()),
+            ("slot number", header.slot_number.is_some()),
+        ] {
+            if there {
+                return Err(Rejection::TooEarly(field));
+            }
+        }
+        Ok(())
     }
 
     fn check_work(&self, header: &Header) -> Checked {

@@ -221,7 +221,7 @@ impl Chain {
                 excess_gas: header.excess_blob_gas.unwrap_or(0),
                 update_fraction: rules.update_fraction,
             }),
-            slot: header.slot_number.unwrap_or(0),
+            slot: 0,
             block_hashes,
         }
     }

@@ -1,7 +1,7 @@
 //! The rules of a chain: which blocks are valid, what they leave, and which of several branches counts.
 //!
 //! Executors execute; this room says what they are to execute, and compares what comes out with what the block claims.
-//! It knows all rules from Frontier on, for tests of the protocol and for chains of a few blocks.
+//! It knows all rules from Frontier to Osaka, for tests of the protocol and for chains of a few blocks.
 
 mod blobs;
 mod block_rlp;
