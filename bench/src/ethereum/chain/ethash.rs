@@ -142,7 +142,9 @@ fn fnv(left: u32, right: u32) -> u32 {
 }
 
 fn make_cache(epoch: u64) -> Vec<Item> {
-    let items = prime_items(CACHE_BYTES + CACHE_GROWTH * epoch, ITEM_BYTES) as usize;
+    let items = prime_items(CACHE_BYTES + CACHE_GROWTH * epoch, ITEM_BYTES);
+    // A few hundred thousand.
+    let items = usize::try_from(items).unwrap_or(usize::MAX);
     let mut seed = B256::ZERO;
     for _ in 0..epoch {
         seed = keccak256(seed);

@@ -59,7 +59,7 @@ pub enum Rejection {
     #[error("the block has {bytes} bytes, at most {most} are allowed")]
     TooLong { bytes: usize, most: usize },
     /// Too many blobs.
-    #[error("blob gas {used} exceeds {most}")]
+    #[error("blob gas {used} exceeds {most}, or is not that of whole blobs")]
     BlobGas { used: u64, most: u64 },
     /// A transaction whose signature or fields are not valid.
     #[error("transaction {txn}: {cause}")]

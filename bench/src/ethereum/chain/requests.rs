@@ -74,10 +74,11 @@ mod tests {
 
     fn event() -> Vec<u8> {
         let mut data = vec![0; DEPOSIT_BYTES];
-        for (place, (offset, bytes)) in DEPOSIT_PARTS.into_iter().enumerate() {
-            data[place * WORD + 24..(place + 1) * WORD].copy_from_slice(&(offset as u64).to_be_bytes());
+        for (part, (offset, bytes)) in (1_u8..).zip(DEPOSIT_PARTS) {
+            let place = usize::from(part) * WORD;
+            data[place - 8..place].copy_from_slice(&(offset as u64).to_be_bytes());
             data[offset + 24..offset + WORD].copy_from_slice(&(bytes as u64).to_be_bytes());
-            data[offset + WORD..offset + WORD + bytes].fill(place as u8 + 1);
+            data[offset + WORD..offset + WORD + bytes].fill(part);
         }
         data
     }
