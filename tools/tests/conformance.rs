@@ -3,6 +3,9 @@
 //! Ethereum's own tests are read from the folder that `PHALANX_ETHEREUM` names, or `../shared/ethereum` beside the
 //! repository; without them the tests that need them say so and look at nothing. `conformance/one_transfer.json` is made by
 //! hand and always there: a chain of one block with the example transaction of EIP-155.
+//!
+//! What would break: a command that calls tests passed without looking. The negative controls are tests of their own here: a
+//! post state, a hash, a first state or an expectation that was tampered with must fail.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test helper fails its test by panicking")]
 
