@@ -330,6 +330,7 @@ mod tests {
             Command::Bench(options) => panic!("{options:?}"),
             Command::Chaos(options) => panic!("{options:?}"),
             Command::Replay(options) => panic!("{options:?}"),
+            Command::Conformance(options) => panic!("{options:?}"),
             Command::State(options) => panic!("{options:?}"),
         }
     }

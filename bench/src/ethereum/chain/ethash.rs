@@ -109,7 +109,10 @@ fn sealed_hash(header: &Header) -> B256 {
 }
 
 fn is_prime(number: u64) -> bool {
-    number > 1 && (2..).take_while(|divisor| divisor * divisor <= number).all(|divisor| number % divisor != 0)
+    number > 1
+        && (2..)
+            .take_while(|divisor| divisor * divisor <= number)
+            .all(|divisor| !number.is_multiple_of(divisor))
 }
 
 /// The greatest prime number of items of `bytes` that take no more than `size` bytes less one item.

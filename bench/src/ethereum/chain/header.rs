@@ -166,7 +166,7 @@ impl HeaderRules<'_> {
             return Ok(());
         };
         let most = rules.max.saturating_mul(GAS_PER_BLOB);
-        if used > most || used % GAS_PER_BLOB != 0 {
+        if used > most || !used.is_multiple_of(GAS_PER_BLOB) {
             return Err(Rejection::BlobGas { used, most });
         }
         equal("excess blob gas", excess, rules.next_excess(self.stage.fork, self.parent))
