@@ -10,7 +10,6 @@
 use alloy_consensus::Header;
 use alloy_consensus::constants::{EMPTY_OMMER_ROOT_HASH, EMPTY_ROOT_HASH};
 use alloy_primitives::{Address, B64, B256, Bytes, U256, address, hex, keccak256};
-use alloy_rlp::Encodable;
 use phalanx::executor::{BlockExecutor, BlockOutput, Sequential};
 use phalanx::state::{BaseState, StateConfig};
 use phalanx::types::{Block, PreparedBlock};
