@@ -2,6 +2,7 @@
 
 use crate::bench::BenchOptions;
 use crate::chaos::ChaosOptions;
+use crate::conformance::ConformanceOptions;
 use crate::exit::EXIT_CODES;
 use crate::replay::ReplayOptions;
 use crate::state::StateOptions;
@@ -38,6 +39,10 @@ pub enum Command {
     /// Executes real Ethereum blocks over shards and checks them against their headers and against revm alone.
     #[command(after_help = EXIT_CODES)]
     Replay(ReplayOptions),
+    /// Executes Ethereum's own tests of the whole protocol (BlockchainTests) over shards: valid blocks by their state roots,
+    /// invalid ones by being rejected.
+    #[command(after_help = EXIT_CODES)]
+    Conformance(ConformanceOptions),
     /// Measures parts of it beside what others use for the same.
     Bench(BenchOptions),
     /// Executes blocks while faults are injected into shards and supervisor, and looks whether anything is wrong, lost or
@@ -325,6 +330,7 @@ mod tests {
             Command::Bench(options) => panic!("{options:?}"),
             Command::Chaos(options) => panic!("{options:?}"),
             Command::Replay(options) => panic!("{options:?}"),
+            Command::Conformance(options) => panic!("{options:?}"),
             Command::State(options) => panic!("{options:?}"),
         }
     }

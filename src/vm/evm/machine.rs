@@ -7,7 +7,7 @@ use crate::vm::evm::handler::{NotingEvm, NotingHandler, RunError};
 use crate::vm::evm::hash_memo::HashMemo;
 use crate::vm::evm::hints::declare_cold;
 use crate::vm::evm::instructions::{NotingInstructions, gas_table};
-use crate::vm::evm::log::emit_log;
+use crate::vm::evm::log::{EVENT_RETURNED, emit_log};
 use crate::vm::evm::parts::{Parts, RunningParts};
 use crate::vm::evm::settle::Settlement;
 use crate::vm::evm::{EvmBlockContext, EvmConfig, EvmStatus, EvmTransaction};
@@ -165,9 +165,25 @@ impl BlockInForce {
         let NotingEvm { ctx, precompiles, frame_stack: frames, .. } = evm;
         let Journal { mut database, inner: journal } = ctx.journaled_state;
         let settlement = Settlement { database: &mut database, spec, slots };
-        let outcome = settle(settlement, &journal, &result, self.env.beneficiary, handler.reward.get(), log);
+        let mut outcome =
+            settle(settlement, &journal, &result, self.env.beneficiary, handler.reward.get(), log);
+        if system && let Err(status) = tell_returned(&mut *database.view, &result) {
+            outcome.status = status.code();
+        }
         parts.running = Some(RunningParts { journal, local: ctx.local, frames, precompiles });
         outcome
+    }
+}
+
+/// Shows what a call of the protocol returned: nobody else's return value is of any use behind its transaction.
+fn tell_returned(
+    view: &mut dyn StateView,
+    result: &Result<ExecutionResult<HaltReason>, RunError>,
+) -> Result<(), EvmStatus> {
+    let returned = result.as_ref().ok().and_then(ExecutionResult::output);
+    match returned.filter(|returned| !returned.is_empty()) {
+        Some(returned) => view.event(EVENT_RETURNED, returned).map_err(|_| EvmStatus::TooLarge),
+        None => Ok(()),
     }
 }
 
