@@ -18,8 +18,8 @@ use nix::sys::signal::Signal;
 use phalanx::Phalanx;
 use phalanx::durable::{DurableConfig, DurableProgress, verify};
 use phalanx::executor::{BlockExecutor, BlockOutput};
-use phalanx::state::CacheStats;
 use phalanx::fail_points::{FailAction, FailSpec};
+use phalanx::state::CacheStats;
 use phalanx::supervisor::{Fallback, Pacing};
 use phalanx::types::PreparedBlock;
 use std::path::Path;
@@ -212,8 +212,7 @@ fn one_shard_in_this_process_reads_the_store_as_others_do() {
     let pacing = Pacing { rest_ms: 60_000, longest_pause_ms: 2, ..Pacing::default() };
     let phalanx = scene.launch(builder.pacing(pacing));
     execute(&phalanx, &blocks[..1], "with a process");
-    let spec =
-        FailSpec { point: "store opened", first: 1, times: u64::MAX, action: FailAction::Exit(7) };
+    let spec = FailSpec { point: "store opened", first: 1, times: u64::MAX, action: FailAction::Exit(7) };
     phalanx.arm_fail_point(spec).unwrap();
     kill_shard(&phalanx, 0);
     assert!(eventually(PATIENCE, || phalanx.health().iter().all(|shard| shard.resting)));

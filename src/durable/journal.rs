@@ -16,7 +16,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-/// The journal of a durable state. Dropping it makes all durable, brings it into the store, and lets the directory go.
+/// The journal of a durable state. Dropping it makes all durable, brings into the store what it can in about a second, and
+/// lets the directory go.
 #[derive(Debug)]
 pub(crate) struct Journal {
     pub(super) appender: Appender,

@@ -122,10 +122,13 @@ impl DurableState {
     /// # Errors
     /// `Store`.
     pub fn for_each(&self, mut each: impl FnMut(&[u8], &[u8])) -> Result<(), DurableError> {
-        let read = self.journal.store.check(|_, _| Ok(()), |(), key, value| {
-            each(key, value);
-            Ok(())
-        });
+        let read = self.journal.store.check(
+            |_, _| Ok(()),
+            |(), key, value| {
+                each(key, value);
+                Ok(())
+            },
+        );
         read.map(|_| ())
     }
 

@@ -33,6 +33,8 @@ const STORE_PAUSE: Duration = Duration::from_millis(200);
 const CLEAR_LIMIT: Duration = Duration::from_secs(1);
 /// Time between two looks.
 const CLEAR_LOOK: Duration = Duration::from_millis(10);
+/// How long the store goes on taking in what it lacks when all is to stop; the next opening does the rest.
+const STOP_LIMIT: Duration = Duration::from_secs(1);
 /// Between two questions whether to wait on.
 const ROOM_LOOK: Duration = Duration::from_millis(2);
 
@@ -55,7 +57,8 @@ struct State {
     pending: VecDeque<LoggedBlock>,
     segments: Vec<SegmentInfo>,
     failed: Option<String>,
-    stopping: bool,
+    /// Until when the store goes on after it was told to stop.
+    stopping: Option<Instant>,
     /// The store is not to wait for more.
     hurried: bool,
     /// Until when slots of dead readers are looked for: the kernel takes its time to let go of the dead.
@@ -235,7 +238,7 @@ impl Shared {
                 let (sequence, height) = (state.appended_sequence, state.progress.executed);
                 return Work::Do(SyncWork { end, sequence, height });
             }
-            if state.stopping {
+            if state.stopping.is_some() {
                 return Work::Stop;
             }
             self.changed.wait(&mut state);
@@ -268,10 +271,17 @@ impl Shared {
             }
             let synced = state.synced_sequence;
             let ready = state.pending.front().is_some_and(|block| block.sequence <= synced);
-            let stop = state.stopping && state.unsynced.is_none() && synced == state.appended_sequence;
+            let all_synced = state.unsynced.is_none() && synced == state.appended_sequence;
+            let stop = state.stopping.is_some() && all_synced;
             let due = last_store + STORE_PAUSE;
+            if stop && ready && state.stopping.is_some_and(|end| now >= end) {
+                let (blocks, bytes) = (state.pending.len(), state.progress.backlog_bytes);
+                tracing::info!(blocks, bytes, "the store lacks some blocks; the next opening brings them in");
+                return StoreWork::Stop;
+            }
             if ready {
-                let enough = state.progress.backlog_bytes >= BATCH_BYTES || state.stopping || state.hurried;
+                let hurried = state.stopping.is_some() || state.hurried;
+                let enough = state.progress.backlog_bytes >= BATCH_BYTES || hurried;
                 if enough || now >= due {
                     state.hurried = false;
                     take_batch(&state.pending, synced, blocks);
@@ -338,7 +348,7 @@ impl Shared {
     }
 
     pub(super) fn stop(&self) {
-        self.state.lock().stopping = true;
+        self.state.lock().stopping.get_or_insert_with(|| Instant::now() + STOP_LIMIT);
         self.changed.notify_all();
     }
 }

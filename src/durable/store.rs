@@ -213,11 +213,7 @@ impl Store {
         self.head_in(&txn, &tables)
     }
 
-    fn head_in(
-        &self,
-        txn: &RoTxn<'_, WithTls>,
-        tables: &Tables<'_>,
-    ) -> Result<Option<Head>, DurableError> {
+    fn head_in(&self, txn: &RoTxn<'_, WithTls>, tables: &Tables<'_>) -> Result<Option<Head>, DurableError> {
         let row = tables.meta.get(txn, HEAD_KEY).map_err(self.failed("read the head of"))?;
         let path = || self.directory.join("data.mdb");
         match row.map(HeadRow::parse) {

@@ -346,7 +346,8 @@ impl<F: Fleet> Coordinator<F> {
 
     /// Brings what the outputs of the last round name into a base state that does not hold everything.
     fn warm_up(&mut self, call: &Call<'_>) -> Result<(), ExecuteError> {
-        let Some(cold) = self.journal.as_ref().and_then(Journal::cold).filter(|_| !self.base.is_whole()) else {
+        let Some(cold) = self.journal.as_ref().and_then(Journal::cold).filter(|_| !self.base.is_whole())
+        else {
             return Ok(());
         };
         let patrol = |now| self.fleet.patrol(now);

@@ -77,8 +77,7 @@ impl BaseState {
         let mut state = BaseState::create(config)?;
         let stored_mark = mark_of(sequence);
         state.mark = stored_mark;
-        state.cache =
-            Some(Cache { budget, hand: 0, settled: 0, stored_mark, stats: CacheStats::default() });
+        state.cache = Some(Cache { budget, hand: 0, settled: 0, stored_mark, stats: CacheStats::default() });
         let mut digest = StateDigest::default();
         for (key, value) in entries {
             let (key, value) = (key.as_ref(), value.as_ref());

@@ -7,9 +7,7 @@
 use crate::state::cache::Cache;
 use crate::state::heap::{Heap, same_class};
 use crate::state::layout::{Header, Layout, home_of, room_of, to_usize};
-use crate::state::slot::{
-    FLAG_ABSENT, FLAG_HEAP, INLINE_BYTES, Place, SLOT_BYTES, Slot, Source,
-};
+use crate::state::slot::{FLAG_ABSENT, FLAG_HEAP, INLINE_BYTES, Place, SLOT_BYTES, Slot, Source};
 use crate::state::{Room, StateConfig, StateDigest, StateError};
 use crate::types::KeyHasher;
 use bytemuck::{Zeroable, bytes_of, bytes_of_mut};
@@ -50,8 +48,7 @@ impl BaseState {
         };
         let heap = Heap::new(layout.heap_start, layout.end);
         let digest = StateDigest::default();
-        let mut state =
-            BaseState { region, layout, header, digest, heap, hasher, mark: 0, cache: None };
+        let mut state = BaseState { region, layout, header, digest, heap, hasher, mark: 0, cache: None };
         state.publish_header()?;
         Ok(state)
     }

@@ -64,7 +64,8 @@ impl Processes {
         state: DurableState,
     ) -> Result<Processes, LaunchError> {
         let (base, journal) = state.into_parts();
-        let mut processes = Processes::start(config, vm, base, journal.cold().cloned().zip(journal.cold_order()))?;
+        let mut processes =
+            Processes::start(config, vm, base, journal.cold().cloned().zip(journal.cold_order()))?;
         processes.journal = Some(journal.watch());
         processes.coordinator.keep_journal(journal);
         processes.ready(config)

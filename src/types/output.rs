@@ -4,7 +4,8 @@
 //! kept without the reads. `docs/layout.md` has the byte tables.
 
 use crate::types::{
-    Delta, Incarnation, KeyId, MAX_KEY_BYTES, MAX_VALUE_BYTES, NumberWidth, OUTPUT_COLD, OUTPUT_PANICKED, Origin, TxnIndex,
+    Delta, Incarnation, KeyId, MAX_KEY_BYTES, MAX_VALUE_BYTES, NumberWidth, OUTPUT_COLD, OUTPUT_PANICKED,
+    Origin, TxnIndex,
 };
 use bytemuck::{Pod, Zeroable, pod_read_unaligned};
 use serde::{Deserialize, Serialize};

@@ -150,7 +150,10 @@ fn what_the_store_lacks_stays_however_small_the_budget_and_goes_when_it_is_store
     let mut world = World::new(5);
     world.block((0..2_000).map(|number| (number, Some(9))).collect());
     assert!(!world.state.trim(world.backlog()).unwrap(), "it cannot hold");
-    assert!((0..2_000).all(|number| world.state.get(world.state.hasher().hash(&key(number)), &key(number)).is_some()));
+    assert!(
+        (0..2_000)
+            .all(|number| world.state.get(world.state.hasher().hash(&key(number)), &key(number)).is_some())
+    );
     world.store(1);
     assert!(world.state.trim(world.backlog()).unwrap());
     assert!(world.state.len() <= 682, "{}", world.state.len());
