@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use memmap2::MmapMut;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
+use crate::doorbell::Doorbell;
 use crate::os::OsCause;
 use crate::slot::{ChildSlot, Fault};
 
@@ -28,6 +29,8 @@ const STACK_BYTES: usize = 64 * 1024;
 
 /// Where the handler writes. Null until handlers are installed.
 static SLOT: AtomicPtr<ChildSlot> = AtomicPtr::new(ptr::null_mut());
+/// The doorbell that it rings.
+static BELL: AtomicPtr<Doorbell> = AtomicPtr::new(ptr::null_mut());
 /// The generation that it names.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 
@@ -41,16 +44,21 @@ pub struct FaultError {
     pub cause: OsCause,
 }
 
-/// From now on SIGSEGV, SIGBUS, SIGILL, SIGFPE and SIGABRT write signal, address and generation into `slot` before the
-/// process dies of them in the usual way, core dump included, 0.4 ms later: time for others to see it.
+/// From now on SIGSEGV, SIGBUS, SIGILL, SIGFPE and SIGABRT write signal, address and generation into `slot` and ring `bell`
+/// before the process dies of them in the usual way, core dump included, 0.4 ms later: time for others to see it.
 ///
 /// The handler runs on a stack of its own, which belongs to the calling thread: one thread per process, here.
 ///
 /// # Safety
 ///
-/// `slot` must stay mapped, at this address, until the process ends.
-pub unsafe fn install_fault_handlers(slot: *const ChildSlot, generation: u32) -> Result<(), FaultError> {
+/// `slot` and `bell` must stay mapped, at these addresses, until the process ends.
+pub unsafe fn install_fault_handlers(
+    slot: *const ChildSlot,
+    bell: *const Doorbell,
+    generation: u32,
+) -> Result<(), FaultError> {
     let failed = |step| move |cause: OsCause| FaultError { step, cause };
+    BELL.store(bell.cast_mut(), Ordering::Relaxed);
     GENERATION.store(generation, Ordering::Relaxed);
     SLOT.store(slot.cast_mut(), Ordering::Release);
     let stack =
@@ -65,8 +73,8 @@ pub unsafe fn install_fault_handlers(slot: *const ChildSlot, generation: u32) ->
     let flags = SaFlags::SA_SIGINFO | SaFlags::SA_ONSTACK;
     let action = SigAction::new(SigHandler::SigAction(note_and_die), flags, SigSet::all());
     for signal in FAULTS {
-        // SAFETY: the handler does async-signal-safe things only: atomic stores into the slot, which stays mapped by this
-        // function's contract, and the system calls sigaction, getpid, nanosleep, gettid and tgkill.
+        // SAFETY: the handler does async-signal-safe things only: atomic accesses to slot and bell, which stay mapped by this
+        // function's contract, and the system calls futex, sigaction, getpid, nanosleep, gettid and tgkill.
         unsafe { sigaction(signal, &action) }
             .map_err(|errno| failed("install a fault handler")(errno.into()))?;
     }
@@ -96,6 +104,10 @@ extern "C" fn note_and_die(signal: libc::c_int, info: *mut libc::siginfo_t, _con
     // SAFETY: null, or a slot that stays mapped until the process ends, by the contract of install_fault_handlers.
     if let Some(slot) = unsafe { SLOT.load(Ordering::Acquire).as_ref() } {
         slot.record_fault(GENERATION.load(Ordering::Relaxed), Fault { signal, address, from_outside });
+    }
+    // SAFETY: null, or a doorbell that stays mapped until the process ends, by the contract of install_fault_handlers.
+    if let Some(bell) = unsafe { BELL.load(Ordering::Relaxed).as_ref() } {
+        bell.ring_for_the_dead();
     }
     let notice = libc::timespec { tv_sec: 0, tv_nsec: NOTICE_NS };
     // SAFETY: the kernel reads the structure during the call. An earlier wake-up does no harm.

@@ -311,6 +311,12 @@ impl PeerReader {
         self.len() == 0
     }
 
+    /// As [`Region::prefetch`].
+    #[inline]
+    pub fn prefetch(&self, offset: usize) {
+        prefetch(&self.map, offset);
+    }
+
     /// The word at byte `offset` (a multiple of 8), by one acquire load. May be stale at once.
     ///
     /// What the peer wrote before it stored this word by [`Region::store_u64`] is visible afterwards.

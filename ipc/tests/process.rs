@@ -176,7 +176,7 @@ fn fault_of(handlers: bool, crash: fn()) -> (i32, Option<phalanx_ipc::Fault>) {
         unsafe {
             libc::setrlimit(libc::RLIMIT_CORE, &raw const no_core);
             libc::signal(libc::SIGSEGV, libc::SIG_DFL);
-            if handlers && install_fault_handlers(slot, 5).is_err() {
+            if handlers && install_fault_handlers(slot, control.bell(), 5).is_err() {
                 libc::_exit(1);
             }
         }

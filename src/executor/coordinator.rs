@@ -9,7 +9,6 @@ use crate::executor::block_output::{BlockOutput, BlockStats, KeyDirectory};
 use crate::executor::board::BoardWriter;
 use crate::executor::call::Call;
 use crate::executor::commit::{Conserved, Target, commit};
-use crate::executor::coordinator::round::PROBE_INTERVAL;
 use crate::executor::error::{Death, ExecuteError};
 use crate::executor::fleet::{Fleet, Member};
 use crate::executor::lane::Lane;
@@ -30,6 +29,9 @@ use std::time::{Duration, Instant};
 /// Undisturbed rounds after which all that is left goes to one shard: a block whose transactions depend on each other in
 /// ways that no round foresees is done faster there than by guessing on.
 const SPECULATIVE_ROUNDS_MAX: u32 = 5;
+
+/// Most room made in advance for one output, in bytes.
+const EXPECTED_OUTPUT_MAX: usize = 4096;
 
 /// Planning that took longer than this may have outlived some shards.
 const LONG_PLAN: Duration = Duration::from_millis(2);
@@ -86,6 +88,8 @@ pub(crate) struct Coordinator<F> {
     last_members: Vec<Member>,
     shards: Vec<ShardId>,
     poisoned: Option<String>,
+    /// Bytes of an output, from those collected last: room is made for so many.
+    expected_output: usize,
     run: BlockRun,
     timeline: Recorder,
 }
@@ -130,6 +134,7 @@ impl<F: Fleet> Coordinator<F> {
             last_members: Vec::new(),
             shards: Vec::new(),
             poisoned: None,
+            expected_output: 0,
             run: BlockRun::default(),
             timeline: Recorder::default(),
         }
@@ -275,7 +280,7 @@ impl<F: Fleet> Coordinator<F> {
             if Instant::now() >= deadline {
                 return Err(ExecuteError::NoShards("none is ready".to_owned()));
             }
-            self.fleet.bell().wait(0, Some(PROBE_INTERVAL), || false);
+            self.fleet.bell().wait(0, Some(Duration::from_micros(250)), || false);
         }
         self.shards.clear();
         self.shards.extend(self.members.iter().map(|member| member.shard));
@@ -362,17 +367,20 @@ impl<F: Fleet> Coordinator<F> {
         else {
             return Ok(());
         };
-        let count = Progress::of(slot, self.last_round);
+        // A damaged word may say anything.
+        let planned = self.lanes[self.active].arena.sub_block_len(member.shard);
+        let count = Progress::of(slot, self.last_round).min(planned);
         if count == 0 {
             return Ok(());
         }
         let patrol = |now| self.fleet.patrol(now);
         let (arena, watch, accepted) =
             (&self.lanes[self.active].arena, Watch::new(call, &patrol), self.acceptance.frontier());
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(self.expected_output.saturating_mul(count as usize));
         let txns = arena.sub_block(member.shard)?.take(count as usize).map(|(txn, _)| txn);
         let copied = outputs.copy_outputs(txns, &mut bytes, || watch.look().map_err(ValidateError::Stopped));
         copied.map_err(|error| cannot_go_on(error, call, accepted))?;
+        self.expected_output = bytes.len().div_ceil(count as usize).min(EXPECTED_OUTPUT_MAX);
         let expected = arena.sub_block(member.shard)?;
         self.run.sources.push(member);
         match self.acceptance.collect(bytes, count, expected, &watch) {

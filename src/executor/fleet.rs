@@ -26,6 +26,9 @@ pub(crate) enum Phase {
     Cut,
 }
 
+/// Longest wait of the coordinator in a round: whatever nobody tells is found by looking, this often.
+pub(crate) const LOOK_INTERVAL: Duration = Duration::from_millis(4);
+
 /// A set of shards: threads of this process, or processes under a supervisor.
 pub(crate) trait Fleet {
     /// Fills `members` with the shards that can take part in a round now, ascending.
@@ -55,7 +58,11 @@ pub(crate) trait Fleet {
     /// Wakes every shard, whatever its doorbell says: somebody died.
     fn ring_all(&self);
 
-    /// Looks for a member that is dead or hangs. Cheap; called at least every 250 us while a round runs.
+    /// Sleeps until `ready` answers true, the coordinator's doorbell is rung, a member dies, or it is time to
+    /// [`probe`](Self::probe) again: 4 ms at most. Looks `spins` times before.
+    fn wait(&self, members: &[Member], spins: u32, ready: &mut dyn FnMut() -> bool);
+
+    /// Looks for a member that is dead or hangs. Cheap; called after each wait while a round runs.
     fn probe(&mut self, members: &[Member], round: RoundId, phase: Phase) -> Option<Death>;
 
     /// Looks for shards that died while the coordinator does work of its own between rounds, and has them replaced.

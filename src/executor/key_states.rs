@@ -4,6 +4,21 @@ use crate::partition::ArenaWriter;
 use crate::state::{BaseState, Place};
 use crate::types::{Delta, KeyId, NumberWidth, Observed, Origin, OutputError, Write, number_of};
 
+/// A number in two words: a state fits into 40 bytes by it, instead of 64.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Packed([u64; 2]);
+
+impl Packed {
+    #[allow(clippy::cast_possible_truncation, reason = "either half is a word")]
+    fn of(number: u128) -> Packed {
+        Packed([number as u64, (number >> 64) as u64])
+    }
+
+    fn number(self) -> u128 {
+        u128::from(self.0[0]) | u128::from(self.0[1]) << 64
+    }
+}
+
 /// A key's value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Held {
@@ -12,7 +27,7 @@ pub(super) enum Held {
     /// Absent.
     Absent,
     /// A sum.
-    Number { number: u128, width: NumberWidth },
+    Number { number: Packed, width: NumberWidth },
     /// Bytes of a collected output.
     Bytes { buffer: u32, start: u32, length: u32 },
 }
@@ -26,6 +41,8 @@ pub(super) struct KeyState {
     /// Whether deltas were added to the value: its origin alone then does not tell it.
     pub(super) summed: bool,
 }
+
+const _: () = assert!(size_of::<KeyState>() <= 40);
 
 pub(super) const UNTOUCHED: KeyState = KeyState { latest: Origin::BASE, held: Held::Base, summed: false };
 
@@ -143,7 +160,7 @@ impl<'a> Backing<'a> {
     /// The value as a number, if it is one.
     pub(super) fn number(&self, key: KeyId, state: &KeyState) -> Option<u128> {
         if let Held::Number { number, .. } = state.held {
-            return Some(number);
+            return Some(number.number());
         }
         number_of(self.value(key, state, &mut [0; 32]))
     }
@@ -181,7 +198,11 @@ impl<'a> Backing<'a> {
         if delta.amount == 0 {
             return Some(*state);
         }
-        Some(KeyState { latest: origin, held: Held::Number { number, width: delta.width }, summed: true })
+        Some(KeyState {
+            latest: origin,
+            held: Held::Number { number: Packed::of(number), width: delta.width },
+            summed: true,
+        })
     }
 
     /// The state after a plain write whose bytes lie in collected buffer `buffer`.
@@ -211,7 +232,7 @@ pub(super) fn value_in<'b>(
 ) -> Option<&'b [u8]> {
     match state.held {
         Held::Absent | Held::Base => None,
-        Held::Number { number, width } => Some(width.encode(number, buffer)),
+        Held::Number { number, width } => Some(width.encode(number.number(), buffer)),
         Held::Bytes { buffer, start, length } => {
             let bytes = buffers.get(buffer as usize)?;
             bytes.get(start as usize..start as usize + length as usize)

@@ -4,6 +4,7 @@
 use crate::durable::ColdStore;
 use crate::executor::board::{Announcement, BoardReader};
 use crate::executor::cold_desk::ColdDesk;
+use crate::executor::examination::Examination;
 use crate::executor::local::LocalStore;
 use crate::executor::message::{CELL_VALUE_BYTES, Message, Payload};
 use crate::executor::output_arena::OutputArenaWriter;
@@ -16,9 +17,10 @@ use crate::executor::view::{ViewBuffers, begin_block, execute_transaction};
 use crate::partition::{ArenaError, ArenaReader, Edge, NO_TXN, PlannedTransaction, RoundPlan};
 use crate::state::StateReader;
 use crate::types::{Generation, Origin, RoundId, ShardId, TxnIndex};
-use crate::vm::Vm;
+use crate::vm::{Finding, Vm};
 use phalanx_ipc::{Activity, Cell, ChildSlot, fail_point};
 use std::collections::VecDeque;
+use std::iter::successors;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -92,6 +94,7 @@ struct Scratch {
     /// How many they are in all.
     waiting: usize,
     view: ViewBuffers,
+    examination: Examination,
     long_value: Vec<u8>,
     touched: Vec<ShardId>,
 }
@@ -227,6 +230,7 @@ impl Scratch {
     fn start_round(&mut self, plan: &RoundPlan<'_>, round: RoundId) {
         self.local.start_round(round, plan.keys());
         self.extra.clear();
+        self.examination.clear();
         self.arrivals.resize(plan.edges.len().max(self.arrivals.len()), NOT_ARRIVED);
     }
 }
@@ -256,7 +260,9 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
         for count in 1..=sub_block.count {
             // Planned chains are never shorter than their count; a damaged one ends the round.
             let Some(&planned) = self.plan.planned.get(txn.index()) else { return RoundEnd::CutShort };
-            if !self.await_required(txn, &planned) || !self.execute(txn, &planned) {
+            // Before it is waited for anything: this needs no values.
+            let finding = self.examine(txn, sub_block.count - count);
+            if !self.await_required(txn, &planned) || !self.execute((txn, finding), &planned) {
                 return RoundEnd::CutShort;
             }
             Progress { round, count }.publish(self.slot);
@@ -282,6 +288,14 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
             }
         }
         planned.next
+    }
+
+    /// What is known about a transaction, by examining it and those after it if need be; `behind` are left behind it.
+    fn examine(&mut self, txn: TxnIndex, behind: u32) -> Finding {
+        let plan = self.plan;
+        let chain = successors(Some(txn), |txn| Some(plan.planned.get(txn.index())?.next));
+        let upcoming = chain.take(behind as usize + 1).map_while(|txn| Some(plan.transaction(txn)?.0));
+        self.scratch.examination.next(self.vm, upcoming)
     }
 
     /// Waits for the required edges of one transaction; false when the round is cut short.
@@ -346,7 +360,7 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
     }
 
     /// Executes one transaction; false when its output finds no room.
-    fn execute(&mut self, txn: TxnIndex, planned: &PlannedTransaction) -> bool {
+    fn execute(&mut self, (txn, finding): (TxnIndex, Finding), planned: &PlannedTransaction) -> bool {
         self.take_arrivals(planned);
         self.slot.current.store(u64::from(txn.0) + 1, Ordering::Relaxed);
         fail_point("transaction begun");
@@ -364,7 +378,7 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
             txn,
         };
         let (encoded, panic) =
-            execute_transaction(self.vm, transaction, &mut source, view, txn, planned.incarnation);
+            execute_transaction(self.vm, (transaction, finding), &mut source, view, txn, planned.incarnation);
         if let Some(note) = panic {
             // Perhaps on values that turn out wrong: the coordinator knows.
             tracing::info!(%txn, message = note.0, "transaction panicked");

@@ -4,7 +4,7 @@ use crate::types::{
     BlockHeader, Delta, Incarnation, KeyId, LimitExceeded, MAX_KEY_BYTES, MAX_VALUE_BYTES, Origin,
     OutputWriter, PendingWrite, TxnIndex, Write, number_of,
 };
-use crate::vm::{PanicNote, StateView, Vm, catch_panic};
+use crate::vm::{Finding, PanicNote, StateView, Vm, catch_panic};
 
 /// A key as a source numbers it, valid for one transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub(super) fn begin_block<V: Vm>(vm: &mut V, header: &BlockHeader, buffers: &mut
 /// [`begin_block`].
 pub(super) fn execute_transaction<'b, V: Vm, S: ValueSource>(
     vm: &mut V,
-    transaction: &[u8],
+    (transaction, finding): (&[u8], Finding),
     source: &mut S,
     buffers: &'b mut ViewBuffers,
     txn: TxnIndex,
@@ -67,7 +67,7 @@ pub(super) fn execute_transaction<'b, V: Vm, S: ValueSource>(
         return (buffers.output.finish_panicked(txn, incarnation, &note.0), Some(note));
     }
     let mut view = TransactionView { source: &mut *source, buffers: &mut *buffers, sum: [0; 32] };
-    let executed = catch_panic(|| vm.execute(transaction, &mut view));
+    let executed = catch_panic(|| vm.execute_examined(transaction, finding, &mut view));
     source.leave(&mut buffers.output);
     match executed {
         Ok(outcome) => (buffers.output.finish(txn, incarnation, outcome), None),

@@ -41,9 +41,14 @@ impl Slot {
     }
 }
 
-/// Where an entry stood.
+/// Where an entry stood, and how long its value was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place(pub(super) usize);
+pub struct Place {
+    pub(super) index: usize,
+    pub(super) value_bytes: u32,
+    /// The table's count of moves then.
+    pub(super) moves: u32,
+}
 
 /// A slot that holds a key.
 #[derive(Clone, Copy, Debug)]
@@ -101,10 +106,10 @@ impl<'a> Source<'a> {
     }
 
     /// What a place holds, if `key` stands there.
-    pub(super) fn at(&self, header: &Header, place: Place, key: &[u8]) -> Option<Found<'a>> {
-        let slot = self.slots(header).get(place.0).filter(|slot| slot.hash != 0)?;
+    pub(super) fn at(&self, header: &Header, index: usize, key: &[u8]) -> Option<Found<'a>> {
+        let slot = self.slots(header).get(index).filter(|slot| slot.hash != 0)?;
         let (_, value) = self.entry(slot).filter(|&(found, _)| found == key)?;
-        Some(Found { index: place.0, slot, value })
+        Some(Found { index, slot, value })
     }
 
     pub(super) fn find(&self, header: &Header, hash: u64, key: &[u8]) -> Option<Found<'a>> {

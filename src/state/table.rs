@@ -23,6 +23,8 @@ pub struct BaseState {
     pub(super) digest: StateDigest,
     pub(super) heap: Heap,
     hasher: KeyHasher,
+    /// How often entries were moved or removed, or a value got another length: a [`Place`] is true as long as none were.
+    moves: u32,
     /// Flags of entries that are written now, beside the one that says where they lie.
     pub(super) mark: u16,
     /// If the table is a cache.
@@ -48,7 +50,8 @@ impl BaseState {
         };
         let heap = Heap::new(layout.heap_start, layout.end);
         let digest = StateDigest::default();
-        let mut state = BaseState { region, layout, header, digest, heap, hasher, mark: 0, cache: None };
+        let mut state =
+            BaseState { region, layout, header, digest, heap, hasher, moves: 0, mark: 0, cache: None };
         state.publish_header()?;
         Ok(state)
     }
@@ -128,22 +131,24 @@ impl BaseState {
         self.region.prefetch(self.header.line_of(hash));
     }
 
-    /// The place and the value of `key`, or `None` if it is absent. Places are good until an entry is added or removed.
+    /// The place and the value of `key`, or `None` if it is absent. A place gets useless when entries are added or removed.
     #[must_use]
     pub fn locate(&self, hash: u64, key: &[u8]) -> Option<(Place, &[u8])> {
         let found = Source::Writer(&self.region).find(&self.header, hash, key)?;
-        Some((Place(found.index), found.value()?))
+        let value = found.value()?;
+        let value_bytes = u32::try_from(value.len()).unwrap_or(u32::MAX);
+        Some((Place { index: found.index, value_bytes, moves: self.moves }, value))
     }
 
     /// Fetches the cache line of an entry that is about to change.
     pub fn prefetch_place(&self, place: Place) {
-        self.region.prefetch_to_write(to_usize(self.header.area_offset) + place.0 * SLOT_BYTES);
+        self.region.prefetch_to_write(to_usize(self.header.area_offset) + place.index * SLOT_BYTES);
     }
 
     /// The value at a place, if `key` stands there.
     #[must_use]
     pub fn value_at(&self, place: Place, key: &[u8]) -> Option<&[u8]> {
-        Source::Writer(&self.region).at(&self.header, place, key)?.value()
+        Source::Writer(&self.region).at(&self.header, place.index, key)?.value()
     }
 
     /// Calls `each` with every entry that the table holds, in table order.
@@ -214,7 +219,34 @@ impl BaseState {
         key: &[u8],
         value: Option<&[u8]>,
     ) -> Result<(), StateError> {
+        if let (Some(place), Some(value)) = (place, value)
+            && self.overwrite_at(place, key, value)
+        {
+            return Ok(());
+        }
         self.change(place, hash, key, value, |_, _, _| {})
+    }
+
+    /// Overwrites a value in its slot, without a look at the slot: its line need not be there yet. False, and nothing done, if
+    /// the place may be true no more, or the new value has another length or does not lie in the slot.
+    fn overwrite_at(&mut self, place: Place, key: &[u8], value: &[u8]) -> bool {
+        let (start, end) = (key.len(), key.len() + value.len());
+        if place.moves != self.moves || place.value_bytes as usize != value.len() || end > INLINE_BYTES {
+            return false;
+        }
+        debug_assert_eq!(
+            self.value_at(place, key).map(<[u8]>::len),
+            Some(value.len()),
+            "a place is true as long as the table did not count a move"
+        );
+        let mark = self.mark;
+        let Some(slot) = self.slots_mut().ok().and_then(|slots| slots.get_mut(place.index)) else {
+            return false;
+        };
+        slot.flags = mark;
+        let payload: &mut [u8] = bytes_of_mut(&mut slot.payload);
+        payload[start..end].copy_from_slice(value);
+        true
     }
 
     /// Counts changes into the digest: the sum of their [`StateDigest`]s from nothing.
@@ -231,7 +263,7 @@ impl BaseState {
         count: impl Fn(&mut StateDigest, Option<&[u8]>, Option<&[u8]>),
     ) -> Result<(), StateError> {
         let source = Source::Writer(&self.region);
-        let known = place.and_then(|place| source.at(&self.header, place, key));
+        let known = place.and_then(|place| source.at(&self.header, place.index, key));
         let found = known.or_else(|| source.find(&self.header, hash, key));
         let old = found.and_then(|found| found.value());
         if old == value {
@@ -287,6 +319,7 @@ impl BaseState {
             payload[key.len()..key.len() + value.len()].copy_from_slice(value);
             return Ok(());
         }
+        self.count_move();
         let place = (old.flags & FLAG_HEAP != 0).then_some((old.payload[0], key.len() + old_bytes));
         let slot = self.write_entry(old, key, value, place)?;
         self.slots_mut()?[index] = slot;
@@ -328,7 +361,12 @@ impl BaseState {
         Ok(slot)
     }
 
+    fn count_move(&mut self) {
+        self.moves = self.moves.wrapping_add(1);
+    }
+
     pub(super) fn remove(&mut self, index: usize) -> Result<(), StateError> {
+        self.count_move();
         let log2 = self.header.slots_log2;
         let mask = (1_usize << log2) - 1;
         let slots = self.slots_mut()?;
@@ -361,6 +399,7 @@ impl BaseState {
 
     /// Copies all slots into the other area, at twice or half the size, and gives the old area back.
     pub(super) fn rehash(&mut self, log2: u64) -> Result<(), StateError> {
+        self.count_move();
         let old = self.header;
         let area = self.layout.area(log2);
         let (old_start, old_count) = (to_usize(old.area_offset), 1_usize << old.slots_log2);

@@ -133,6 +133,10 @@ impl Fleet for FallbackFleet {
         self.present().ring_all();
     }
 
+    fn wait(&self, members: &[Member], spins: u32, ready: &mut dyn FnMut() -> bool) {
+        self.present().wait(members, spins, ready);
+    }
+
     fn probe(&mut self, members: &[Member], round: RoundId, phase: Phase) -> Option<Death> {
         self.present_mut().probe(members, round, phase)
     }

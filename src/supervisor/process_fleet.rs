@@ -1,6 +1,8 @@
 //! Shard processes as the coordinator sees them.
 
-use crate::executor::{Death, DeathCause, ExecuteError, Fleet, Member, OutputArenaReader, Phase, SpanReader};
+use crate::executor::{
+    Death, DeathCause, ExecuteError, Fleet, LOOK_INTERVAL, Member, OutputArenaReader, Phase, SpanReader,
+};
 use crate::supervisor::config::SupervisorImage;
 use crate::supervisor::health::HealthDesk;
 use crate::supervisor::launch::FamilyRegions;
@@ -33,8 +35,6 @@ const IDLE_LOOK: Duration = Duration::from_millis(20);
 const IDLE_RETRY: Duration = Duration::from_secs(1);
 /// Time between looks at the shards while the coordinator does work of its own.
 const PATROL_INTERVAL: Duration = Duration::from_micros(200);
-/// Probes between two looks at the supervisor.
-const LOOK_EVERY: u32 = 16;
 
 pub(super) struct ProcessFleet {
     control: Arc<Control>,
@@ -44,7 +44,8 @@ pub(super) struct ProcessFleet {
     link: SupervisorLink,
     spins: u32,
     stall: StallWatch,
-    probes: u32,
+    /// When supervisor and motion of the shards were last looked at.
+    looked: Instant,
     /// Supervisors in a row that ended before they ever answered.
     stillborn: u32,
     /// The last life of each shard that the present supervisor was told to replace.
@@ -70,7 +71,7 @@ impl ProcessFleet {
             image,
             link,
             stall: StallWatch::new(stall_limit),
-            probes: 0,
+            looked: Instant::now(),
             stillborn: 0,
             replaced: RefCell::default(),
             patrolled: Cell::new(Instant::now()),
@@ -212,8 +213,8 @@ impl Fleet for ProcessFleet {
 
     #[cfg(feature = "fail-points")]
     fn pass(&self, step: &'static str) {
-        // Whoever comes next in turn fails.
-        let turn = u64::from(self.probes) + self.control.words()[4].load(Ordering::Relaxed);
+        // Whoever comes next in turn fails: by how often the armed point was passed.
+        let turn = self.control.words()[4].load(Ordering::Relaxed);
         let victim = u32::try_from(turn % u64::from(self.control.shards())).unwrap_or(0);
         let pid = self.control.slot(victim).map_or(0, |slot| slot.pid.load(Ordering::Acquire));
         phalanx_ipc::fail_point_of(&self.control, step, pid);
@@ -251,6 +252,13 @@ impl Fleet for ProcessFleet {
         }
     }
 
+    fn wait(&self, members: &[Member], spins: u32, ready: &mut dyn FnMut() -> bool) {
+        let lifelines = members.iter().filter_map(|member| {
+            self.control.slot(member.shard.0).map(|slot| slot.lifeline(member.generation.0))
+        });
+        self.control.bell().wait_beside(lifelines, spins, LOOK_INTERVAL, ready);
+    }
+
     fn probe(&mut self, members: &[Member], round: RoundId, phase: Phase) -> Option<Death> {
         if let Some(&dead) = members.iter().find(|&&member| self.is_gone(member)) {
             let Member { shard, generation, .. } = dead;
@@ -259,10 +267,10 @@ impl Fleet for ProcessFleet {
             self.desk.incidents().note_death(dead, death.txn);
             return Some(death);
         }
-        self.probes = self.probes.wrapping_add(1);
-        if !self.probes.is_multiple_of(LOOK_EVERY) {
+        if self.looked.elapsed() < LOOK_INTERVAL {
             return None;
         }
+        self.looked = Instant::now();
         if !self.link.is_well() {
             // Its shards die with it: the round ends by their deaths, and recovery starts another.
             self.give_up_supervisor();

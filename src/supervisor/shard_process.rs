@@ -79,10 +79,10 @@ impl<V: Vm> Birth<'_, V> {
         fail_point("shard born");
         slot.lifeline(self.generation).hold()?;
         fail_point("lifeline held");
-        // SAFETY: the slot lies in the control segment, which stays mapped until the process ends.
-        #[allow(unsafe_code, reason = "a signal handler keeps a pointer to the slot")]
+        // SAFETY: slot and doorbell lie in the control segment, which stays mapped until the process ends.
+        #[allow(unsafe_code, reason = "a signal handler keeps pointers to slot and doorbell")]
         unsafe {
-            install_fault_handlers(slot, self.generation)?;
+            install_fault_handlers(slot, self.control.bell(), self.generation)?;
         }
         let core = self.order.cores.get(self.id.index()).copied().unwrap_or(0);
         if let Err(error) = pin_current_thread(core as usize) {

@@ -7,7 +7,7 @@ use phalanx::types::{
     StatusCode, TxnIndex, number_of,
 };
 use phalanx::vm::ledger::{LedgerConfig, LedgerVm};
-use phalanx::vm::{StateView, Vm};
+use phalanx::vm::{Finding, StateView, Vm};
 
 /// A ledger, and whether its sums commute. The switch is in the machine, so that every executor has it alike.
 #[derive(Clone, Debug)]
@@ -69,11 +69,28 @@ impl Vm for BenchVm {
         self.ledger.declare(header, transaction, hint);
     }
 
+    fn examines_at_once(&self) -> usize {
+        self.ledger.examines_at_once()
+    }
+
+    fn examine(&mut self, transactions: &[&[u8]], findings: &mut [Finding]) {
+        self.ledger.examine(transactions, findings);
+    }
+
     fn execute(&mut self, transaction: &[u8], view: &mut dyn StateView) -> Outcome {
+        self.execute_examined(transaction, Finding::NOTHING, view)
+    }
+
+    fn execute_examined(
+        &mut self,
+        transaction: &[u8],
+        finding: Finding,
+        view: &mut dyn StateView,
+    ) -> Outcome {
         if self.commutative {
-            self.ledger.execute(transaction, view)
+            self.ledger.execute_examined(transaction, finding, view)
         } else {
-            self.ledger.execute(transaction, &mut PlainView(view))
+            self.ledger.execute_examined(transaction, finding, &mut PlainView(view))
         }
     }
 

@@ -4,6 +4,7 @@ use crate::executor::block_output::OutputPlace;
 use crate::executor::block_stm::observation::Observations;
 use crate::executor::block_stm::scheduler::Standing;
 use crate::executor::block_stm::status::Stamp;
+use crate::vm::Finding;
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
@@ -15,6 +16,8 @@ pub(super) struct Record {
     /// Keys that have a version of this transaction.
     pub(super) written: SmallVec<[u32; 6]>,
     pub(super) place: OutputPlace,
+    /// What is known of it before its execution.
+    pub(super) finding: Finding,
     /// What the virtual machine said when it panicked.
     pub(super) panic: Option<Box<str>>,
 }
@@ -35,6 +38,7 @@ impl Transaction {
             record.stamp = stamp;
             record.observations.clear();
             record.written.clear();
+            record.finding = Finding::NOTHING;
             record.panic = None;
         }
         record

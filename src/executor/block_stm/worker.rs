@@ -7,9 +7,10 @@ use crate::executor::block_stm::settlement::Settlement;
 use crate::executor::block_stm::source::{SourceBuffers, StmSource};
 use crate::executor::block_stm::status::Attempt;
 use crate::executor::block_stm::version::Version;
+use crate::executor::examination::examine;
 use crate::executor::view::{ViewBuffers, begin_block, execute_transaction};
 use crate::types::{AccessMode, PreparedAccess, PreparedBlock, TxnIndex, number_of};
-use crate::vm::Vm;
+use crate::vm::{Finding, Vm};
 use crossbeam::utils::Backoff;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -95,6 +96,7 @@ impl<V: Vm> Worker<V> {
             harvest,
             halted,
             buffers: SourceBuffers::default(),
+            findings: Vec::new(),
             begun: Instant::now(),
         };
         turn.enter_keys() && turn.execute_and_validate() && turn.settle()
@@ -109,6 +111,7 @@ struct Turn<'a, 'w, V> {
     harvest: &'w mut Harvest,
     halted: &'a AtomicBool,
     buffers: SourceBuffers<'a>,
+    findings: Vec<Finding>,
     begun: Instant,
 }
 
@@ -118,9 +121,10 @@ impl<V: Vm> Turn<'_, '_, V> {
     }
 
     /// Enters the declared keys, together with the other threads; false if halted.
-    fn enter_keys(&self) -> bool {
+    fn enter_keys(&mut self) -> bool {
         while let Some(run) = self.job.entering.take() {
             self.enter_run(&run);
+            self.examine_run(&run);
             self.job.entering.note_worked_off(&run);
         }
         let backoff = Backoff::new();
@@ -138,6 +142,21 @@ impl<V: Vm> Turn<'_, '_, V> {
             let Some(entry) = self.block.transactions().get(txn.index()) else { return };
             for access in entry.access_start..entry.access_start + entry.access_count {
                 self.job.enter(self.block, access);
+            }
+        }
+    }
+
+    fn examine_run(&mut self, run: &Range<u32>) {
+        if self.worker.vm.examines_at_once() == 0 {
+            return;
+        }
+        let (job, block) = (self.job, self.block);
+        let transactions: Vec<&[u8]> =
+            run.clone().map_while(|txn| block.transaction(TxnIndex(txn))).collect();
+        examine(&mut self.worker.vm, &transactions, &mut self.findings);
+        for (txn, &finding) in run.clone().map(TxnIndex).zip(&self.findings) {
+            if let Some(transaction) = job.transaction(txn) {
+                transaction.record(job.stamp).finding = finding;
             }
         }
     }
@@ -199,17 +218,18 @@ impl<V: Vm> Turn<'_, '_, V> {
         if attempt == Attempt(0) && self.worker.expects_writes {
             self.expect_writes(txn);
         }
+        let finding = job.transaction(txn).map_or(Finding::NOTHING, |it| it.record(job.stamp).finding);
         loop {
             self.harvest.executions += 1;
             let (begun, executions) = (self.begun, self.harvest.executions);
             let (spins, halted) = (self.worker.spins, self.halted);
             let wait = |writer| spins && await_writer(job, writer, begun, executions, halted);
             let mut source = StmSource::new(job, self.block, txn, &mut self.buffers, wait);
-            let transaction = self.block.transaction(txn).unwrap_or(&[]);
+            let examined = (self.block.transaction(txn).unwrap_or(&[]), finding);
             let view = &mut self.worker.view;
             let vm = &mut self.worker.vm;
             let (output, panic) =
-                execute_transaction(vm, transaction, &mut source, view, txn, attempt.incarnation());
+                execute_transaction(vm, examined, &mut source, view, txn, attempt.incarnation());
             if let Some(writer) = source.blocked {
                 if job.scheduler.suspend(job, txn, attempt, writer) {
                     return None;

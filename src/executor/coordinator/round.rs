@@ -15,8 +15,6 @@ use phalanx_ipc::Activity;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// While a round runs the coordinator never sleeps longer: deaths are found by looking.
-pub(super) const PROBE_INTERVAL: Duration = Duration::from_micros(250);
 /// How long into a round the coordinator spins between looks: in a longer one the wake-up at its end does not count, and
 /// a spinner slows down a shard that shares its core.
 const SPIN_LIMIT: Duration = Duration::from_millis(1);
@@ -140,7 +138,7 @@ impl<F: Fleet> Coordinator<F> {
                 self.timeline.go_on(SpanKind::PlanAhead, began);
             } else {
                 let spins = if begun.elapsed() < SPIN_LIMIT { self.fleet.spins() } else { 0 };
-                self.fleet.bell().wait(spins, Some(PROBE_INTERVAL), || self.all_parked(round));
+                self.fleet.wait(&self.members, spins, &mut || self.all_parked(round));
                 self.timeline.go_on(SpanKind::Wait, began);
                 rested = Instant::now();
             }
@@ -227,18 +225,16 @@ impl<F: Fleet> Coordinator<F> {
                 .copied()
                 .filter(|&member| !self.fleet.is_parked(member, round) && !self.fleet.is_gone(member))
                 .collect();
-            if late.is_empty() {
-                return Ok(());
-            }
+            let Some(first) = late.first() else { return Ok(()) };
             if killed.is_some_and(|awaited: Duration| awaited >= KILL_LIMIT) {
                 // It may still touch what the next block would rewrite.
-                let cause = format!("shard {} cannot be ended; look for a process in state D", late[0].shard);
+                let cause = format!("shard {} cannot be ended; look for a process in state D", first.shard);
                 self.poisoned = Some(cause.clone());
                 return Err(ExecuteError::System(cause));
             }
             if killed.is_none() && limit.is_some_and(|limit| Instant::now() >= limit) {
                 killed = Some(Duration::ZERO);
-                for member in late {
+                for &member in &late {
                     let waited = begun.elapsed();
                     self.fleet.kill(member, DeathCause::Late { waited });
                 }
@@ -246,7 +242,7 @@ impl<F: Fleet> Coordinator<F> {
                 // Whoever is to carry out the kill may be gone or stopped: that is found by looking, as in a round.
                 let _ = self.fleet.probe(&late, round, Phase::Cut);
             }
-            self.fleet.bell().wait(0, Some(PROBE_INTERVAL), || false);
+            self.fleet.wait(&late, 0, &mut || false);
         }
     }
 }

@@ -3,14 +3,15 @@
 use crate::types::{AccessMode, BlockHeader, HintWriter, StatusCode, number_of};
 use crate::vm::ledger::execution::Execution;
 use crate::vm::ledger::keys::is_balance;
+use crate::vm::ledger::signature::{BATCH, FORGED, GENUINE, SignatureBatch, SignedMessage};
 use crate::vm::ledger::{
     Address, LedgerConfig, LedgerStatus, Payload, SignatureMode, SignedTransaction, account_key, balance_key,
     gas_needed, sequence_key,
 };
-use crate::vm::{Outcome, ReadAndSet, StateView, Vm};
+use crate::vm::{Finding, Outcome, ReadAndSet, StateView, Vm};
 
 /// Expected cost of an execution with and without a signature check, and per recipient, in nanoseconds.
-const COST_VERIFIED_NS: u32 = 50_000;
+const COST_VERIFIED_NS: u32 = 25_000;
 const COST_UNVERIFIED_NS: u32 = 600;
 const COST_PER_RECIPIENT_NS: u32 = 150;
 
@@ -38,7 +39,7 @@ impl LedgerVm {
     }
 
     /// Everything that is decided without the state: the transaction and its highest fee, or why it ends here.
-    fn admit(&mut self, encoded: &[u8]) -> Result<(SignedTransaction, u64), LedgerStatus> {
+    fn admit(&mut self, encoded: &[u8], finding: Finding) -> Result<(SignedTransaction, u64), LedgerStatus> {
         let signed = SignedTransaction::decode(encoded).map_err(|_| LedgerStatus::Undecodable)?;
         let raw = &signed.raw;
         if raw.chain_id != self.config.chain_id {
@@ -52,8 +53,12 @@ impl LedgerVm {
             return Err(LedgerStatus::SequenceExhausted);
         }
         let genuine = match self.config.signatures {
-            SignatureMode::Verify => signed.signature_holds(encoded, &mut self.message),
             SignatureMode::Skip => true,
+            SignatureMode::Verify => match finding {
+                GENUINE => true,
+                FORGED => false,
+                _ => signed.signed_message(encoded, &mut self.message).is_some_and(SignedMessage::is_genuine),
+            },
         };
         if genuine { Ok((signed, max_fee)) } else { Err(LedgerStatus::BadSignature) }
     }
@@ -113,8 +118,35 @@ impl Vm for LedgerVm {
         hint.cost_ns(cost);
     }
 
+    fn examines_at_once(&self) -> usize {
+        match self.config.signatures {
+            SignatureMode::Verify => BATCH,
+            SignatureMode::Skip => 0,
+        }
+    }
+
+    fn examine(&mut self, transactions: &[&[u8]], findings: &mut [Finding]) {
+        let mut batch = SignatureBatch::default();
+        for (place, encoded) in transactions.iter().enumerate() {
+            let signed = SignedTransaction::decode(encoded).ok();
+            if let Some(signed) = signed.and_then(|it| it.signed_message(encoded, &mut self.message)) {
+                batch.push(place, encoded, signed);
+            }
+        }
+        batch.judge(findings);
+    }
+
     fn execute(&mut self, transaction: &[u8], view: &mut dyn StateView) -> Outcome {
-        match self.admit(transaction) {
+        self.execute_examined(transaction, Finding::NOTHING, view)
+    }
+
+    fn execute_examined(
+        &mut self,
+        transaction: &[u8],
+        finding: Finding,
+        view: &mut dyn StateView,
+    ) -> Outcome {
+        match self.admit(transaction, finding) {
             Ok((signed, max_fee)) => {
                 #[cfg(feature = "fault-transactions")]
                 if let Payload::Fault(order) = &signed.raw.payload {

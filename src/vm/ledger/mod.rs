@@ -13,6 +13,7 @@ mod gas;
 mod genesis;
 mod keys;
 mod machine;
+mod signature;
 mod status;
 mod transaction;
 

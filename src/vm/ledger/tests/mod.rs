@@ -1,5 +1,6 @@
 mod encoding;
 mod map_view;
+mod signatures;
 mod soundness;
 mod statuses;
 
