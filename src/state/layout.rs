@@ -67,6 +67,11 @@ impl Layout {
     }
 }
 
+/// Whether a table of this size may have so many slots in use.
+pub(super) fn fits(entries: u64, slots_log2: u64) -> bool {
+    entries * 3 <= 2 << slots_log2
+}
+
 /// Most slots that a table of this size has in use: two thirds.
 pub(super) fn room_of(slots_log2: u64) -> u64 {
     (2 << slots_log2) / 3

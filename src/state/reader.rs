@@ -43,8 +43,9 @@ impl StateReader {
     #[must_use]
     pub fn get(&self, hash: u64, key: &[u8]) -> BaseValue<'_> {
         let Ok([header]) = self.region.slice::<Header>(0, 1) else { return BaseValue::Absent };
-        match Source::Reader(&self.region).find(header, hash, key) {
-            Some(found) => found.value().map_or(BaseValue::Absent, BaseValue::Here),
+        let source = Source::Reader(&self.region);
+        match source.find(header, hash, key) {
+            Some(found) => source.value(found.slot).map_or(BaseValue::Absent, BaseValue::Here),
             None if header.whole != 0 => BaseValue::Absent,
             None => BaseValue::Cold,
         }

@@ -54,20 +54,7 @@ pub struct Place {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Found<'a> {
     pub(super) index: usize,
-    slot: &'a Slot,
-    value: &'a [u8],
-}
-
-impl<'a> Found<'a> {
-    /// The value; `None` if the key is known to be absent.
-    pub(super) fn value(&self) -> Option<&'a [u8]> {
-        (!self.slot.is_absent()).then_some(self.value)
-    }
-
-    /// Length of the value.
-    pub(super) fn value_bytes(&self) -> usize {
-        self.value.len()
-    }
+    pub(super) slot: &'a Slot,
 }
 
 /// Either end's mapping, for the look-up that both share.
@@ -105,11 +92,30 @@ impl<'a> Source<'a> {
         Some(both.split_at(usize::from(slot.key_bytes)))
     }
 
+    /// Whether a slot holds this key.
+    #[inline]
+    fn holds(&self, slot: &'a Slot, key: &[u8]) -> bool {
+        let found = if slot.flags & FLAG_HEAP != 0 {
+            self.bytes(slot.payload[0], usize::from(slot.key_bytes))
+        } else {
+            cast_slice::<u64, u8>(&slot.payload).get(..usize::from(slot.key_bytes))
+        };
+        found == Some(key)
+    }
+
+    /// The value in a slot; `None` if its key is known to be absent.
+    #[inline]
+    pub(super) fn value(&self, slot: &'a Slot) -> Option<&'a [u8]> {
+        if slot.is_absent() {
+            return None;
+        }
+        self.entry(slot).map(|(_, value)| value)
+    }
+
     /// What a place holds, if `key` stands there.
     pub(super) fn at(&self, header: &Header, index: usize, key: &[u8]) -> Option<Found<'a>> {
-        let slot = self.slots(header).get(index).filter(|slot| slot.hash != 0)?;
-        let (_, value) = self.entry(slot).filter(|&(found, _)| found == key)?;
-        Some(Found { index, slot, value })
+        let slot = self.slots(header).get(index)?;
+        (slot.hash != 0 && self.holds(slot, key)).then_some(Found { index, slot })
     }
 
     pub(super) fn find(&self, header: &Header, hash: u64, key: &[u8]) -> Option<Found<'a>> {
@@ -122,11 +128,8 @@ impl<'a> Source<'a> {
             if slot.hash == 0 {
                 return None;
             }
-            if slot.hash == hash
-                && let Some((found, value)) = self.entry(slot)
-                && found == key
-            {
-                return Some(Found { index, slot, value });
+            if slot.hash == hash && self.holds(slot, key) {
+                return Some(Found { index, slot });
             }
         }
         None

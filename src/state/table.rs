@@ -6,7 +6,7 @@
 
 use crate::state::cache::Cache;
 use crate::state::heap::{Heap, same_class};
-use crate::state::layout::{Header, Layout, home_of, room_of, to_usize};
+use crate::state::layout::{Header, Layout, fits, home_of, room_of, to_usize};
 use crate::state::slot::{FLAG_ABSENT, FLAG_HEAP, INLINE_BYTES, Place, SLOT_BYTES, Slot, Source};
 use crate::state::{Room, StateConfig, StateDigest, StateError};
 use crate::types::KeyHasher;
@@ -123,7 +123,8 @@ impl BaseState {
     /// The value of `key`, whose hash under [`hasher`](Self::hasher) is `hash`. Of a cache only what it holds.
     #[must_use]
     pub fn get(&self, hash: u64, key: &[u8]) -> Option<&[u8]> {
-        Source::Writer(&self.region).find(&self.header, hash, key)?.value()
+        let source = Source::Writer(&self.region);
+        source.value(source.find(&self.header, hash, key)?.slot)
     }
 
     /// Fetches the cache line where the look-up of a key with this hash begins.
@@ -134,8 +135,9 @@ impl BaseState {
     /// The place and the value of `key`, or `None` if it is absent. A place gets useless when entries are added or removed.
     #[must_use]
     pub fn locate(&self, hash: u64, key: &[u8]) -> Option<(Place, &[u8])> {
-        let found = Source::Writer(&self.region).find(&self.header, hash, key)?;
-        let value = found.value()?;
+        let source = Source::Writer(&self.region);
+        let found = source.find(&self.header, hash, key)?;
+        let value = source.value(found.slot)?;
         let value_bytes = u32::try_from(value.len()).unwrap_or(u32::MAX);
         Some((Place { index: found.index, value_bytes, moves: self.moves }, value))
     }
@@ -148,7 +150,8 @@ impl BaseState {
     /// The value at a place, if `key` stands there.
     #[must_use]
     pub fn value_at(&self, place: Place, key: &[u8]) -> Option<&[u8]> {
-        Source::Writer(&self.region).at(&self.header, place.index, key)?.value()
+        let source = Source::Writer(&self.region);
+        source.value(source.at(&self.header, place.index, key)?.slot)
     }
 
     /// Calls `each` with every entry that the table holds, in table order.
@@ -165,17 +168,18 @@ impl BaseState {
     ///
     /// # Errors
     /// [`StateError::Full`] or [`StateError::HeapFull`]; nothing has changed then.
+    #[inline]
     pub fn reserve(&mut self, room: Room) -> Result<(), StateError> {
         let wanted = self.header.entries + room.entries as u64;
-        let limit = room_of(self.layout.max_log2);
-        if wanted > limit {
+        if !fits(wanted, self.layout.max_log2) {
+            let limit = room_of(self.layout.max_log2);
             return Err(StateError::Full { entries: self.header.entries, more: room.entries as u64, limit });
         }
         if !self.heap.fits(room.long_entries, room.long_bytes) {
             let limit = self.layout.end - self.layout.heap_start;
             return Err(StateError::HeapFull { used: self.heap.used(), limit });
         }
-        while wanted > room_of(self.header.slots_log2) {
+        while !fits(wanted, self.header.slots_log2) {
             self.grow()?;
         }
         Ok(())
@@ -265,12 +269,12 @@ impl BaseState {
         let source = Source::Writer(&self.region);
         let known = place.and_then(|place| source.at(&self.header, place.index, key));
         let found = known.or_else(|| source.find(&self.header, hash, key));
-        let old = found.and_then(|found| found.value());
+        let old = found.and_then(|found| source.value(found.slot));
         if old == value {
             return Ok(());
         }
         count(&mut self.digest, old, value);
-        match (found.map(|found| (found.index, found.value_bytes())), value) {
+        match (found.map(|found| (found.index, found.slot.value_bytes as usize)), value) {
             (None, None) => Ok(()),
             (None, Some(new)) => self.insert(hash, key, new),
             (Some((index, old_bytes)), Some(new)) => self.overwrite(index, key, old_bytes, new),
@@ -287,7 +291,7 @@ impl BaseState {
     }
 
     pub(super) fn insert(&mut self, hash: u64, key: &[u8], value: &[u8]) -> Result<(), StateError> {
-        if self.header.entries + 1 > room_of(self.header.slots_log2) {
+        if !fits(self.header.entries + 1, self.header.slots_log2) {
             self.grow()?;
         }
         let slot = self.write_entry(Slot { hash, ..Slot::zeroed() }, key, value, None)?;
