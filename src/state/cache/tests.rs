@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
+type Change = (Vec<u8>, Option<Vec<u8>>);
 
 const CONFIG: StateConfig = StateConfig { max_entries: 1 << 16, heap_bytes: 8 << 20 };
 
@@ -50,7 +51,7 @@ struct World {
     now: Map,
     stored: Map,
     /// Changes that the store lacks, by block.
-    lacking: Vec<Vec<(Vec<u8>, Option<Vec<u8>>)>>,
+    lacking: Vec<Vec<Change>>,
     sequence: u64,
 }
 
