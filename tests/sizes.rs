@@ -97,12 +97,8 @@ fn a_block_of_exactly_a_limit_is_executed_and_one_more_is_refused_before_anythin
         (blocks.pop().unwrap(), large)
     };
     let ample = scene.memory.arena;
-    let mut keys: Vec<&[u8]> = large
-        .0
-        .accesses()
-        .iter()
-        .map(|a| &large.0.key_bytes()[a.key_offset as usize..][..usize::from(a.key_bytes)])
-        .collect();
+    let mut keys: Vec<&[u8]> =
+        large.0.accesses().iter().map(|access| large.0.key(access.key).unwrap().1).collect();
     keys.sort_unstable();
     keys.dedup();
     let needs = needs(&large.0).into_iter().chain([("distinct keys", keys.len())]);

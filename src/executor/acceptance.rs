@@ -11,10 +11,11 @@ use crate::executor::key_states::{Backing, BasePlace, Held, KeyState, UNTOUCHED,
 use crate::executor::overlay::{OverlayWriter, Shown};
 use crate::executor::validate_error::{Damaged, ValidateError};
 use crate::executor::watch::{Stop, Watch};
-use crate::partition::{ArenaWriter, Standing, TransactionAccess};
+use crate::partition::{ArenaWriter, Standing};
 use crate::state::{BaseState, StateError};
 use crate::types::{
-    AccessMode, Incarnation, KeyId, Origin, OutputError, OutputView, StatusCode, TxnIndex, Write, WriteRecord,
+    AccessMode, Incarnation, KeyId, Origin, OutputError, OutputView, StatusCode, TransactionAccess, TxnIndex,
+    Write, WriteRecord,
 };
 
 /// A transaction of the block being executed.
@@ -421,8 +422,7 @@ impl Acceptance {
     fn mark_expected_dirty(&mut self, arena: &ArenaWriter, txn: TxnIndex) -> Result<(), ValidateError> {
         for place in 0..arena.accesses_of(txn)?.len() {
             let access = arena.accesses_of(txn)?[place];
-            let mode = AccessMode::from_byte(u8::try_from(access.mode).unwrap_or(u8::MAX));
-            if matches!(mode, AccessMode::Write | AccessMode::ReadWrite) {
+            if matches!(access.access_mode(), AccessMode::Write | AccessMode::ReadWrite) {
                 self.speculate(access.key, UNTOUCHED, true);
             }
         }
@@ -553,7 +553,7 @@ impl Acceptance {
             let state = key_state(&self.keys, key);
             let Ok((hash, name)) = arena.key(key) else { continue };
             let mut buffer = [0; 32];
-            match state.held {
+            match state.held() {
                 // A delta that netted to nothing left the base value as it was.
                 Held::Base => {}
                 Held::Absent | Held::Number { .. } | Held::Bytes { .. } => {

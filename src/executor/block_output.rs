@@ -1,11 +1,10 @@
 //! What executing a block gives: every transaction's public output, the state digest, and how it went.
 
 use crate::durable::Recalled;
-use crate::partition::KeyRecord;
 use crate::state::StateDigest;
 use crate::types::{
-    Event, Incarnation, KeyId, Outcome, OutputError, OutputView, OutputWriter, PreparedBlock, StatusCode,
-    TxnIndex, Write,
+    Event, Incarnation, KeyId, KeyRecord, Outcome, OutputError, OutputView, OutputWriter, PreparedBlock,
+    StatusCode, TxnIndex, Write,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,7 +69,7 @@ pub(crate) enum KeyDirectory {
         /// Bytes of keys that the block did not declare; they are numbered behind the declared ones.
         learned: Vec<u8>,
     },
-    /// An id is the place of a declared access that names the key.
+    /// Ids are those that the block gave to the keys it declares.
     Declared(Arc<PreparedBlock>),
 }
 
@@ -87,11 +86,7 @@ impl KeyDirectory {
                     Some(start) => learned.get(start..start + length),
                 }
             }
-            KeyDirectory::Declared(block) => {
-                let access = block.accesses().get(id.index())?;
-                let start = access.key_offset as usize;
-                block.key_bytes().get(start..start + usize::from(access.key_bytes))
-            }
+            KeyDirectory::Declared(block) => block.key(id).map(|(_, name)| name),
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::types::{Incarnation, KeyId, PreparedBlock, RoundId, ShardId, TxnIndex
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Accesses that get their ids, or transactions that are placed, in one step: well under 100 us of work, since the
+/// Transactions that are placed in one step: well under 100 us of work, since the
 /// coordinator looks for deaths between steps.
 const STEP: usize = 512;
 
@@ -16,8 +16,6 @@ enum Stage {
     Empty,
     /// Being copied into the arena.
     Loading,
-    /// Declared accesses below this have their ids.
-    Identifying(usize),
     Placing,
     Planned,
 }
@@ -84,18 +82,8 @@ impl Lane {
             Stage::Empty => Ok(true),
             Stage::Loading => {
                 if self.arena.load_step(block)? {
-                    self.stage = Stage::Identifying(0);
+                    self.begin(shards)?;
                 }
-                Ok(false)
-            }
-            Stage::Identifying(from) if from < block.accesses().len() => {
-                let end = block.accesses().len().min(from + STEP);
-                self.arena.identify(block, from..end)?;
-                self.stage = Stage::Identifying(end);
-                Ok(false)
-            }
-            Stage::Identifying(_) => {
-                self.begin(shards)?;
                 Ok(false)
             }
             Stage::Placing | Stage::Planned if self.shards != shards => {

@@ -5,8 +5,10 @@
 //! so that offsets follow from the limits alone. `docs/layout.md` has the byte table.
 
 use crate::MAX_SHARDS;
-use crate::partition::key_table::{self, KeyRecord};
-use crate::types::{Incarnation, KeyId, OutOfRange, PreparedTransaction, RoundId, TxnIndex};
+use crate::types::{
+    Incarnation, KeyId, KeyRecord, OutOfRange, PreparedTransaction, RoundId, TransactionAccess, TxnIndex,
+    index_slots,
+};
 use bytemuck::{Pod, Zeroable};
 use phalanx_ipc::RegionError;
 use thiserror::Error;
@@ -116,16 +118,6 @@ pub struct RoundHeader {
     pub key_index_log2: u32,
 }
 
-/// One expected access of a transaction.
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-#[repr(C)]
-pub struct TransactionAccess {
-    /// Which key.
-    pub key: KeyId,
-    /// An [`crate::types::AccessMode`] as its byte.
-    pub mode: u32,
-}
-
 /// What a shard needs to know of one transaction that it executes this round.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
@@ -205,7 +197,7 @@ impl Sections {
             accesses: section(limits.accesses * size_of::<TransactionAccess>()),
             keys: section(limits.keys * size_of::<KeyRecord>()),
             key_bytes: section(limits.key_bytes),
-            key_index: section(key_table::index_slots(limits.keys) * size_of::<u32>()),
+            key_index: section(index_slots(limits.keys) * size_of::<u32>()),
             planned: section(limits.transactions * size_of::<PlannedTransaction>()),
             edges: section(limits.edges * size_of::<Edge>()),
             end: at,

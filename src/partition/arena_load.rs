@@ -2,8 +2,7 @@
 
 use crate::partition::arena::{ArenaError, HEADER_BYTES_MAX, RoundHeader};
 use crate::partition::arena_writer::{ArenaWriter, u32_of};
-use crate::partition::key_table;
-use crate::types::{BlockHeader, PreparedBlock, RoundId};
+use crate::types::{BlockHeader, PreparedBlock, RoundId, index_slots};
 use bytemuck::Pod;
 
 /// Bytes copied or cleared in one piece: well under a millisecond, with all pages touched for the first time.
@@ -14,8 +13,10 @@ const PIECE_BYTES: usize = 256 * 1024;
 pub(super) enum Loading {
     Transactions(usize),
     TransactionBytes(usize),
+    Accesses(usize),
+    Keys(usize),
     KeyBytes(usize),
-    /// Slots of the key index cleared.
+    /// Slots of the index over the keys.
     KeyIndex(usize),
     Done,
 }
@@ -34,12 +35,13 @@ impl ArenaWriter {
         fits("transactions", block.len(), limits.transactions)?;
         fits("bytes of transactions", block.transaction_bytes().len(), limits.transaction_bytes)?;
         fits("declared accesses", block.accesses().len(), limits.accesses)?;
+        fits("distinct keys", block.keys().len(), limits.keys)?;
         fits("bytes of declared keys", block.key_bytes().len(), limits.key_bytes)?;
         fits("bytes of block header", block.header().extra.len(), HEADER_BYTES_MAX)
     }
 
     /// Starts to load a block and forgets the one before. Nothing can be asked of it until
-    /// [`load_step`](Self::load_step) is done with it; no key is known then.
+    /// [`load_step`](Self::load_step) is done with it; the declared keys have the ids then that the block gave them.
     ///
     /// # Errors
     /// [`ArenaError::BlockTooLarge`] before anything is written.
@@ -51,12 +53,11 @@ impl ArenaWriter {
             round: RoundId(0),
             seed: block.hasher().seed(),
             transactions: u32_of("transactions", block.len(), self.limits.transactions)?,
-            keys: 0,
+            keys: u32_of("distinct keys", block.keys().len(), self.limits.keys)?,
             edges: 0,
             has_overlay: 0,
             header_bytes: u32_of("bytes of block header", encoded.len(), HEADER_BYTES_MAX)?,
-            key_index_log2: key_table::index_slots(block.accesses().len().min(self.limits.keys))
-                .trailing_zeros(),
+            key_index_log2: index_slots(block.keys().len()).trailing_zeros(),
         };
         self.copy_in(self.sections.header, &encoded)?;
         self.key_bytes = block.key_bytes().len();
@@ -77,16 +78,23 @@ impl ArenaWriter {
                 .map_or(Loading::TransactionBytes(0), Loading::Transactions),
             Loading::TransactionBytes(from) => self
                 .copy_piece(s.transaction_bytes, block.transaction_bytes(), from)?
-                .map_or(Loading::KeyBytes(0), Loading::TransactionBytes),
+                .map_or(Loading::Accesses(0), Loading::TransactionBytes),
+            Loading::Accesses(from) => self
+                .copy_piece(s.accesses, block.accesses(), from)?
+                .map_or(Loading::Keys(0), Loading::Accesses),
+            Loading::Keys(from) => {
+                self.copy_piece(s.keys, block.keys(), from)?.map_or(Loading::KeyBytes(0), Loading::Keys)
+            }
             Loading::KeyBytes(from) => self
                 .copy_piece(s.key_bytes, block.key_bytes(), from)?
                 .map_or(Loading::KeyIndex(0), Loading::KeyBytes),
             Loading::KeyIndex(from) => {
-                let slots = 1 << self.header.key_index_log2;
-                let index = self.region.slice_mut::<u32>(s.key_index, slots)?;
-                let end = slots.min(from + PIECE_BYTES / size_of::<u32>());
-                index[from..end].fill(0);
-                if end == slots { Loading::Done } else { Loading::KeyIndex(end) }
+                let index = block.key_table().index;
+                if index.is_empty() {
+                    // Nothing is declared, but keys may be learned.
+                    self.region.slice_mut::<u32>(s.key_index, index_slots(0))?.fill(0);
+                }
+                self.copy_piece(s.key_index, index, from)?.map_or(Loading::Done, Loading::KeyIndex)
             }
             Loading::Done => Loading::Done,
         };

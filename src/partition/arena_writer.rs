@@ -3,11 +3,12 @@
 use crate::MAX_SHARDS;
 use crate::partition::arena::{
     ArenaError, ArenaLimits, Edge, NO_TXN, PlannedTransaction, RoundHeader, Sections, SubBlock,
-    TransactionAccess,
 };
 use crate::partition::arena_load::Loading;
-use crate::partition::key_table::{self, KeyRecord, KeyTable};
-use crate::types::{Incarnation, KeyId, PreparedBlock, PreparedTransaction, RoundId, ShardId, TxnIndex};
+use crate::types::{
+    Incarnation, KeyId, KeyRecord, KeyTable, PreparedTransaction, RoundId, ShardId, TransactionAccess,
+    TxnIndex, index_slots, link,
+};
 use bytemuck::{Pod, Zeroable};
 use phalanx_ipc::Region;
 use std::os::fd::OwnedFd;
@@ -73,51 +74,6 @@ impl ArenaWriter {
         self.header.keys as usize
     }
 
-    /// Gives ids to the keys of the declared accesses `range` of `block`, which must be the loaded one.
-    ///
-    /// # Errors
-    /// [`ArenaError::BlockTooLarge`] when there are too many distinct keys.
-    pub fn identify(
-        &mut self,
-        block: &PreparedBlock,
-        range: std::ops::Range<usize>,
-    ) -> Result<(), ArenaError> {
-        let (limit, total) = (self.limits.keys, self.accesses);
-        let mut log2 = self.header.key_index_log2;
-        let mut known = self.header.keys;
-        let parts = self.key_parts(log2)?;
-        let accesses = part_mut::<TransactionAccess>(parts.accesses, total)?;
-        let declared = block.accesses().get(range.clone()).unwrap_or(&[]);
-        let targets = accesses.get_mut(range).unwrap_or(&mut []);
-        for (access, target) in declared.iter().zip(targets) {
-            let start = access.key_offset as usize;
-            let key = parts.bytes.get(start..start + usize::from(access.key_bytes)).unwrap_or(&[]);
-            let table =
-                KeyTable { index: &*parts.index, keys: &parts.keys[..known as usize], bytes: parts.bytes };
-            let id = match table.find(access.hash, key) {
-                Some(id) => id,
-                None if known as usize >= limit => {
-                    let needed = known as usize + 1;
-                    return Err(ArenaError::BlockTooLarge { what: "distinct keys", needed, limit });
-                }
-                None => {
-                    parts.keys[known as usize] = KeyRecord {
-                        hash: access.hash,
-                        offset: access.key_offset,
-                        bytes: u32::from(access.key_bytes),
-                    };
-                    key_table::link(parts.index, access.hash, KeyId(known));
-                    known += 1;
-                    KeyId(known - 1)
-                }
-            };
-            *target = TransactionAccess { key: id, mode: u32::from(access.mode) };
-        }
-        self.header.keys = known;
-        log2 = log2.max(key_table::index_slots(known as usize).trailing_zeros());
-        if log2 > self.header.key_index_log2 { self.grow_key_index(log2) } else { Ok(()) }
-    }
-
     /// The id of a key that the block did not declare, given now if it had none.
     ///
     /// # Errors
@@ -138,28 +94,13 @@ impl ArenaWriter {
         self.header.keys += 1;
         let id = KeyId(self.header.keys - 1);
         let log2 = self.header.key_index_log2;
-        if key_table::index_slots(known + 1) > 1 << log2 {
+        if index_slots(known + 1) > 1 << log2 {
             self.grow_key_index(log2 + 1)?;
         } else {
             let index = self.region.slice_mut::<u32>(self.sections.key_index, 1 << log2)?;
-            key_table::link(index, hash, id);
+            link(index, hash, id);
         }
         Ok(id)
-    }
-
-    /// The parts of the key table, and the accesses before it.
-    fn key_parts(&mut self, log2: u32) -> Result<KeyParts<'_>, ArenaError> {
-        let (s, limit) = (self.sections, self.limits.keys);
-        let all = self.region.slice_mut::<u8>(0, s.end)?;
-        let (head, index) = all.split_at_mut(s.key_index);
-        let (head, bytes) = head.split_at_mut(s.key_bytes);
-        let (head, keys) = head.split_at_mut(s.keys);
-        Ok(KeyParts {
-            accesses: &mut head[s.accesses..],
-            keys: part_mut(keys, limit)?,
-            bytes,
-            index: part_mut(index, 1 << log2)?,
-        })
     }
 
     fn append_key_bytes(&mut self, key: &[u8]) -> Result<u32, ArenaError> {
@@ -184,7 +125,7 @@ impl ArenaWriter {
         let index = self.region.slice_mut::<u32>(self.sections.key_index, 1 << log2)?;
         index.fill(0);
         for (id, hash) in (0_u32..).zip(hashes) {
-            key_table::link(index, hash, KeyId(id));
+            link(index, hash, KeyId(id));
         }
         Ok(())
     }
@@ -334,14 +275,6 @@ impl ArenaWriter {
     pub fn reader_fd(&self) -> Result<OwnedFd, ArenaError> {
         Ok(self.region.reader_fd()?)
     }
-}
-
-/// The parts of an arena that hold its keys.
-struct KeyParts<'a> {
-    accesses: &'a mut [u8],
-    keys: &'a mut [KeyRecord],
-    bytes: &'a [u8],
-    index: &'a mut [u32],
 }
 
 /// The parts of an arena that the planner works on.

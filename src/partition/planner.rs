@@ -3,11 +3,11 @@
 //! List scheduling with communication costs (the earliest-finish-time rule of HEFT, Topcuoglu 2002, with the block
 //! order as the priority list). The same inputs always give the same plan.
 
-use crate::partition::arena::{
-    ArenaError, Edge, NO_EDGE, NO_TXN, PlannedTransaction, SubBlock, TransactionAccess,
-};
+use crate::partition::arena::{ArenaError, Edge, NO_EDGE, NO_TXN, PlannedTransaction, SubBlock};
 use crate::partition::arena_writer::{ArenaWriter, PlanParts};
-use crate::types::{AccessMode, Incarnation, KeyId, PreparedTransaction, RoundId, ShardId, TxnIndex};
+use crate::types::{
+    AccessMode, Incarnation, KeyId, PreparedTransaction, RoundId, ShardId, TransactionAccess, TxnIndex,
+};
 
 /// Where a transaction stands between rounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,7 +190,7 @@ impl Planner {
     /// A provisional output stands between earlier writers and later readers: they find it in the overlay.
     fn pass_over(&mut self, accesses: &[TransactionAccess]) {
         for access in accesses {
-            match mode_of(access) {
+            match access.access_mode() {
                 AccessMode::Write | AccessMode::ReadWrite => {
                     if let Some(writer) = self.writers.get_mut(access.key.index()) {
                         *writer = NOBODY;
@@ -234,7 +234,7 @@ impl Planner {
 
     fn collect_inputs(&mut self, accesses: &[TransactionAccess]) {
         self.inputs.clear();
-        for access in accesses.iter().filter(|access| mode_of(access).wants_value()) {
+        for access in accesses.iter().filter(|access| access.access_mode().wants_value()) {
             let Some(writer) = self.writers.get(access.key.index()) else { continue };
             if writer.txn != NO_TXN && self.inputs.len() < INPUTS_MAX {
                 let ready_ns = self.finish_ns[writer.txn.index()];
@@ -292,7 +292,7 @@ impl Planner {
 
     /// Records what one access of a placed transaction means: an edge from the writer, a new last writer.
     fn connect(&mut self, parts: &mut PlanParts<'_>, txn: TxnIndex, seat: usize, access: &TransactionAccess) {
-        let mode = mode_of(access);
+        let mode = access.access_mode();
         let Some(&writer) = self.writers.get(access.key.index()) else { return };
         let elsewhere = writer.txn != NO_TXN && writer.txn != txn && writer.seat as usize != seat;
         if mode.wants_value()
@@ -316,10 +316,6 @@ impl Planner {
             self.writers[access.key.index()] = LastWriter { txn, seat, holder: NO_EDGE };
         }
     }
-}
-
-fn mode_of(access: &TransactionAccess) -> AccessMode {
-    AccessMode::from_byte(u8::try_from(access.mode).unwrap_or(u8::MAX))
 }
 
 /// Load of every seat with the least loaded one at hand: a winner tree (Knuth, TAOCP 3, 5.4.1).

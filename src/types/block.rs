@@ -1,6 +1,9 @@
 //! Blocks as they come in, and blocks prepared for planning: flat arrays with every declared key hashed once.
 
-use crate::types::{BlockHash, HintWriter, KeyHasher, TxnIndex};
+use crate::types::key_list::KeyList;
+use crate::types::{
+    BlockHash, HintWriter, KeyHasher, KeyId, KeyRecord, KeyTable, TransactionAccess, TxnIndex,
+};
 use bytemuck::{Pod, Zeroable};
 use serde::{Deserialize, Serialize};
 use std::sync::OnceLock;
@@ -26,22 +29,6 @@ pub struct Block {
     pub header: BlockHeader,
     /// The encoded transactions. Any bytes are allowed; what does not decode gets a status of its own.
     pub transactions: Vec<Vec<u8>>,
-}
-
-/// One declared access of one transaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-#[repr(C)]
-pub struct PreparedAccess {
-    /// Hash of the key under the process's [`KeyHasher`].
-    pub hash: u64,
-    /// Where the key's bytes start in the block's key bytes.
-    pub key_offset: u32,
-    /// Length of the key.
-    pub key_bytes: u16,
-    /// An [`crate::types::AccessMode`] as its byte.
-    pub mode: u8,
-    /// Always 0.
-    pub reserved: u8,
 }
 
 /// Where one transaction's parts lie in the flat arrays of a [`PreparedBlock`].
@@ -70,8 +57,8 @@ pub struct PreparedBlock {
     hasher: KeyHasher,
     transactions: Vec<PreparedTransaction>,
     transaction_bytes: Vec<u8>,
-    accesses: Vec<PreparedAccess>,
-    key_bytes: Vec<u8>,
+    accesses: Vec<TransactionAccess>,
+    keys: KeyList,
     hash: OnceLock<BlockHash>,
 }
 
@@ -100,7 +87,7 @@ impl PreparedBlock {
             transactions: Vec::new(),
             transaction_bytes: Vec::new(),
             accesses: Vec::new(),
-            key_bytes: Vec::new(),
+            keys: KeyList::default(),
             hash: OnceLock::new(),
         }
     }
@@ -116,22 +103,25 @@ impl PreparedBlock {
     ) -> Result<(), PrepareError> {
         let offset = addressable("transactions", self.transaction_bytes.len(), transaction.len())?;
         let access_start = addressable("declared accesses", self.accesses.len(), 0)?;
-        let keys_before = self.key_bytes.len();
+        let keys_before = self.keys.len();
         let mut hint = HintWriter {
             hasher: self.hasher,
             accesses: &mut self.accesses,
-            keys: &mut self.key_bytes,
+            keys: &mut self.keys,
+            overflown: false,
             cost_ns: DEFAULT_COST_NS,
         };
         declare(&mut hint);
-        let cost_ns = hint.cost_ns;
-        let access_end = match addressable("declared keys", self.key_bytes.len(), 0)
+        let (cost_ns, overflown) = (hint.cost_ns, hint.overflown);
+        // Keys that found no room end where 32 bits do.
+        let keys_end = if overflown { usize::MAX } else { self.keys.table().bytes.len() };
+        let access_end = match addressable("declared keys", keys_end, 0)
             .and_then(|_| addressable("declared accesses", self.accesses.len(), 0))
         {
             Ok(end) => end,
             Err(error) => {
                 self.accesses.truncate(access_start as usize);
-                self.key_bytes.truncate(keys_before);
+                self.keys.truncate(keys_before);
                 return Err(error);
             }
         };
@@ -206,14 +196,39 @@ impl PreparedBlock {
 
     /// All declared accesses, transaction by transaction.
     #[must_use]
-    pub fn accesses(&self) -> &[PreparedAccess] {
+    pub fn accesses(&self) -> &[TransactionAccess] {
         &self.accesses
     }
 
-    /// Bytes of all declared keys.
+    /// The declared accesses of one transaction; none past the end.
+    #[must_use]
+    pub fn accesses_of(&self, txn: TxnIndex) -> &[TransactionAccess] {
+        let Some(entry) = self.transactions.get(txn.index()) else { return &[] };
+        let first = entry.access_start as usize;
+        self.accesses.get(first..first + entry.access_count as usize).unwrap_or(&[])
+    }
+
+    /// All distinct declared keys; a key's id is its place.
+    #[must_use]
+    pub fn keys(&self) -> &[KeyRecord] {
+        self.keys.table().keys
+    }
+
+    /// Hash and bytes of a declared key, or `None` for an id that is none's.
+    #[must_use]
+    pub fn key(&self, id: KeyId) -> Option<(u64, &[u8])> {
+        self.keys.table().key(id)
+    }
+
+    /// Bytes of all distinct declared keys.
     #[must_use]
     pub fn key_bytes(&self) -> &[u8] {
-        &self.key_bytes
+        self.keys.table().bytes
+    }
+
+    /// Index over the declared keys, records and bytes.
+    pub(crate) fn key_table(&self) -> KeyTable<'_> {
+        self.keys.table()
     }
 
     /// The hasher under which the keys were hashed.

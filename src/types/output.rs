@@ -304,6 +304,8 @@ impl<'a> Cursor<'a> {
         self.take(usize::from(length))
     }
 
+    // Inlined: a record that is returned is put together and taken apart in memory, which costs more than all the rest.
+    #[inline(always)]
     fn write(&mut self) -> Result<WriteRecord<'a>, OutputError> {
         let at = self.at;
         let head: WriteHead = self.pod()?;
@@ -329,6 +331,7 @@ impl<'a> Cursor<'a> {
         Ok(WriteRecord { key_id: head.key, key, write })
     }
 
+    #[inline(always)]
     fn read(&mut self) -> Result<ReadRecord<'a>, OutputError> {
         let at = self.at;
         let head: ReadHead = self.pod()?;

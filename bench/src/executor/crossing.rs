@@ -244,7 +244,6 @@ mod tests {
                 let mut planner = Planner::new(CostModel { edge_ns: EDGE_NS });
                 arena.begin_load(&block).unwrap();
                 while !arena.load_step(&block).unwrap() {}
-                arena.identify(&block, 0..block.accesses().len()).unwrap();
                 planner.begin(&mut arena, &shards).unwrap();
                 let open = |_| (Standing::Open, Incarnation(1));
                 while !planner.step(&mut arena, usize::MAX, open).unwrap() {}

@@ -6,7 +6,7 @@ use crate::executor::vm::BenchVm;
 use crate::executor::{ExecutorName, ExecutorOptions, SettingKey, WorkloadName};
 use crate::{Workload, WorkloadConfig, WorkloadKind};
 use phalanx::state::StateDigest;
-use phalanx::types::{AccessMode, Block, PreparedBlock};
+use phalanx::types::{Block, KeyId, PreparedBlock, TxnIndex};
 use phalanx::vm::ledger::LedgerVm;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -218,13 +218,10 @@ impl Blocks {
 /// Transactions in the longest chain of declared dependencies, as a share of the block: however many shards there are, those
 /// are executed one after the other.
 fn chain_share(block: &PreparedBlock) -> f64 {
-    let mut depths: HashMap<u64, u32> = HashMap::new();
+    let mut depths: HashMap<KeyId, u32> = HashMap::new();
     let mut longest = 0;
-    for entry in block.transactions() {
-        let first = entry.access_start as usize;
-        let accesses =
-            block.accesses().get(first..first + entry.access_count as usize).unwrap_or_default().iter();
-        let modes = accesses.map(|access| (access.hash, AccessMode::from_byte(access.mode)));
+    for txn in (0_u32..).map(TxnIndex).take(block.len()) {
+        let modes = block.accesses_of(txn).iter().map(|access| (access.key, access.access_mode()));
         let inputs = modes.clone().filter(|(_, mode)| mode.wants_value());
         let depth = 1 + inputs.filter_map(|(key, _)| depths.get(&key).copied()).max().unwrap_or(0);
         for (key, _) in modes.filter(|(_, mode)| mode.changes_value()) {

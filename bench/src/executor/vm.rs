@@ -38,15 +38,13 @@ impl BenchVm {
         }
         let mut adapted = PreparedBlock::new(prepared.header().clone());
         for (index, entry) in (0_u32..).zip(prepared.transactions()) {
-            let first = entry.access_start as usize;
-            let accesses = prepared.accesses().get(first..first + entry.access_count as usize);
+            let accesses = prepared.accesses_of(TxnIndex(index));
             adapted.push(prepared.transaction(TxnIndex(index)).unwrap_or_default(), |hint| {
-                for access in accesses.unwrap_or_default() {
-                    let (start, bytes) = (access.key_offset as usize, usize::from(access.key_bytes));
-                    let key = prepared.key_bytes().get(start..start + bytes).unwrap_or_default();
+                for access in accesses {
+                    let key = prepared.key(access.key).map_or(&[][..], |(_, key)| key);
                     hint.access(
                         key,
-                        match AccessMode::from_byte(access.mode) {
+                        match access.access_mode() {
                             AccessMode::Add => AccessMode::ReadWrite,
                             mode @ (AccessMode::Read | AccessMode::Write | AccessMode::ReadWrite) => mode,
                         },
@@ -172,8 +170,8 @@ mod tests {
             let outputs = [0, 1].map(|place| {
                 let prepared = PreparedBlock::prepare(&LedgerVm::new(ledger), &block).unwrap();
                 let prepared = vms[place].adapt(prepared).unwrap();
-                let mode = AccessMode::Add as u8;
-                let adds = prepared.accesses().iter().filter(|access| access.mode == mode).count();
+                let mode = AccessMode::Add;
+                let adds = prepared.accesses().iter().filter(|access| access.access_mode() == mode).count();
                 assert_eq!(adds > 0, place == 0);
                 let deadline = Instant::now() + Duration::from_secs(60);
                 executors[place].execute(&Arc::new(prepared), deadline).unwrap()

@@ -4,14 +4,12 @@
 use crate::executor::block_stm::dispenser::Dispenser;
 use crate::executor::block_stm::extra_keys::ExtraKeys;
 use crate::executor::block_stm::key_cell::KeyCell;
-use crate::executor::block_stm::key_index::{KeyIndex, name_of};
 use crate::executor::block_stm::record::Transaction;
 use crate::executor::block_stm::scheduler::{Scheduler, Standing, Standings};
 use crate::executor::block_stm::status::Stamp;
 use crate::state::BaseState;
-use crate::types::{PreparedAccess, PreparedBlock, TxnIndex};
+use crate::types::{KeyId, PreparedBlock, TxnIndex};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Everything that the threads share while a block runs.
 #[derive(Debug)]
@@ -21,15 +19,12 @@ pub(super) struct Job {
     pub(super) base: BaseState,
     pub(super) stamp: Stamp,
     pub(super) scheduler: Scheduler,
-    /// Hands out transactions whose declared keys are to be entered, before the first is executed.
-    pub(super) entering: Dispenser,
+    /// Hands out transactions to be examined, before the first is executed.
+    pub(super) examining: Dispenser,
     /// Hands out transactions whose final values are to be computed, after the last is validated.
     pub(super) settling: Dispenser,
-    index: KeyIndex,
     extra: ExtraKeys,
-    /// The number of the key of each declared access.
-    numbers: Vec<AtomicU32>,
-    /// By key number; those that nobody declared are in `extra`.
+    /// By the id of a declared key; those that nobody declared are in `extra`.
     cells: Vec<KeyCell>,
     transactions: Vec<Transaction>,
 }
@@ -55,11 +50,9 @@ impl Job {
             base,
             stamp: Stamp(0),
             scheduler: Scheduler::default(),
-            entering: Dispenser::new(0),
+            examining: Dispenser::new(0),
             settling: Dispenser::new(0),
-            index: KeyIndex::default(),
             extra: ExtraKeys::default(),
-            numbers: Vec::new(),
             cells: Vec::new(),
             transactions: Vec::new(),
         }
@@ -73,18 +66,15 @@ impl Job {
             self.stamp = Stamp(0);
         }
         self.stamp.0 += 1;
-        let accesses = block.accesses().len();
-        self.index.start_block(accesses);
         self.extra.clear();
-        if self.cells.len() < accesses {
-            self.numbers.resize_with(accesses, AtomicU32::default);
-            self.cells.resize_with(accesses, KeyCell::default);
+        if self.cells.len() < block.keys().len() {
+            self.cells.resize_with(block.keys().len(), KeyCell::default);
         }
         if self.transactions.len() < block.len() {
             self.transactions.resize_with(block.len(), Transaction::default);
         }
         self.scheduler.start_block(self.stamp, block.len(), threads);
-        self.entering = Dispenser::new(block.len());
+        self.examining = Dispenser::new(block.len());
         self.settling = Dispenser::new(block.len());
         self.block = Some(Arc::clone(block));
     }
@@ -93,24 +83,16 @@ impl Job {
         self.transactions.get(txn.index())
     }
 
-    /// Enters the key of a declared access.
-    pub(super) fn enter(&self, block: &PreparedBlock, access: u32) {
-        let number = self.index.enter(block, access);
-        self.numbers[access as usize].store(number, Ordering::Relaxed);
-    }
-
-    /// The number of the key of a declared access.
-    pub(super) fn number(&self, access: usize) -> u32 {
-        self.numbers[access].load(Ordering::Relaxed)
-    }
-
     /// The number of any key.
     pub(super) fn number_of(&self, block: &PreparedBlock, name: &[u8]) -> u32 {
         let hash = block.hasher().hash(name);
-        self.index.find(block, hash, name).unwrap_or_else(|| {
-            let declared = u32::try_from(block.accesses().len()).unwrap_or(u32::MAX);
-            declared.saturating_add(self.extra.number(hash, name))
-        })
+        block.key_table().find(hash, name).map_or_else(
+            || {
+                let declared = u32::try_from(block.keys().len()).unwrap_or(u32::MAX);
+                declared.saturating_add(self.extra.number(hash, name))
+            },
+            |id| id.0,
+        )
     }
 
     /// The key with this number; `None` for a number that was never given.
@@ -143,13 +125,10 @@ fn key_of<'a>(
     block: &'a PreparedBlock,
     number: u32,
 ) -> Option<KeyRef<'a>> {
-    let declared = block.accesses();
-    match declared.get(number as usize) {
-        Some(access @ &PreparedAccess { hash, .. }) => {
-            Some(KeyRef { hash, name: name_of(block, access), cell: cells.get(number as usize)? })
-        }
+    match block.key(KeyId(number)) {
+        Some((hash, name)) => Some(KeyRef { hash, name, cell: cells.get(number as usize)? }),
         None => {
-            let extra = extra.get(number.checked_sub(u32::try_from(declared.len()).ok()?)?)?;
+            let extra = extra.get(number.checked_sub(u32::try_from(block.keys().len()).ok()?)?)?;
             let (hash, name) = extra.name();
             Some(KeyRef { hash, name, cell: &extra.cell })
         }

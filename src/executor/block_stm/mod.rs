@@ -8,7 +8,6 @@ mod executor;
 mod extra_keys;
 mod job;
 mod key_cell;
-mod key_index;
 mod observation;
 mod record;
 mod scheduler;

@@ -3,13 +3,12 @@
 use crate::executor::block_output::OutputPlace;
 use crate::executor::block_stm::job::{Job, KeyRef};
 use crate::executor::block_stm::key_cell::Seen;
-use crate::executor::block_stm::key_index::name_of;
 use crate::executor::block_stm::observation::telling_origin;
 use crate::executor::block_stm::status::{Attempt, Stamp};
 use crate::executor::block_stm::version::{Content, Version};
 use crate::executor::view::{LocalKey, ValueSource, ViewBuffers};
 use crate::types::{
-    KeyId, Origin, OutputWriter, PendingWrite, PreparedAccess, PreparedBlock, TxnIndex, number_of,
+    KeyId, Origin, OutputWriter, PendingWrite, PreparedBlock, TransactionAccess, TxnIndex, number_of,
 };
 use crate::vm::PanicNote;
 use smallvec::SmallVec;
@@ -60,9 +59,8 @@ pub(super) struct StmSource<'s, 'a, W> {
     pub(super) job: &'a Job,
     pub(super) block: &'a PreparedBlock,
     pub(super) buffers: &'s mut SourceBuffers<'a>,
-    /// Declared accesses of the transaction, and the place of the first one in the block.
-    pub(super) declared: &'a [PreparedAccess],
-    pub(super) first: usize,
+    /// Declared accesses of the transaction.
+    pub(super) declared: &'a [TransactionAccess],
     pub(super) cursor: usize,
     pub(super) txn: TxnIndex,
     /// The writer that this execution would have to wait for: what it sees from then on is made up.
@@ -79,22 +77,17 @@ impl<'s, 'a, W: FnMut(TxnIndex) -> bool> StmSource<'s, 'a, W> {
         buffers: &'s mut SourceBuffers<'a>,
         wait: W,
     ) -> StmSource<'s, 'a, W> {
-        let (first, count) = block
-            .transactions()
-            .get(txn.index())
-            .map_or((0, 0), |entry| (entry.access_start as usize, entry.access_count as usize));
-        let declared = block.accesses().get(first..first + count).unwrap_or(&[]);
+        let declared = block.accesses_of(txn);
         buffers.numbers.clear();
         buffers.touched.clear();
         buffers.of_access.clear();
         buffers.of_access.resize(declared.len(), NOT_YET);
-        StmSource { job, block, buffers, declared, first, cursor: 0, txn, blocked: None, wait }
+        StmSource { job, block, buffers, declared, cursor: 0, txn, blocked: None, wait }
     }
 
     fn is(&self, place: usize, key: &[u8]) -> bool {
-        self.declared.get(place).is_some_and(|access| {
-            usize::from(access.key_bytes) == key.len() && name_of(self.block, access) == key
-        })
+        let name = self.declared.get(place).and_then(|access| self.block.key(access.key));
+        name.is_some_and(|(_, name)| name == key)
     }
 
     fn local_of_access(&mut self, place: usize) -> LocalKey {
@@ -103,7 +96,7 @@ impl<'s, 'a, W: FnMut(TxnIndex) -> bool> StmSource<'s, 'a, W> {
         if known != NOT_YET {
             return LocalKey(known);
         }
-        let local = self.touch(self.job.number(self.first + place));
+        let local = self.touch(self.declared[place].key.0);
         self.buffers.of_access[place] = local.0;
         local
     }
@@ -259,10 +252,10 @@ impl<W: FnMut(TxnIndex) -> bool> ValueSource for StmSource<'_, '_, W> {
         self.touch(self.job.number_of(self.block, key))
     }
 
-    /// An access that names the key, if somebody declared it.
+    /// The key's id, if somebody declared it.
     fn public_id(&self, key: LocalKey) -> KeyId {
         let number = self.buffers.numbers.get(key.0 as usize).copied();
-        number.filter(|&number| (number as usize) < self.block.accesses().len()).map_or(KeyId::UNKNOWN, KeyId)
+        number.filter(|&number| (number as usize) < self.block.keys().len()).map_or(KeyId::UNKNOWN, KeyId)
     }
 
     fn value(&mut self, key: LocalKey) -> (Option<&[u8]>, Origin) {

@@ -9,7 +9,7 @@ use crate::executor::block_stm::status::Attempt;
 use crate::executor::block_stm::version::Version;
 use crate::executor::examination::examine;
 use crate::executor::view::{ViewBuffers, begin_block, execute_transaction};
-use crate::types::{AccessMode, PreparedAccess, PreparedBlock, TxnIndex, number_of};
+use crate::types::{AccessMode, PreparedBlock, TransactionAccess, TxnIndex, number_of};
 use crate::vm::{Finding, Vm};
 use crossbeam::utils::Backoff;
 use std::ops::Range;
@@ -99,7 +99,7 @@ impl<V: Vm> Worker<V> {
             findings: Vec::new(),
             begun: Instant::now(),
         };
-        turn.enter_keys() && turn.execute_and_validate() && turn.settle()
+        turn.examine_all() && turn.execute_and_validate() && turn.settle()
     }
 }
 
@@ -120,15 +120,20 @@ impl<V: Vm> Turn<'_, '_, V> {
         self.halted.load(Ordering::Relaxed)
     }
 
-    /// Enters the declared keys, together with the other threads; false if halted.
-    fn enter_keys(&mut self) -> bool {
-        while let Some(run) = self.job.entering.take() {
-            self.enter_run(&run);
+    /// Examines all transactions, together with the other threads, if the machine finds out something; false if halted.
+    fn examine_all(&mut self) -> bool {
+        if self.worker.vm.examines_at_once() == 0 {
+            return true;
+        }
+        while let Some(run) = self.job.examining.take() {
             self.examine_run(&run);
-            self.job.entering.note_worked_off(&run);
+            self.job.examining.note_worked_off(&run);
+            if self.is_halted() {
+                return false;
+            }
         }
         let backoff = Backoff::new();
-        while !self.job.entering.is_worked_off() {
+        while !self.job.examining.is_worked_off() {
             if self.is_halted() {
                 return false;
             }
@@ -137,19 +142,7 @@ impl<V: Vm> Turn<'_, '_, V> {
         true
     }
 
-    fn enter_run(&self, run: &Range<u32>) {
-        for txn in run.clone().map(TxnIndex) {
-            let Some(entry) = self.block.transactions().get(txn.index()) else { return };
-            for access in entry.access_start..entry.access_start + entry.access_count {
-                self.job.enter(self.block, access);
-            }
-        }
-    }
-
     fn examine_run(&mut self, run: &Range<u32>) {
-        if self.worker.vm.examines_at_once() == 0 {
-            return;
-        }
         let (job, block) = (self.job, self.block);
         let transactions: Vec<&[u8]> =
             run.clone().map_while(|txn| block.transaction(TxnIndex(txn))).collect();
@@ -165,16 +158,9 @@ impl<V: Vm> Turn<'_, '_, V> {
     /// meanwhile wait for them.
     fn expect_writes(&self, txn: TxnIndex) {
         let job = self.job;
-        let (Some(entry), Some(transaction)) =
-            (self.block.transactions().get(txn.index()), job.transaction(txn))
-        else {
-            return;
-        };
-        let first = entry.access_start as usize;
-        let declared = self.block.accesses().get(first..first + entry.access_count as usize);
+        let Some(transaction) = job.transaction(txn) else { return };
         let mut record = None;
-        for (place, _) in declared.unwrap_or(&[]).iter().enumerate().filter(|(_, access)| expects(access)) {
-            let number = job.number(first + place);
+        for number in self.block.accesses_of(txn).iter().filter(|it| expects(it)).map(|it| it.key.0) {
             let record = record.get_or_insert_with(|| transaction.record(job.stamp));
             if let Some(key) = job.key(self.block, number).filter(|_| !record.written.contains(&number)) {
                 record.written.push(number);
@@ -247,11 +233,10 @@ impl<V: Vm> Turn<'_, '_, V> {
 
     /// Fetches what a transaction will read of the base state.
     fn prefetch(&self, txn: TxnIndex) {
-        let Some(entry) = self.block.transactions().get(txn.index()) else { return };
-        let first = entry.access_start as usize;
-        let declared = self.block.accesses().get(first..first + entry.access_count as usize);
-        for access in declared.unwrap_or(&[]).iter().take(PREFETCH_MAX) {
-            self.job.base.prefetch(access.hash);
+        for access in self.block.accesses_of(txn).iter().take(PREFETCH_MAX) {
+            if let Some((hash, _)) = self.block.key(access.key) {
+                self.job.base.prefetch(hash);
+            }
         }
     }
 
@@ -311,8 +296,8 @@ impl<V: Vm> Turn<'_, '_, V> {
 }
 
 /// Whether a declaration says that the transaction will write. Sums are left out: nobody needs to wait for them.
-fn expects(access: &PreparedAccess) -> bool {
-    matches!(AccessMode::from_byte(access.mode), AccessMode::Write | AccessMode::ReadWrite)
+fn expects(access: &TransactionAccess) -> bool {
+    matches!(access.access_mode(), AccessMode::Write | AccessMode::ReadWrite)
 }
 
 /// Waits a little for a writer that is being executed; false if that was in vain.

@@ -56,7 +56,6 @@ fn loaded(block: &PreparedBlock, limits: ArenaLimits) -> ArenaWriter {
     let mut arena = ArenaWriter::create("phalanx-planner-test", limits).unwrap();
     arena.begin_load(block).unwrap();
     while !arena.load_step(block).unwrap() {}
-    arena.identify(block, 0..block.accesses().len()).unwrap();
     arena
 }
 
