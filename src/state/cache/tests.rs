@@ -1,6 +1,5 @@
 //! Oracle: two maps, the state as it is and the state as the store has it. What would break it: an entry that goes before the
 //! store has its last change, a removed key that is forgotten too early, an entry lost by shifting, shrinking or growing.
-//! Negative controls: with `may_lack` always false, and with `remove` in the place of `bury`, the first test fails.
 
 use super::*;
 use crate::state::StateReader;
