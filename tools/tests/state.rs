@@ -194,7 +194,7 @@ fn the_benchmark_of_durable_state_has_all_its_rows() {
     let json = Run::start_command(&["bench", "durable"], &options).finish().json();
     let kinds: Vec<&str> =
         json["rows"].as_array().unwrap().iter().map(|row| row["kind"].as_str().unwrap()).collect();
-    assert_eq!(kinds, ["throughput", "throughput", "ratio", "executed_to_durable", "recovery"]);
+    assert_eq!(kinds, ["throughput", "throughput", "ratio", "executed_to_durable", "cache_miss", "recovery"]);
     assert_eq!(json["rows"][3]["times_us"]["count"], 4);
     assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0, "the directories are removed");
 }
