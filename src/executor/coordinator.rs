@@ -152,6 +152,13 @@ impl<F: Fleet> Coordinator<F> {
         self.journal = Some(journal);
     }
 
+    /// Whoever coordinates from now on is the calling thread.
+    pub(crate) fn take_seat(&self) {
+        if let Some(cold) = self.journal.as_ref().and_then(Journal::cold) {
+            cold.take_seat();
+        }
+    }
+
     pub(crate) fn base(&self) -> &BaseState {
         &self.base
     }
@@ -171,6 +178,7 @@ impl<F: Fleet> Coordinator<F> {
         {
             return Ok(BlockOutput::recalled(height, &recalled));
         }
+        self.trim()?;
         let began = self.timeline.now();
         self.timeline.begin(height, call.block.len());
         let result = self.execute_rounds(call).and_then(|()| self.commit(call));
@@ -185,6 +193,16 @@ impl<F: Fleet> Coordinator<F> {
         let mut output = result?;
         output.stats.plan = spent;
         Ok(output)
+    }
+
+    /// Has the base state let go what it has no room for, and the store hurry if it cannot. Between blocks everybody is quiet.
+    fn trim(&mut self) -> Result<(), ExecuteError> {
+        let Some(journal) = self.journal.as_ref().filter(|_| self.base.is_cache()) else { return Ok(()) };
+        if !self.base.trim(journal.backlog())? {
+            journal.hurry();
+        }
+        journal.note_cache(self.base.cache_stats());
+        Ok(())
     }
 
     fn execute_rounds(&mut self, call: &Call<'_>) -> Result<(), ExecuteError> {
@@ -331,6 +349,7 @@ impl<F: Fleet> Coordinator<F> {
         for place in 0..self.members.len() {
             self.collect(self.members[place], call)?;
         }
+        self.warm_up(call)?;
         let stopped = |stop: Stop| stop.after(first_in_line, call.block.len());
         while self.look_up_ahead() {
             Watch::new(call, &|now| self.fleet.patrol(now)).look().map_err(stopped)?;
@@ -353,6 +372,18 @@ impl<F: Fleet> Coordinator<F> {
                 Err(error) => return Err(cannot_go_on(error, call, self.acceptance.frontier())),
             }
         }
+    }
+
+    /// Brings what the outputs of the last round name into a base state that does not hold everything.
+    fn warm_up(&mut self, call: &Call<'_>) -> Result<(), ExecuteError> {
+        let Some(cold) = self.journal.as_ref().and_then(Journal::cold).filter(|_| !self.base.is_whole())
+        else {
+            return Ok(());
+        };
+        let patrol = |now| self.fleet.patrol(now);
+        let arena = &mut self.lanes[self.active].arena;
+        let warmed = self.acceptance.warm_up(arena, &mut self.base, cold.reads(), &Watch::new(call, &patrol));
+        warmed.map_err(|error| cannot_go_on(error, call, self.acceptance.frontier()))
     }
 
     /// Takes in the outputs of one member.
@@ -415,6 +446,8 @@ impl<F: Fleet> Coordinator<F> {
 fn cannot_go_on(error: ValidateError, call: &Call<'_>, accepted: usize) -> ExecuteError {
     match error {
         ValidateError::Arena(error) => error.into(),
+        ValidateError::State(error) => error.into(),
+        ValidateError::Store(error) => error.into(),
         ValidateError::Stopped(stop) => stop.after(accepted, call.block.len()),
         ValidateError::Damaged(damaged) => ExecuteError::System(format!(
             "output of transaction {} cannot be read again: {}",

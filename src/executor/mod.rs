@@ -7,6 +7,7 @@ mod block_stm;
 mod board;
 mod call;
 mod check;
+mod cold_desk;
 mod commit;
 mod coordinator;
 mod error;

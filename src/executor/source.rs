@@ -1,24 +1,26 @@
 //! Where a shard's transaction finds its values: own writes and received values, the overlay, the base state.
 
+use crate::executor::cold_desk::ColdDesk;
 use crate::executor::key_numbers::KeyNumbers;
 use crate::executor::local::{FoldInto, Known, LocalStore};
 use crate::executor::overlay::OverlayReader;
 use crate::executor::view::{LocalKey, ValueSource};
 use crate::partition::RoundPlan;
-use crate::state::StateReader;
+use crate::state::{BaseValue, StateReader};
 use crate::types::{
     Incarnation, KeyId, Origin, OutputWriter, PendingWrite, TransactionAccess, TxnIndex, number_of,
 };
 
 /// The values that one transaction of a round sees.
 #[derive(Debug)]
-pub(super) struct ShardSource<'a> {
+pub(super) struct ShardSource<'a, 'c> {
     pub(super) plan: &'a RoundPlan<'a>,
     pub(super) base: &'a StateReader,
     pub(super) overlay: Option<&'a OverlayReader>,
     pub(super) local: &'a mut LocalStore,
     /// Keys that the plan does not know, numbered behind those that it knows.
     pub(super) extra: &'a mut KeyNumbers,
+    pub(super) cold: &'a mut ColdDesk<'c>,
     /// Expected accesses of the transaction: keys are looked for here first, in order.
     pub(super) expected: &'a [TransactionAccess],
     pub(super) cursor: usize,
@@ -28,14 +30,17 @@ pub(super) struct ShardSource<'a> {
 /// With more expected accesses than this, a key out of order is looked up by its hash.
 const SCAN_MAX: usize = 8;
 
-impl ShardSource<'_> {
+impl ShardSource<'_, '_> {
     /// Brings what is known of `key` up to all visible writes below `below`.
     pub(super) fn bring_up(&mut self, key: u32, below: TxnIndex) {
         let from = match self.local.as_of(key) {
             Some(as_of) => as_of,
             None => {
-                let value = self.key_of(key).and_then(|(hash, bytes)| self.base.get(hash, bytes));
-                self.local.put_base(key, value);
+                match self.key_of(key).map(|(hash, bytes)| self.base.get(hash, bytes)) {
+                    Some(BaseValue::Here(value)) => self.local.put_base(key, Some(value)),
+                    Some(BaseValue::Absent) | None => self.local.put_base(key, None),
+                    Some(BaseValue::Cold) => self.fetch(key),
+                }
                 TxnIndex(0)
             }
         };
@@ -47,12 +52,22 @@ impl ShardSource<'_> {
         }
     }
 
+    /// Asks the store.
+    #[cold]
+    fn fetch(&mut self, key: u32) {
+        let ShardSource { plan, extra, cold, local, .. } = self;
+        if let Some((_, bytes)) = key_in(plan, extra, key) {
+            cold.ask(bytes);
+            cold.fetch(key, local);
+        }
+    }
+
     /// The value of `key` as last brought up.
     pub(super) fn known(&self, key: u32) -> (Option<&[u8]>, Origin) {
         match self.local.get(key) {
             Some((Known::Here(value), origin)) => (value, origin),
             Some((Known::InBase, origin)) => {
-                (self.key_of(key).and_then(|(hash, bytes)| self.base.get(hash, bytes)), origin)
+                (self.key_of(key).and_then(|(hash, bytes)| self.base.get(hash, bytes).here()), origin)
             }
             None => (None, Origin::BASE),
         }
@@ -88,10 +103,7 @@ impl ShardSource<'_> {
     }
 
     fn key_of(&self, key: u32) -> Option<(u64, &[u8])> {
-        if let Some(extra) = (key as usize).checked_sub(self.plan.keys()) {
-            return self.extra.key(extra);
-        }
-        self.plan.key(KeyId(key))
+        key_in(self.plan, self.extra, key)
     }
 
     fn is(&self, place: usize, key: &[u8]) -> Option<u32> {
@@ -109,7 +121,7 @@ impl ShardSource<'_> {
     }
 }
 
-impl ValueSource for ShardSource<'_> {
+impl ValueSource for ShardSource<'_, '_> {
     fn locate(&mut self, key: &[u8]) -> LocalKey {
         // The next one, or the last one again.
         for place in [self.cursor, self.cursor.wrapping_sub(1)] {
@@ -137,8 +149,26 @@ impl ValueSource for ShardSource<'_> {
         if (key.0 as usize) < self.plan.keys() { KeyId(key.0) } else { KeyId::UNKNOWN }
     }
 
+    fn leave(&mut self, output: &mut OutputWriter) {
+        let ShardSource { plan, extra, cold, .. } = self;
+        if cold.has_news() {
+            cold.tell(output, |key| {
+                let id = if (key as usize) < plan.keys() { KeyId(key) } else { KeyId::UNKNOWN };
+                key_in(plan, extra, key).map(|(_, bytes)| (id, bytes))
+            });
+        }
+    }
+
     fn value(&mut self, key: LocalKey) -> (Option<&[u8]>, Origin) {
         self.bring_up(key.0, self.txn);
         self.known(key.0)
+    }
+}
+
+/// Hash and bytes of a key by its number.
+fn key_in<'k>(plan: &'k RoundPlan<'_>, extra: &'k KeyNumbers, key: u32) -> Option<(u64, &'k [u8])> {
+    match (key as usize).checked_sub(plan.keys()) {
+        Some(place) => extra.key(place),
+        None => plan.key(KeyId(key)),
     }
 }

@@ -18,6 +18,8 @@ pub(super) trait ValueSource {
     fn public_id(&self, key: LocalKey) -> KeyId;
     /// The value before the transaction, and who wrote it.
     fn value(&mut self, key: LocalKey) -> (Option<&[u8]>, Origin);
+    /// The transaction is over: tells in its output what else there is to tell.
+    fn leave(&mut self, _: &mut OutputWriter) {}
     /// As [`value`](Self::value), and records that the transaction rests on it.
     fn read(&mut self, local: LocalKey, key: &[u8], output: &mut OutputWriter) -> Option<&[u8]> {
         let id = self.public_id(local);
@@ -106,8 +108,10 @@ pub(super) fn execute_transaction<'b, V: Vm, S: ValueSource>(
     if let Some(note) = buffers.broken.clone() {
         return (buffers.output.finish_panicked(txn, incarnation, &note.0), Some(note));
     }
-    let mut view = TransactionView { source, buffers: &mut *buffers, sum: [0; 32] };
-    match catch_panic(|| vm.execute_examined(transaction, finding, &mut view)) {
+    let mut view = TransactionView { source: &mut *source, buffers: &mut *buffers, sum: [0; 32] };
+    let executed = catch_panic(|| vm.execute_examined(transaction, finding, &mut view));
+    source.leave(&mut buffers.output);
+    match executed {
         Ok(outcome) => (buffers.output.finish(txn, incarnation, outcome), None),
         Err(note) => {
             buffers.written.clear();

@@ -26,3 +26,6 @@ pub use output::{
     WriteRecord,
 };
 pub use output_writer::{OUTPUT_PANICKED, OutputWriter, PendingWrite};
+
+pub(crate) use output::OBSERVED_BYTES_MAX;
+pub(crate) use output_writer::OUTPUT_COLD;

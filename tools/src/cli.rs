@@ -20,6 +20,8 @@ use std::time::Duration;
 
 /// The longest deadline: a day, in milliseconds.
 const DEADLINE_LIMIT_MS: u64 = 86_400_000;
+/// The greatest cache, in MiB.
+const CACHE_LIMIT_MIB: u64 = 1 << 25;
 
 /// Executes blocks of transactions over forked, pinned shard processes.
 #[derive(Debug, Parser)]
@@ -167,10 +169,20 @@ pub struct RunOptions {
     pub trace_transactions: bool,
 
     /// Makes every block durable in this directory, and goes on where the last run with it ended: --blocks are executed
-    /// on top. Give the same --workload, --accounts, --seed and --block-size again. The directory is made if it is
-    /// missing. Only for the processes executor. Default: the state is in memory only.
+    /// on top. Give the options that make the blocks as the first time; others are refused. The directory is made if it
+    /// is missing. Only for the processes executor. Default: the state is in memory only.
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
+
+    /// Holds at most this much of the state in memory, in MiB; what is not there is read from the state directory when it
+    /// is needed. Default: all of the state is in memory.
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "state_dir",
+        value_parser = clap::value_parser!(u64).range(1..=CACHE_LIMIT_MIB)
+    )]
+    pub cache_mib: Option<u64>,
 
     /// Prints the result on standard output as a table (text) or as exactly one JSON object (json). Everything else
     /// goes to standard error. Default: text.
