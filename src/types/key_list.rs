@@ -59,8 +59,8 @@ impl KeyList {
 
 #[cfg(test)]
 mod tests {
-    //! What would break it: two ids for one key, one id for two, keys that are forgotten but fill the index. Negative control
-    //! run: without rebuilding the index in `truncate` the second test fails.
+    //! What would break it: two ids for one key, one id for two, a key that is lost when others are forgotten. Without rebuilding the
+    //! index in `truncate` the tests still pass: keys are found then by searching all of it, which is slow but right.
 
     use super::*;
     use crate::types::KeyHasher;
