@@ -1,7 +1,7 @@
 //! Pinning: one thread, one core, and proof that it took.
 
 use core_affinity::CoreId;
-use nix::sched::{CpuSet, sched_getaffinity};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
 use crate::os::OsCause;
@@ -57,9 +57,28 @@ pub fn pin_current_thread(core: usize) -> Result<(), PinError> {
     if found == [core] { Ok(()) } else { Err(PinError::NotTaken { core, found }) }
 }
 
+/// Pins the first thread of another process to one core, reads its affinity back, and errors if it is not exactly that
+/// core. 0 is the calling thread.
+pub fn pin(pid: i32, core: usize) -> Result<(), PinError> {
+    let mut set = CpuSet::new();
+    if set.set(core).is_err() {
+        return Err(PinError::BeyondRange { core, limit: CpuSet::count() });
+    }
+    if sched_setaffinity(Pid::from_raw(pid), &set).is_err() {
+        return Err(PinError::Refused { core, allowed: allowed_cores_of(pid)? });
+    }
+    let found = allowed_cores_of(pid)?;
+    if found == [core] { Ok(()) } else { Err(PinError::NotTaken { core, found }) }
+}
+
 /// The cores that the calling thread may run on, ascending. Knows cpusets and taskset, not CPU quotas.
 pub fn allowed_cores() -> Result<Vec<usize>, PinError> {
+    allowed_cores_of(0)
+}
+
+/// As [`allowed_cores`], of the first thread of a process.
+pub fn allowed_cores_of(pid: i32) -> Result<Vec<usize>, PinError> {
     let unreadable = |errno: nix::errno::Errno| PinError::Unreadable { cause: errno.into() };
-    let set = sched_getaffinity(Pid::from_raw(0)).map_err(unreadable)?;
+    let set = sched_getaffinity(Pid::from_raw(pid)).map_err(unreadable)?;
     Ok((0..CpuSet::count()).filter(|&core| set.is_set(core).unwrap_or(false)).collect())
 }

@@ -1,7 +1,7 @@
 //! A lane: one of the two block arenas with its planner, so that the next block is planned while one executes.
 
 use crate::executor::error::ExecuteError;
-use crate::partition::{ArenaWriter, CostModel, PlanTotals, Planner, Standing};
+use crate::partition::{ArenaWriter, PlanTotals, Planner, Standing};
 use crate::types::{Incarnation, KeyId, PreparedBlock, RoundId, ShardId, TxnIndex};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,10 +32,10 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    pub(super) fn new(arena: ArenaWriter, costs: CostModel) -> Lane {
+    pub(super) fn new(arena: ArenaWriter, planner: Planner) -> Lane {
         Lane {
             arena,
-            planner: Planner::new(costs),
+            planner,
             block: None,
             stage: Stage::Empty,
             shards: Vec::new(),
