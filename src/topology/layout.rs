@@ -76,6 +76,9 @@ pub struct Layout {
     pub notes: Vec<String>,
 }
 
+/// A CPU for a shard, and its node.
+type Spot = (NodeId, CpuId);
+
 /// A core that can take shards: the CPUs of it that may be used.
 #[derive(Clone, Debug)]
 struct Core {
@@ -185,7 +188,7 @@ fn split(
     topology: &Topology,
     cores: Vec<Core>,
     options: &LayoutOptions,
-) -> (Vec<(NodeId, CpuId)>, Vec<(NodeId, CpuId)>, BTreeSet<CpuId>) {
+) -> (Vec<Spot>, Vec<Spot>, BTreeSet<CpuId>) {
     let keep = if cores.len() <= 2 || options.cores.is_some() { 0 } else { options.service_cores };
     let mut by_node: BTreeMap<NodeId, Vec<Core>> = BTreeMap::new();
     for core in cores {
@@ -230,7 +233,7 @@ fn node_order(topology: &Topology, by_node: &BTreeMap<NodeId, Vec<Core>>) -> Vec
     order
 }
 
-fn limit_per_node(places: Vec<(NodeId, CpuId)>, options: &LayoutOptions) -> Vec<(NodeId, CpuId)> {
+fn limit_per_node(places: Vec<Spot>, options: &LayoutOptions) -> Vec<Spot> {
     let Some(limit) = options.shards_per_node else { return places };
     let mut taken: BTreeMap<NodeId, usize> = BTreeMap::new();
     let mut fits = |node| {
@@ -260,8 +263,8 @@ fn fit_quota(
 
 /// The CPUs of `wanted` shards: places, then the cores kept free, then all of them again.
 fn take(
-    places: Vec<(NodeId, CpuId)>,
-    spare: Vec<(NodeId, CpuId)>,
+    places: Vec<Spot>,
+    spare: Vec<Spot>,
     mut service: BTreeSet<CpuId>,
     wanted: usize,
     notes: &mut Vec<String>,

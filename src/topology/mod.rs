@@ -21,3 +21,6 @@ pub use model::{CoreKind, Cpu, DISTANCE_LOCAL, DISTANCE_REMOTE, Node, Topology};
 pub use reader::NODES_MAX;
 pub use region_plan::{Placing, RegionKind, RegionPlan, RegionSizes};
 pub use sys_tree::SysTree;
+
+#[cfg(test)]
+mod tests;

@@ -79,8 +79,10 @@ pub fn run(
     session.end_trace()?;
     let Session { engine, tally, .. } = session;
     let casualties = engine.casualties();
+    let places = if options.placement_report { engine.placement_report() } else { Ok(None) };
     engine.close();
-    Ok(Report::new(options, shards, &tally, casualties, oracle.is_some()).resumed(resumed_after))
+    let report = Report::new(options, shards, &tally, casualties, oracle.is_some()).resumed(resumed_after);
+    Ok(report.placed(places.map_err(RunError::Places)?))
 }
 
 /// The state directory, if one is asked for.

@@ -118,6 +118,7 @@ fn publish(report: &Report, format: Format) -> Exit {
         Format::Json => report.json().map_err(std::io::Error::from),
     };
     match text.and_then(|text| print(&text)) {
+        Ok(()) if !report.is_in_place() => Exit::Misplaced,
         Ok(()) => Exit::Ok,
         Err(error) => fail(&RunError::Report(error)),
     }
