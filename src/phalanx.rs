@@ -7,8 +7,8 @@ use crate::fail_points::{FailPointError, FailSpec};
 use crate::state::{BaseState, StateDigest, StateError};
 use crate::supervisor::{
     AuditFinding, Fallback, HealthDesk, Incidents, LaunchError, Pacing, Placement, PlacementConfig,
-    PlacementDesk, PlacementReport, Processes, ProcessesConfig, ShardHealth,
-    SupervisorHealth, SupervisorImage,
+    PlacementDesk, PlacementReport, Processes, ProcessesConfig, ShardHealth, SupervisorHealth,
+    SupervisorImage,
 };
 use crate::telemetry::{Timeline, TimelineBook, TimelineConfig};
 use crate::topology::RegionKind;

@@ -15,7 +15,8 @@
 mod common;
 
 use common::{
-    PATIENCE, Scene, all_ready, allowed_cores, assert_same, deadline, eventually, kill_shard, nothing_left, own_pid,
+    PATIENCE, Scene, all_ready, allowed_cores, assert_same, deadline, eventually, kill_shard, nothing_left,
+    own_pid,
 };
 use phalanx::supervisor::{
     AuditFinding, AuditSubject, HugePages, LaunchError, PlacementConfig, PlacementReport, SupervisorImage,
@@ -76,7 +77,8 @@ fn assert_at_home(phalanx: &Phalanx, when: &str) -> PlacementReport {
     }
     let away: Vec<_> = report.regions.iter().filter(|region| region.misplaced > 0).collect();
     assert!(away.is_empty(), "{when}: pages on other nodes: {away:?}");
-    let kinds = [RegionKind::Inbox, RegionKind::Outputs, RegionKind::Arena, RegionKind::Base, RegionKind::Board];
+    let kinds =
+        [RegionKind::Inbox, RegionKind::Outputs, RegionKind::Arena, RegionKind::Base, RegionKind::Board];
     for kind in kinds {
         let pages: u64 =
             report.regions.iter().filter(|it| it.kind == kind).flat_map(|it| it.pages.values()).sum();
@@ -101,7 +103,12 @@ fn everything_is_in_its_place_also_after_deaths() {
         "  {} shards at home, {} pages on their planned nodes (nodes of inboxes: {:?})",
         report.shards.len(),
         report.pages(),
-        report.regions.iter().filter(|it| it.kind == RegionKind::Inbox).map(|it| &it.pages).collect::<Vec<_>>()
+        report
+            .regions
+            .iter()
+            .filter(|it| it.kind == RegionKind::Inbox)
+            .map(|it| &it.pages)
+            .collect::<Vec<_>>()
     );
     if several_nodes() {
         let base = report.regions.iter().find(|region| region.kind == RegionKind::Base).unwrap();
@@ -313,7 +320,8 @@ fn a_quota_below_the_shards_is_refused_with_the_reason() {
     let group = Group::enter();
     group.set("cpu.max", "50000 100000");
     let scene = scene();
-    let refused = builder(&scene, patient()).shards(2).launch(scene.genesis.iter().map(|(key, value)| (key, value)));
+    let refused =
+        builder(&scene, patient()).shards(2).launch(scene.genesis.iter().map(|(key, value)| (key, value)));
     let error = refused.err().expect("two pinned shards in half a CPU");
     println!("  {error}");
     assert!(matches!(error, LaunchError::Topology(_)) && error.to_string().contains("cpu.max"));
@@ -324,7 +332,8 @@ fn huge_pages_are_used_where_they_are_reserved_and_missed_loudly_elsewhere() {
     if !in_guest() {
         return skip("would reserve huge pages of this host");
     }
-    let nodes: Vec<NodeId> = topology().nodes.iter().filter(|it| it.memory_bytes > 0).map(|it| it.id).collect();
+    let nodes: Vec<NodeId> =
+        topology().nodes.iter().filter(|it| it.memory_bytes > 0).map(|it| it.id).collect();
     let reserve = |node: NodeId, pages: u32| {
         let file = format!("/sys/devices/system/node/node{node}/hugepages/hugepages-2048kB/nr_hugepages");
         fs::write(file, pages.to_string()).unwrap();
@@ -333,7 +342,8 @@ fn huge_pages_are_used_where_they_are_reserved_and_missed_loudly_elsewhere() {
     let (without, with) = nodes.split_last().unwrap();
     with.iter().for_each(|&node| reserve(node, 24));
     let mut scene = scene();
-    let phalanx = scene.launch(builder(&scene, PlacementConfig { huge_pages: HugePages::Reserved, ..patient() }));
+    let phalanx =
+        scene.launch(builder(&scene, PlacementConfig { huge_pages: HugePages::Reserved, ..patient() }));
     run_blocks(&mut scene, 1, &phalanx);
     let report = assert_at_home(&phalanx, "on huge pages");
     for region in report.regions.iter().filter(|region| region.kind == RegionKind::Inbox) {

@@ -104,8 +104,7 @@ pub(crate) unsafe fn bind(
 pub fn set_own_policy(policy: &NodePolicy) -> Result<(), OsCause> {
     let (mode, mask) = policy.encode()?;
     // SAFETY: the kernel reads MAX_NODE - 1 bits of the mask, which lives until the call returns.
-    let answer =
-        unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, mask.0.as_ptr(), NodeMask::MAX_NODE) };
+    let answer = unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, mask.0.as_ptr(), NodeMask::MAX_NODE) };
     if answer == 0 { Ok(()) } else { Err(OsCause::last()) }
 }
 
@@ -132,7 +131,8 @@ pub fn with_own_policy<T>(policy: &NodePolicy, work: impl FnOnce() -> T) -> (T, 
     let done = work();
     if taken.is_ok() {
         // SAFETY: as in set_own_policy, with what the kernel has told just before.
-        let restored = unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, mask.as_ptr(), NodeMask::MAX_NODE) };
+        let restored =
+            unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, mask.as_ptr(), NodeMask::MAX_NODE) };
         debug_assert_eq!(restored, 0, "a policy that was in force can be set again");
     }
     (done, taken)

@@ -33,14 +33,7 @@ pub(super) struct Lane {
 
 impl Lane {
     pub(super) fn new(arena: ArenaWriter, planner: Planner) -> Lane {
-        Lane {
-            arena,
-            planner,
-            block: None,
-            stage: Stage::Empty,
-            shards: Vec::new(),
-            spent: Duration::ZERO,
-        }
+        Lane { arena, planner, block: None, stage: Stage::Empty, shards: Vec::new(), spent: Duration::ZERO }
     }
 
     /// Whether this block is loaded here, or being loaded.

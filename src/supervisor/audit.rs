@@ -176,7 +176,8 @@ fn look_at(
     let moved = move_pages_home(file, limit, turn, |place| better(place.node));
     let left = pages_of(file, limit, turn).map_or(misplaced, |pages| count(&pages));
     let small = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    let subject = AuditSubject::Pages { region, shard, looked_at: small(pages.len()), misplaced: small(misplaced) };
+    let subject =
+        AuditSubject::Pages { region, shard, looked_at: small(pages.len()), misplaced: small(misplaced) };
     Some(AuditFinding { subject, repaired: moved.is_ok() && left == 0 })
 }
 
@@ -190,7 +191,10 @@ impl std::fmt::Display for AuditFinding {
             }
             AuditSubject::Pages { region, shard, looked_at, misplaced } => {
                 let whose = shard.map(|shard| format!(" of shard {shard}")).unwrap_or_default();
-                write!(f, "{misplaced} of {looked_at} pages of the {region}{whose} are on another node; {now}")
+                write!(
+                    f,
+                    "{misplaced} of {looked_at} pages of the {region}{whose} are on another node; {now}"
+                )
             }
         }
     }

@@ -10,9 +10,7 @@ use crate::supervisor::placement::{HugePages, Placement};
 use crate::supervisor::protocol::{AuditOrder, LaunchOrder, WireMemory};
 use crate::telemetry::TimelineConfig;
 use crate::topology::{Host, RegionKind, Spins, TopologyError};
-use phalanx_ipc::{
-    Control, InboxLayout, NodePolicy, OsCause, Outlet, Region, nice_now, raise_fd_limit,
-};
+use phalanx_ipc::{Control, InboxLayout, NodePolicy, OsCause, Outlet, Region, nice_now, raise_fd_limit};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 use thiserror::Error;
@@ -120,8 +118,9 @@ impl FamilyRegions {
         let host = Host::detect().map_err(ExecuteError::from)?;
         let limits = ShardLimits::of(&config.memory, config.timeline);
         let layout = InboxLayout::for_budget(shards, config.memory.ring_budget_bytes);
-        let ends =
-            (0..shards).map(|place| shard_ends(place, layout, &limits, placement, config)).collect::<Result<Vec<_>, _>>()?;
+        let ends = (0..shards)
+            .map(|place| shard_ends(place, layout, &limits, placement, config))
+            .collect::<Result<Vec<_>, _>>()?;
         let shared = ShardFds::of(memory)?;
         let fds_each = 3 + usize::from(config.timeline.is_some());
         let order = LaunchOrder {
@@ -148,7 +147,8 @@ impl FamilyRegions {
 
     /// Descriptors of all regions, to look at them: in the order of [`Placement::regions`].
     pub(super) fn files(&self, memory: &CoordinatorMemory) -> Result<Vec<OwnedFd>, LaunchError> {
-        let shared = memory.regions().into_iter().map(|region| region.reader_fd().map_err(LaunchError::resource));
+        let shared =
+            memory.regions().into_iter().map(|region| region.reader_fd().map_err(LaunchError::resource));
         let copy = |fd: &OwnedFd| fd.try_clone().map_err(|error| LaunchError::resource(OsCause::from(error)));
         let own = self.ends.iter().flat_map(|ends| {
             let spans = ends.spans.as_ref().map(|spans| &spans.fd);

@@ -22,6 +22,7 @@ mod supervisor_link;
 mod supervisor_loop;
 mod turns;
 
+pub use audit::{AuditFinding, AuditSubject};
 pub use child::Pacing;
 pub use config::{Fallback, ProcessesConfig, SupervisorImage};
 pub use entry::{
@@ -29,7 +30,6 @@ pub use entry::{
 };
 pub use health::{ShardHealth, SupervisorHealth};
 pub use incidents::{INCIDENTS_KEPT, Incidents, ShardIncident, SupervisorIncident};
-pub use audit::{AuditFinding, AuditSubject};
 pub use launch::LaunchError;
 pub use placement::{HugePages, Placement, PlacementConfig};
 pub use placement_desk::{PlacementReport, RegionReport, ShardPlace};

@@ -4,8 +4,8 @@ use crate::executor::{CoordinatorMemory, ShardLimits};
 use crate::supervisor::config::ProcessesConfig;
 use crate::supervisor::launch::LaunchError;
 use crate::topology::{
-    Allowance, CostMatrix, Host, Layout, LayoutOptions, NODES_MAX, Placing, RegionKind, RegionPlan, RegionSizes,
-    SysTree, Topology,
+    Allowance, CostMatrix, Host, Layout, LayoutOptions, NODES_MAX, Placing, RegionKind, RegionPlan,
+    RegionSizes, SysTree, Topology,
 };
 use crate::types::{CpuId, NodeId};
 use phalanx_ipc::{InboxLayout, NodePolicy, Region, RegionError};
@@ -81,8 +81,7 @@ impl Placement {
     pub fn plan(config: &ProcessesConfig) -> Result<Placement, LaunchError> {
         let topology = host_topology()?;
         let allowance = Allowance::detect(&topology)?;
-        let options =
-            LayoutOptions { shards: Some(config.shards), ..config.placement.layout.clone() };
+        let options = LayoutOptions { shards: Some(config.shards), ..config.placement.layout.clone() };
         let layout = Layout::plan(&topology, &allowance, &options)?;
         Ok(Placement::of(topology, layout, config))
     }
@@ -117,9 +116,10 @@ impl Placement {
 
     /// What the kernel is told of a region of this kind, of this shard if it is one shard's.
     pub(super) fn policy(&self, kind: RegionKind, shard: Option<usize>) -> Option<NodePolicy> {
-        let plan = self.regions.iter().find(|plan| {
-            plan.kind == kind && plan.shard.map(|shard| shard.index()) == shard
-        });
+        let plan = self
+            .regions
+            .iter()
+            .find(|plan| plan.kind == kind && plan.shard.map(|shard| shard.index()) == shard);
         plan.filter(|_| self.bound).map(|plan| policy_of(&plan.placing))
     }
 

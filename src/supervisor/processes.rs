@@ -103,8 +103,14 @@ impl Processes {
         let run_before = config.run_first.then(|| regions.order.cores.clone());
         let link = SupervisorLink::start(&config.image, &regions)?;
         let inside = (ShardFds::of(&memory)?, ShardLimits::of(&config.memory, config.timeline), cold);
-        let fleet =
-            ProcessFleet::new(Arc::clone(&desk), Arc::clone(&places), regions, config.image.clone(), link, config.stall_limit);
+        let fleet = ProcessFleet::new(
+            Arc::clone(&desk),
+            Arc::clone(&places),
+            regions,
+            config.image.clone(),
+            link,
+            config.stall_limit,
+        );
         let fleet = FallbackFleet::new(fleet, config.fallback, Arc::clone(&desk), inside, vm.clone());
         let options = ExecuteOptions {
             on_death: config.on_death,

@@ -311,7 +311,9 @@ fn finish(
         seats.iter().filter(|seat| seat.node != seat.memory).map(|seat| seat.node).collect();
     for node in strangers {
         let memory = topology.memory_for(node, may_use);
-        notes.push(format!("node {node} has no memory that may be used; its shards use that of node {memory}"));
+        notes.push(format!(
+            "node {node} has no memory that may be used; its shards use that of node {memory}"
+        ));
     }
     if seats.iter().any(|seat| topology.cpu(seat.cpu).is_some_and(|cpu| cpu.kind == CoreKind::Slow)) {
         notes.push("some shards are on slower cores (efficiency cores)".to_owned());

@@ -58,7 +58,9 @@ impl Reader<'_> {
         let online = match self.list(&format!("{CPUS}/online"))? {
             Some(online) => online,
             None => {
-                self.note("the kernel does not list the CPUs online; those not marked offline are taken".to_owned());
+                self.note(
+                    "the kernel does not list the CPUs online; those not marked offline are taken".to_owned(),
+                );
                 let marked = |cpu: &u32| self.tree.number(&format!("{CPUS}/cpu{cpu}/online")) == Some(0);
                 present.iter().copied().filter(|cpu| !marked(cpu)).collect()
             }
@@ -83,7 +85,9 @@ impl Reader<'_> {
             return Err(TopologyError::NodeBeyondRange { node: NodeId(node) });
         }
         if ids.is_empty() {
-            self.note("the kernel shows no NUMA nodes; all CPUs and all memory are taken for node 0".to_owned());
+            self.note(
+                "the kernel shows no NUMA nodes; all CPUs and all memory are taken for node 0".to_owned(),
+            );
             return Ok(vec![NodeId(0)]);
         }
         Ok(ids.into_iter().map(NodeId).collect())
@@ -152,8 +156,10 @@ impl Reader<'_> {
             let known = table.get(&(id, to)).or_else(|| table.get(&(to, id)));
             known.copied().unwrap_or(if to == id { DISTANCE_LOCAL } else { DISTANCE_REMOTE })
         };
-        let huge = |what| self.tree.number(&format!("{folder}/hugepages/hugepages-2048kB/{what}")).unwrap_or(0);
-        let access = |what| self.tree.number(&format!("{folder}/access0/initiators/{what}")).filter(|&it| it > 0);
+        let huge =
+            |what| self.tree.number(&format!("{folder}/hugepages/hugepages-2048kB/{what}")).unwrap_or(0);
+        let access =
+            |what| self.tree.number(&format!("{folder}/access0/initiators/{what}")).filter(|&it| it > 0);
         Node {
             id,
             memory_bytes: memory_field(&info, "MemTotal"),

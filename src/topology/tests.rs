@@ -112,24 +112,35 @@ fn few_shards_sit_close_together() {
     assert_eq!(nodes.len(), 3);
     let four = topology("4n");
     let costs = CostMatrix::of(&four, &plan(&four, &LayoutOptions::default()).unwrap());
-    assert_eq!((costs.tenths(0, 0), costs.tenths(0, 1), costs.tenths(0, 2), costs.tenths(2, 3)), (0, 12, 20, 12));
+    assert_eq!(
+        (costs.tenths(0, 0), costs.tenths(0, 1), costs.tenths(0, 2), costs.tenths(2, 3)),
+        (0, 12, 20, 12)
+    );
     assert!(!costs.is_even());
 }
 
 #[test]
 fn what_cannot_be_had_is_refused_with_its_name() {
     let mut four = topology("4n");
-    let refuse = |topology: &Topology, options: LayoutOptions| plan(topology, &options).unwrap_err().to_string();
+    let refuse =
+        |topology: &Topology, options: LayoutOptions| plan(topology, &options).unwrap_err().to_string();
     let default = LayoutOptions::default;
-    assert!(refuse(&four, LayoutOptions { cores: Some(cpus([9])), ..default() }).contains("CPU 9 does not exist"));
     assert!(
-        refuse(&four, LayoutOptions { nodes: Some([NodeId(7)].into()), ..default() }).contains("node 7 does not")
+        refuse(&four, LayoutOptions { cores: Some(cpus([9])), ..default() }).contains("CPU 9 does not exist")
     );
-    assert!(refuse(&topology("cpuless"), LayoutOptions { nodes: Some([NodeId(2)].into()), ..default() })
-        .contains("node 2 has no CPU"));
+    assert!(
+        refuse(&four, LayoutOptions { nodes: Some([NodeId(7)].into()), ..default() })
+            .contains("node 7 does not")
+    );
+    assert!(
+        refuse(&topology("cpuless"), LayoutOptions { nodes: Some([NodeId(2)].into()), ..default() })
+            .contains("node 2 has no CPU")
+    );
     assert!(refuse(&four, LayoutOptions { exclude_cores: cpus(0..8), ..default() }).contains("leave no CPU"));
-    assert!(refuse(&four, LayoutOptions { shards: Some(5), shards_per_node: Some(1), ..default() })
-        .contains("leaves 4 places"));
+    assert!(
+        refuse(&four, LayoutOptions { shards: Some(5), shards_per_node: Some(1), ..default() })
+            .contains("leaves 4 places")
+    );
     four.offline = cpus([7]);
     four.cpus.pop();
     assert!(refuse(&four, LayoutOptions { cores: Some(cpus([7])), ..default() }).contains("is offline"));
@@ -153,7 +164,8 @@ fn a_quota_smaller_than_the_pinned_shards_is_refused_and_an_automatic_number_fit
 /// A tree as text: what the random hosts are written down as.
 fn tree_of(host: &RandomHost) -> SysTree {
     let mut text = String::new();
-    let mut line = |path: String, value: String| writeln!(text, "/sys/devices/system/{path}\t{value}").unwrap();
+    let mut line =
+        |path: String, value: String| writeln!(text, "/sys/devices/system/{path}\t{value}").unwrap();
     let online = host.cpus.iter().filter(|(_, cpu)| cpu.online).map(|(&id, _)| id);
     line("cpu/online".to_owned(), format_list(online).replace("none", ""));
     if host.has_nodes {
@@ -161,7 +173,10 @@ fn tree_of(host: &RandomHost) -> SysTree {
         for (&id, node) in &host.nodes {
             let own = host.cpus.iter().filter(|(_, cpu)| cpu.claims.contains(&id)).map(|(&cpu, _)| cpu);
             line(format!("node/node{id}/cpulist"), format_list(own).replace("none", ""));
-            line(format!("node/node{id}/meminfo"), format!("Node {id} MemTotal: {} kB\\nNode {id} MemFree: 9 kB", node.kib));
+            line(
+                format!("node/node{id}/meminfo"),
+                format!("Node {id} MemTotal: {} kB\\nNode {id} MemFree: 9 kB", node.kib),
+            );
             let row: Vec<String> = node.row.iter().map(u32::to_string).collect();
             line(format!("node/node{id}/distance"), row.join(" "));
         }
@@ -169,7 +184,10 @@ fn tree_of(host: &RandomHost) -> SysTree {
     for (&id, cpu) in &host.cpus {
         line(format!("cpu/cpu{id}/topology/physical_package_id"), "0".to_owned());
         if let Some(sibling) = cpu.sibling {
-            line(format!("cpu/cpu{id}/topology/core_cpus_list"), format_list([id.min(sibling), id.max(sibling)]));
+            line(
+                format!("cpu/cpu{id}/topology/core_cpus_list"),
+                format_list([id.min(sibling), id.max(sibling)]),
+            );
         }
     }
     SysTree::from_dump(&text)

@@ -15,6 +15,7 @@ mod placement_options;
 mod proc;
 mod replay;
 mod run;
+mod service;
 mod signals;
 mod state;
 mod time;

@@ -68,7 +68,8 @@ pub enum PageKind {
     Reserved,
 }
 
-fn parse_numbers(text: &str) -> Result<Numbers, String> {
+/// Reads a list of numbers and ranges.
+pub fn parse_numbers(text: &str) -> Result<Numbers, String> {
     match parse_list(text) {
         Some(numbers) if !numbers.is_empty() => Ok(Numbers(numbers)),
         Some(_) | None => Err("give numbers and ranges, as in 0-3,8".to_owned()),
@@ -79,16 +80,23 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
     if text == "0" || text == "0s" { Ok(Duration::ZERO) } else { parse_time(text) }
 }
 
+impl Numbers {
+    /// They, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = u32> {
+        self.0.iter().copied()
+    }
+}
+
 impl PlacementOptions {
     /// As the library takes it.
     pub fn config(&self) -> PlacementConfig {
-        let cpus = |numbers: &Numbers| numbers.0.iter().copied().map(CpuId).collect();
+        let cpus = |numbers: &Numbers| numbers.iter().map(CpuId).collect();
         PlacementConfig {
             layout: LayoutOptions {
                 shards: None,
                 cores: self.cores.as_ref().map(cpus),
                 exclude_cores: self.exclude_cores.as_ref().map(cpus).unwrap_or_default(),
-                nodes: self.nodes.as_ref().map(|nodes| nodes.0.iter().copied().map(NodeId).collect()),
+                nodes: self.nodes.as_ref().map(|nodes| nodes.iter().map(NodeId).collect()),
                 shards_per_node: self.shards_per_node,
                 smt: self.smt,
                 service_cores: self.service_cores,

@@ -211,6 +211,14 @@ impl Engine {
         }
     }
 
+    /// Whether it can go on by its own strength: of processes, at least one shard is ready.
+    pub fn is_well(&self) -> bool {
+        match self {
+            Engine::Processes(family) => family.is_well(),
+            Engine::Sequential(_) | Engine::Threads { .. } | Engine::BlockStm { .. } => true,
+        }
+    }
+
     /// Ends threads or processes and waits for them.
     pub fn close(self) {
         match self {

@@ -116,6 +116,14 @@ impl Family {
         }
     }
 
+    /// Whether at least one shard is ready.
+    pub fn is_well(&self) -> bool {
+        match &*self.stage.lock() {
+            Stage::Running(phalanx) => phalanx.health().iter().any(|shard| shard.ready),
+            Stage::Idle | Stage::Closed => false,
+        }
+    }
+
     /// Number of shards; 0 unless they run.
     pub fn shards(&self) -> usize {
         match &*self.stage.lock() {

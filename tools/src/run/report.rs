@@ -147,9 +147,9 @@ impl Report {
 
     /// Whether everything that was looked at is where it was planned.
     pub fn is_in_place(&self) -> bool {
-        self.placement.as_ref().is_none_or(|places| {
-            places.misplaced() == 0 && places.shards.iter().all(ShardPlace::is_home)
-        })
+        self.placement
+            .as_ref()
+            .is_none_or(|places| places.misplaced() == 0 && places.shards.iter().all(ShardPlace::is_home))
     }
 
     /// The JSON object, on one line.

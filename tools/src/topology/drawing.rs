@@ -92,8 +92,7 @@ fn draw_node(
         let cpus = cores.values().flatten().map(|cpu| cpu.id.0);
         let _ = writeln!(text, "  socket {package}, one cache: CPUs {}", format_list(cpus));
         for cpus in cores.values() {
-            let threads: Vec<String> =
-                cpus.iter().map(|cpu| draw_cpu(cpu, allowance, placement)).collect();
+            let threads: Vec<String> = cpus.iter().map(|cpu| draw_cpu(cpu, allowance, placement)).collect();
             let _ = writeln!(text, "    [ {} ]", threads.join(" | "));
         }
     }
@@ -145,7 +144,8 @@ fn draw_plan(text: &mut String, placement: &Placement) {
         list(&layout.service)
     );
     let binding = if placement.bound { "bound to nodes" } else { "not bound: where it is touched first" };
-    let _ = writeln!(text, "memory is {binding}; the greatest sizes are address space, taken as it is touched");
+    let _ =
+        writeln!(text, "memory is {binding}; the greatest sizes are address space, taken as it is touched");
     // Shards of one node are alike.
     let mut rows: BTreeMap<(String, String, u64), Vec<u32>> = BTreeMap::new();
     let mut order = Vec::new();

@@ -68,9 +68,7 @@ pub fn command(options: &TopologyOptions) -> Exit {
 fn show(options: &TopologyOptions) -> Result<(), Refusal> {
     let tree = match &options.sysfs_root {
         None => SysTree::host(),
-        Some(path) => {
-            SysTree::open(path).map_err(|cause| Refusal::Root { path: path.clone(), cause })?
-        }
+        Some(path) => SysTree::open(path).map_err(|cause| Refusal::Root { path: path.clone(), cause })?,
     };
     let topology = Topology::read(&tree)?;
     let allowance = match &options.sysfs_root {
