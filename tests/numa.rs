@@ -322,7 +322,7 @@ fn a_quota_below_the_shards_is_refused_with_the_reason() {
     let scene = scene();
     let refused =
         builder(&scene, patient()).shards(2).launch(scene.genesis.iter().map(|(key, value)| (key, value)));
-    let error = refused.err().expect("two pinned shards in half a CPU");
+    let error = refused.unwrap_err();
     println!("  {error}");
     assert!(matches!(error, LaunchError::Topology(_)) && error.to_string().contains("cpu.max"));
     group.set("cpu.max", "max 100000");

@@ -17,7 +17,7 @@ pub fn checks(patient: &Patient) -> Vec<Check> {
         placement(patient),
         open_files(patient),
         processes(patient),
-        priority(),
+        priority(patient),
         address_space(),
         group_memory(&patient.tree),
         group_processes(patient),
@@ -43,6 +43,14 @@ fn placement(patient: &Patient) -> Check {
         }
         (None, trouble) => Check::fail(name, "none", trouble.clone().unwrap_or_default(), "phalanx topology"),
     }
+}
+
+/// Whether this process may exceed limits of its user.
+fn is_root(tree: &SysTree) -> bool {
+    let status = tree.read("/proc/self/status").unwrap_or_default();
+    let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+    // Real, effective, saved.
+    ids.is_some_and(|ids| ids.split_whitespace().nth(1) == Some("0"))
 }
 
 fn shown(limit: rlim_t) -> String {
@@ -73,7 +81,7 @@ fn processes(patient: &Patient) -> Check {
     let needed = patient.shards() as u64 + 1;
     let why = format!("{needed} processes are made; the limit counts all of the user");
     match getrlimit(Resource::RLIMIT_NPROC) {
-        Ok((soft, _)) if soft < needed * 2 && !nix::unistd::geteuid().is_root() => Check::fail(
+        Ok((soft, _)) if soft < needed * 2 && !is_root(&patient.tree) => Check::fail(
             name,
             shown(soft),
             why,
@@ -84,11 +92,11 @@ fn processes(patient: &Patient) -> Check {
     }
 }
 
-fn priority() -> Check {
+fn priority(patient: &Patient) -> Check {
     let name = "real-time priority (rtprio)";
     let why = "with it a death is answered at once although every core is at work";
     match getrlimit(Resource::RLIMIT_RTPRIO) {
-        Ok((soft, _)) if soft < PRIORITY_NEEDED && !nix::unistd::geteuid().is_root() => {
+        Ok((soft, _)) if soft < PRIORITY_NEEDED && !is_root(&patient.tree) => {
             Check::warn(name, shown(soft), why, "ulimit -r 3   # or LimitRTPRIO=3 in the unit")
         }
         Ok((soft, _)) => Check::ok(name, shown(soft), why),
