@@ -122,6 +122,13 @@ impl Doorbell {
         news
     }
 
+    /// The news bits of one word, which stay: a producer whose bit is set rings without writing to this doorbell.
+    ///
+    /// What these producers published before they set their bits is visible afterwards. Take the news before sleeping.
+    pub fn look_at_news(&self, word: usize) -> u64 {
+        self.news.words.get(word).map_or(0, |word| word.load(Ordering::Acquire))
+    }
+
     /// Sets a producer's news bit without ringing, so that the owner looks at that ring again. For the owner only.
     #[cfg(not(loom))]
     pub(crate) fn note_news(&self, producer: usize) {

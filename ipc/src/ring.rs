@@ -14,6 +14,11 @@
 //! A producer that finds the ring full asks for room by writing the index of the cell it could not push. The consumer
 //! answers each such index once, and only when it has released far enough for it. It never clears the request: a flag
 //! that the consumer clears can be a newer request than the one it answers, and that one would be lost.
+//!
+//! Looking for a request takes a full fence, so the consumer looks only when there can be one. Let H be the head that it
+//! had published when it last looked. A request that this look missed was made by a producer that then saw H or more,
+//! and so had published H + capacity or more before it asked. The consumer sees that tail before it finds the ring empty,
+//! and looks again with the release after it.
 
 use std::fmt;
 use std::ptr::NonNull;
@@ -257,10 +262,11 @@ impl Producer {
 
     /// Asks the consumer to ring when it has released a cell.
     ///
-    /// True if there is room meanwhile: then push; the request is withdrawn and nobody may ring. Publish what is staged
-    /// before you ask: a consumer that has seen everything releases nothing. Ask again after each wake-up that finds
-    /// the ring still full.
+    /// True if there is room meanwhile: then push; the request is withdrawn and nobody may ring. Publishes what is staged,
+    /// since a consumer that has seen everything releases nothing: if it may sleep, publish and ring before you ask. Ask
+    /// again after each wake-up that finds the ring still full.
     pub fn request_space(&mut self) -> bool {
+        self.publish();
         let wanted = &self.place.header().request.space_wanted;
         wanted.store(self.staged | ASKED, Ordering::Relaxed);
         fence(Ordering::SeqCst);
@@ -309,6 +315,8 @@ pub struct Consumer {
     seen_tail: u64,
     /// The request for room that was answered last; 0 before the first.
     answered: u64,
+    /// Cells that were released when a request was last looked for, and none was left unanswered.
+    looked: u64,
 }
 
 // SAFETY: as for Producer.
@@ -335,7 +343,9 @@ impl Consumer {
             head = tail;
             place.header().consumer.head.store(head, Ordering::Release);
         }
-        Ok(Self { place, head, released: head, seen_tail: head, answered: 0 })
+        // As if the last look had been a capacity ago: a predecessor may have died before its own.
+        let looked = head.wrapping_sub(place.capacity);
+        Ok(Self { place, head, released: head, seen_tail: head, answered: 0, looked })
     }
 
     /// Copies the next published cell out; none if there is none yet. It stays in the ring until
@@ -366,15 +376,22 @@ impl Consumer {
     #[inline]
     pub fn release(&mut self) -> bool {
         self.release_quietly();
+        let can_be_asked = self.seen_tail.wrapping_sub(self.looked) >= self.place.capacity;
+        can_be_asked && self.answer_request()
+    }
+
+    fn answer_request(&mut self) -> bool {
         fence(Ordering::SeqCst);
         let wanted = self.place.header().request.space_wanted.load(Ordering::Relaxed);
-        if wanted == 0 || wanted == self.answered {
-            return false;
-        }
+        let is_new = wanted != 0 && wanted != self.answered;
         let room = self.released.wrapping_add(self.place.capacity).wrapping_sub(wanted) & !ASKED;
-        let answer = (1..=self.place.capacity).contains(&room);
+        let answer = is_new && (1..=self.place.capacity).contains(&room);
         if answer {
             self.answered = wanted;
+        }
+        // One that cannot be answered yet is looked for again.
+        if room != 0 || !is_new {
+            self.looked = self.released;
         }
         answer
     }

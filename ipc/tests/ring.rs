@@ -95,6 +95,7 @@ fn play(ring: &SharedRing, capacity: usize, start: u64, steps: &[Step]) -> Resul
             Step::RequestSpace => {
                 let full = model.queue.len() == capacity;
                 prop_assert_eq!(producer.request_space(), !full);
+                model.published = model.queue.len();
                 model.wanted = full.then_some(model.released + capacity as u64);
             }
             Step::ReplaceProducer => {

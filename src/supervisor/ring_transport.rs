@@ -51,7 +51,7 @@ impl Transport for RingTransport<'_> {
     }
 
     fn wait(&mut self, timeout: Option<Duration>, ready: impl FnMut() -> bool) {
-        self.inbox.doorbell().wait(self.spins, timeout, ready);
+        self.inbox.wait(self.spins, timeout, ready);
     }
 
     fn ring_coordinator(&self) {

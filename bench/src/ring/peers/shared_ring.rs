@@ -192,7 +192,7 @@ impl<const W: usize, const RUNG: bool> Receiver<W> for Incoming<W, RUNG> {
     }
 
     fn sleep(&mut self, limit: Duration) -> Result<(), PeerError> {
-        self.inbox.doorbell().wait(0, Some(limit), || false);
+        self.inbox.wait(0, Some(limit), || false);
         Ok(())
     }
 }
