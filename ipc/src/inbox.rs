@@ -400,13 +400,6 @@ impl Outlet {
         }
     }
 
-    /// As [`publish`](Self::publish), but rings nobody: for a consumer that never sleeps and looks into its rings by
-    /// itself ([`Inbox::drain_all`]). A later `publish` does not ring for these cells either.
-    #[inline]
-    pub fn publish_unrung(&mut self) {
-        self.ring.publish();
-    }
-
     /// Asks to be rung when there is room; true if there is some already. Publishes first.
     ///
     /// The consumer learns of the request by [`Drained::freed_for`] and rings the doorbell of this process.

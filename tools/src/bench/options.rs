@@ -7,6 +7,13 @@ use phalanx_bench::ring::{Payload, TransportName};
 /// The longest measurement: a minute, in milliseconds.
 const MILLIS_LIMIT: u64 = 60_000;
 
+/// The table of `--help`.
+const EXIT_CODES: &str = "\
+Exit codes:
+    0  everything was measured, whatever the verdicts
+    1  the report could not be written
+    2  the options make no sense";
+
 /// Options of `phalanx bench`.
 #[derive(Clone, Debug, Args)]
 pub struct BenchOptions {
@@ -24,6 +31,7 @@ pub enum Benchmark {
     /// read and verified. A transport that fails has the reason in its row. Targets are judged by the median of the
     /// ratios of the rounds; a missed target does not change the exit code. On a host with one core the ends share it
     /// and no target is judged. Nothing else should run on the host meanwhile.
+    #[command(after_help = EXIT_CODES)]
     Ring(RingArguments),
 }
 
@@ -63,7 +71,7 @@ pub struct RingArguments {
     pub payload: Vec<Payload>,
 
     /// Measures these transports only, separated by commas: phalanx (inbox and doorbell, as shards use them),
-    /// phalanx-ring (the ring without its doorbell), rtrb, crossbeam, iceoryx2, unix-socket, pipe, tonic, ping-pong-1,
+    /// rtrb, rtrb-paced (its reader keeps a distance), crossbeam, iceoryx2, unix-socket, pipe, tonic, ping-pong-1,
     /// ping-pong-2 (cache lines), futex. Default: all that were built in.
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = parse_transport)]
     pub transport: Vec<TransportName>,

@@ -14,18 +14,16 @@ const BATCH: usize = 64;
 /// The number of the only producer.
 const PRODUCER: usize = 0;
 
-/// Rings with a doorbell, as shards use them, or without.
-#[derive(Debug)]
-pub struct SharedRing<const RUNG: bool>;
+/// Looks that a receiver takes before it says that nothing is there.
+const TURNS: u32 = 64;
 
-/// Ring and doorbell: the sender rings, the receiver looks at its inbox's news and may sleep.
-pub type Rung = SharedRing<true>;
-/// The ring alone: the receiver polls it.
-pub type Polled = SharedRing<false>;
+/// Inbox, ring and doorbell, as shards use them.
+#[derive(Debug)]
+pub struct SharedRing;
 
 /// The sending end.
 #[derive(Debug)]
-pub struct Outgoing<const W: usize, const RUNG: bool> {
+pub struct Outgoing<const W: usize> {
     outlet: Outlet,
     arena: Region,
     /// Where in the arena the next message goes.
@@ -34,20 +32,18 @@ pub struct Outgoing<const W: usize, const RUNG: bool> {
 
 /// The receiving end.
 #[derive(Debug)]
-pub struct Incoming<const W: usize, const RUNG: bool> {
+pub struct Incoming<const W: usize> {
     inbox: Inbox,
     arena: PeerReader,
     bytes: Vec<u8>,
 }
 
-impl<const RUNG: bool> ProcessTransport for SharedRing<RUNG> {
-    type Sender<const W: usize> = Outgoing<W, RUNG>;
-    type Receiver<const W: usize> = Incoming<W, RUNG>;
+impl ProcessTransport for SharedRing {
+    type Sender<const W: usize> = Outgoing<W>;
+    type Receiver<const W: usize> = Incoming<W>;
 
-    fn open<const W: usize>(
-        _: &Job,
-    ) -> Result<(Ends<Outgoing<W, RUNG>, Incoming<W, RUNG>>, Parcel), PeerError> {
-        let (sender, there) = outgoing::<W, RUNG>()?;
+    fn open<const W: usize>(_: &Job) -> Result<(Ends<Outgoing<W>, Incoming<W>>, Parcel), PeerError> {
+        let (sender, there) = outgoing::<W>()?;
         let (inbox, back) = (
             make("phalanx-bench-inbox", layout::<W>()?.bytes())?,
             make("phalanx-bench-arena", arena_bytes::<W>())?,
@@ -59,10 +55,7 @@ impl<const RUNG: bool> ProcessTransport for SharedRing<RUNG> {
         Ok((Ends { sender, receiver }, Parcel { text: String::new(), fds }))
     }
 
-    fn accept<const W: usize>(
-        _: &Job,
-        parcel: Parcel,
-    ) -> Result<Ends<Outgoing<W, RUNG>, Incoming<W, RUNG>>, PeerError> {
+    fn accept<const W: usize>(_: &Job, parcel: Parcel) -> Result<Ends<Outgoing<W>, Incoming<W>>, PeerError> {
         let fds: [OwnedFd; 4] =
             parcel.fds.try_into().map_err(|_| PeerError::refused("take descriptors")("not four"))?;
         let [inbox, arena, outlet, own_arena] = fds;
@@ -79,17 +72,14 @@ impl<const RUNG: bool> ProcessTransport for SharedRing<RUNG> {
 }
 
 /// A sending end, and the descriptors of its inbox and its arena for the receiver.
-fn outgoing<const W: usize, const RUNG: bool>() -> Result<(Outgoing<W, RUNG>, [OwnedFd; 2]), PeerError> {
+fn outgoing<const W: usize>() -> Result<(Outgoing<W>, [OwnedFd; 2]), PeerError> {
     let inbox = make("phalanx-bench-inbox", layout::<W>()?.bytes())?;
     let arena = make("phalanx-bench-arena", arena_bytes::<W>())?;
     let fds = [writer_fd(&inbox)?, arena.reader_fd().map_err(PeerError::refused("re-open an arena"))?];
     Ok((Outgoing { outlet: attach::<W>(inbox)?, arena, place: 0 }, fds))
 }
 
-fn incoming<const W: usize, const RUNG: bool>(
-    inbox: Region,
-    arena: PeerReader,
-) -> Result<Incoming<W, RUNG>, PeerError> {
+fn incoming<const W: usize>(inbox: Region, arena: PeerReader) -> Result<Incoming<W>, PeerError> {
     let inbox = Inbox::attach(inbox, layout::<W>()?).map_err(PeerError::refused("attach an inbox"))?;
     Ok(Incoming { inbox, arena, bytes: Vec::with_capacity(8 * W) })
 }
@@ -120,7 +110,7 @@ fn writer_fd(region: &Region) -> Result<OwnedFd, PeerError> {
     region.writer_fd().map_err(PeerError::refused("duplicate a descriptor"))
 }
 
-impl<const W: usize, const RUNG: bool> Outgoing<W, RUNG> {
+impl<const W: usize> Outgoing<W> {
     /// The cell that carries a message or says where it is.
     #[inline]
     fn cell(&mut self, message: &[u64; W]) -> Result<Cell, PeerError> {
@@ -137,7 +127,7 @@ impl<const W: usize, const RUNG: bool> Outgoing<W, RUNG> {
     }
 }
 
-impl<const W: usize, const RUNG: bool> Sender<W> for Outgoing<W, RUNG> {
+impl<const W: usize> Sender<W> for Outgoing<W> {
     #[inline]
     fn send(&mut self, source: &mut Source<W>, count: usize) -> Result<usize, PeerError> {
         let mut sent = 0;
@@ -150,19 +140,18 @@ impl<const W: usize, const RUNG: bool> Sender<W> for Outgoing<W, RUNG> {
             source.advance();
             sent += 1;
         }
-        if RUNG {
-            self.outlet.publish();
-        } else {
-            self.outlet.publish_unrung();
-        }
+        self.outlet.publish();
         Ok(sent)
     }
 }
 
-impl<const W: usize, const RUNG: bool> Receiver<W> for Incoming<W, RUNG> {
+impl<const W: usize> Receiver<W> for Incoming<W> {
     #[inline]
     fn receive(&mut self, each: &mut impl FnMut(&[u64; W])) -> Result<usize, PeerError> {
         let Incoming { inbox, arena, bytes } = self;
+        if inbox.spin(TURNS, || false).is_none() {
+            return Ok(0);
+        }
         let mut failure = None;
         let mut take = |_, cell: &Cell| {
             if W <= CELL_WORDS {
@@ -181,7 +170,7 @@ impl<const W: usize, const RUNG: bool> Receiver<W> for Incoming<W, RUNG> {
                 Err(error) => failure = Some(error.to_string()),
             }
         };
-        let drained = if RUNG { inbox.drain(&mut take) } else { inbox.drain_all(&mut take) };
+        let drained = inbox.drain(&mut take);
         if let Some(cause) = failure {
             return Err(PeerError::refused("read a message")(cause));
         }
