@@ -4,16 +4,18 @@ use std::mem::{align_of, size_of};
 use std::ptr::NonNull;
 use std::time::Duration;
 
+use crate::cell::{Cell, CellSpace};
 use crate::doorbell::{Doorbell, MAX_PRODUCERS, NEWS_BITS, NEWS_WORDS, WakeCause};
 use crate::region::Region;
-use crate::ring::{
-    CAPACITY_MAX, CAPACITY_MIN, Cell, CellSpace, Consumer, Full, Producer, RingError, RingHeader, ring_bytes,
-};
+use crate::ring::{CAPACITY_MAX, CAPACITY_MIN, Consumer, Full, Producer, RingError, RingHeader, ring_bytes};
 
 /// Fewest cells of a ring that a budget yields.
 pub const BUDGET_CAPACITY_MIN: usize = 16;
 /// Most cells of a ring that a budget yields: 1 MiB, beyond which more does not help.
 pub const BUDGET_CAPACITY_MAX: usize = 16_384;
+/// Most turns between two looks at a stream: about as long as it takes to publish a hundred cells. A quarter of it would
+/// not do, since that is how long the line takes from one core to another and back.
+const PACE_MAX: u32 = 63;
 /// With no more producers than this, it does not matter how many of those with news have nothing.
 const TIDY_FROM: usize = 8;
 /// Cells after which a drain gives room back although it is not done.
@@ -125,6 +127,7 @@ impl InboxLayout {
     }
 }
 
+#[inline]
 fn doorbell_of(region: &Region) -> &Doorbell {
     // SAFETY: the region is at least one page, its base page-aligned, and every inbox begins with its doorbell, which
     // is made of atomics only; attach() checked the size; the reference borrows the region and so the mapping.
@@ -192,6 +195,8 @@ pub struct Inbox {
     rings: Vec<Consumer>,
     /// The news must be taken: too many of the rings with a bit had nothing, or one is damaged.
     tidy: bool,
+    /// Turns that the next look waits first.
+    pace: u32,
     region: Region,
 }
 
@@ -209,10 +214,11 @@ impl Inbox {
             unsafe { Consumer::attach(header, cells, layout.capacity) }
         };
         let rings = (0..layout.producers).map(attach).collect::<Result<Vec<_>, _>>()?;
-        Ok(Inbox { rings, tidy: false, region })
+        Ok(Inbox { rings, tidy: false, pace: 0, region })
     }
 
     /// The doorbell of the process that reads here.
+    #[inline]
     pub fn doorbell(&self) -> &Doorbell {
         doorbell_of(&self.region)
     }
@@ -233,7 +239,7 @@ impl Inbox {
     /// Drains the rings of the producers with news, which stays.
     fn drain_looking(&mut self, each: &mut impl FnMut(usize, &Cell), drained: &mut Drained) {
         let (mut looked, mut found, mut damage) = (0_usize, 0_usize, false);
-        for index in 0..NEWS_WORDS {
+        for index in 0..self.words() {
             for bit in bits_of(self.doorbell().look_at_news(index)) {
                 let cells = self.drain_ring(index * NEWS_BITS + bit, each, drained);
                 looked += 1;
@@ -265,23 +271,41 @@ impl Inbox {
         }
     }
 
+    /// Looks up to `turns` times whether `ready` answers true or there are cells, and does not sleep. None: neither.
+    ///
+    /// If there were cells at once, several times in a row, they come in a stream, and each look takes the index's line
+    /// from a producer which then waits to write it. So looks keep more and more distance then, below a microsecond. Drain
+    /// afterwards.
+    #[inline]
+    pub fn spin(&mut self, turns: u32, mut ready: impl FnMut() -> bool) -> Option<WakeCause> {
+        for _ in 0..self.pace {
+            crate::sync::spin_loop();
+        }
+        let pace = std::mem::take(&mut self.pace);
+        for turn in 0..turns {
+            if ready() {
+                return Some(WakeCause::Ready);
+            }
+            if self.has_cells() {
+                self.pace = if turn == 0 { (2 * pace + 1).min(PACE_MAX) } else { 0 };
+                return Some(WakeCause::Rung);
+            }
+            crate::sync::spin_loop();
+        }
+        None
+    }
+
     /// Waits until `ready` answers true, there are cells, somebody rings, or the time is up; see [`Doorbell::wait`].
     ///
-    /// Spins `spins` turns, then sleeps. Drain afterwards, whatever the answer.
+    /// [Spins](Self::spin) `turns`, then sleeps. Drain afterwards, whatever the answer.
     pub fn wait(
         &mut self,
-        spins: u32,
+        turns: u32,
         timeout: Option<Duration>,
         mut ready: impl FnMut() -> bool,
     ) -> WakeCause {
-        for _ in 0..spins {
-            if ready() {
-                return WakeCause::Ready;
-            }
-            if self.has_cells() {
-                return WakeCause::Rung;
-            }
-            crate::sync::spin_loop();
+        if let Some(cause) = self.spin(turns, &mut ready) {
+            return cause;
         }
         if self.settle() { self.doorbell().wait(0, timeout, ready) } else { WakeCause::Rung }
     }
@@ -289,12 +313,19 @@ impl Inbox {
     /// Whether a producer with news has cells, or a damaged ring. May turn true at any moment. Never waits.
     #[inline]
     pub fn has_cells(&mut self) -> bool {
-        (0..NEWS_WORDS).any(|index| {
+        (0..self.words()).any(|index| {
             let news = self.doorbell().look_at_news(index);
             bits_of(news).any(|bit| self.has_cells_of(index * NEWS_BITS + bit))
         })
     }
 
+    /// Words of the bitmap in which producers of this layout have their bits.
+    #[inline]
+    fn words(&self) -> usize {
+        self.rings.len().div_ceil(NEWS_BITS)
+    }
+
+    #[inline]
     fn has_cells_of(&mut self, producer: usize) -> bool {
         self.rings.get_mut(producer).is_some_and(|ring| ring.pending() != Ok(0))
     }
@@ -419,6 +450,7 @@ impl Outlet {
     }
 
     /// The doorbell of the process that reads this ring.
+    #[inline]
     pub fn doorbell(&self) -> &Doorbell {
         doorbell_of(&self.region)
     }

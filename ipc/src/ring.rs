@@ -23,25 +23,17 @@
 use std::fmt;
 use std::ptr::NonNull;
 
-use bytemuck::{Pod, Zeroable};
-
+use crate::cell::{Cell, CellSpace};
 use crate::sync::{AtomicU64, Ordering, ring_fence as fence};
 
-/// Words of a cell.
-pub const CELL_WORDS: usize = 8;
 /// Fewest cells of a ring.
 pub const CAPACITY_MIN: usize = 2;
 /// Most cells of a ring.
 pub const CAPACITY_MAX: usize = 1 << 30;
 /// Marks a request for room, so that none is 0. Leaves 63 bits of the index, which tell any two within a ring apart.
 const ASKED: u64 = 1 << 63;
-/// Words of a cell that are really moved: a model checks two, which is enough to see one torn.
-const MOVED_WORDS: usize = if cfg!(loom) { 2 } else { CELL_WORDS };
-
-/// A message: one cache line, any bits.
-#[repr(C, align(64))]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
-pub struct Cell(pub [u64; CELL_WORDS]);
+/// Cells that lie between the one being written and the one whose line is fetched meanwhile.
+const FETCH_AHEAD: u64 = 8;
 
 /// The indices of a ring. All zero bytes is an empty ring.
 #[derive(Debug)]
@@ -78,19 +70,9 @@ struct ConsumerLine {
     head: AtomicU64,
 }
 
-/// Storage of one cell.
-#[derive(Debug)]
-#[cfg_attr(loom, derive(Default))]
-#[repr(C, align(64))]
-pub struct CellSpace {
-    words: [AtomicU64; MOVED_WORDS],
-}
-
 #[cfg(not(loom))]
 const _: () = {
     use std::mem::offset_of;
-    assert!(size_of::<Cell>() == 64 && align_of::<Cell>() == 64);
-    assert!(size_of::<CellSpace>() == 64 && align_of::<CellSpace>() == 64);
     assert!(size_of::<RingHeader>() == 384 && align_of::<RingHeader>() == 128);
     assert!(offset_of!(RingHeader, producer) == 0 && offset_of!(RingHeader, consumer) == 128);
     assert!(offset_of!(RingHeader, request) == 256 && offset_of!(RequestLine, space_wanted) == 0);
@@ -224,11 +206,20 @@ impl Producer {
         if self.staged.wrapping_sub(self.seen_head) >= self.place.capacity && self.free() == 0 {
             return Err(Full);
         }
-        for (target, word) in self.place.cell(self.staged).words.iter().zip(cell.0) {
-            target.store(word, Ordering::Relaxed);
-        }
+        self.place.cell(self.staged).store(cell);
         self.staged = self.staged.wrapping_add(1);
+        self.fetch_ahead();
         Ok(())
+    }
+
+    /// Asks for a line that will be written soon, before a fence waits for it. Not for one that the consumer may not have
+    /// read yet.
+    #[inline]
+    fn fetch_ahead(&self) {
+        let ahead = self.staged.wrapping_add(FETCH_AHEAD);
+        if ahead.wrapping_sub(self.seen_head) < self.place.capacity {
+            self.place.cell(ahead).fetch_for_writing();
+        }
     }
 
     /// Makes all pushed cells visible by one release store. True if there were any.
@@ -247,12 +238,11 @@ impl Producer {
     pub fn push_after_publishing(&mut self, cell: Cell) {
         self.staged += 1;
         self.publish();
-        for (target, word) in self.place.cell(self.staged - 1).words.iter().zip(cell.0) {
-            target.store(word, Ordering::Relaxed);
-        }
+        self.place.cell(self.staged - 1).store(cell);
     }
 
     /// Cells that can be pushed now. Grows as the consumer releases; 0 while the head is damaged. Never waits.
+    #[inline]
     pub fn free(&mut self) -> u64 {
         if let Ok(head) = self.load_head() {
             self.seen_head = head;
@@ -288,6 +278,7 @@ impl Producer {
     }
 
     /// The head, believed only between the published tail and one capacity below it.
+    #[inline]
     fn load_head(&self) -> Result<u64, RingError> {
         let head = self.place.header().consumer.head.load(Ordering::Acquire);
         if self.published.wrapping_sub(head) > self.place.capacity {
@@ -359,6 +350,7 @@ impl Consumer {
     }
 
     /// Published cells not popped yet. Grows at any moment, never shrinks but by popping; at most the capacity.
+    #[inline]
     pub fn pending(&mut self) -> Result<u64, RingError> {
         let tail = self.place.header().producer.tail.load(Ordering::Acquire);
         let pending = tail.wrapping_sub(self.head);
@@ -380,6 +372,7 @@ impl Consumer {
         can_be_asked && self.answer_request()
     }
 
+    #[cold]
     fn answer_request(&mut self) -> bool {
         fence(Ordering::SeqCst);
         let wanted = self.place.header().request.space_wanted.load(Ordering::Relaxed);
@@ -413,10 +406,7 @@ impl Consumer {
     /// Copies the cell at the head out. Only after pending() counted it.
     #[inline]
     fn take(&mut self) -> Cell {
-        let mut cell = Cell([0; CELL_WORDS]);
-        for (word, source) in cell.0.iter_mut().zip(&self.place.cell(self.head).words) {
-            *word = source.load(Ordering::Relaxed);
-        }
+        let cell = self.place.cell(self.head).load();
         self.head = self.head.wrapping_add(1);
         cell
     }
