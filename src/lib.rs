@@ -8,7 +8,10 @@ compile_error!("phalanx needs 64-bit addresses");
 
 mod phalanx;
 
+pub mod durable;
 pub mod executor;
+#[cfg(feature = "fail-points")]
+pub mod fail_points;
 pub mod partition;
 pub mod state;
 pub mod supervisor;
@@ -18,7 +21,7 @@ pub mod types;
 pub mod vm;
 
 pub use phalanx::{BlockHandle, Phalanx, PhalanxBuilder, QUEUE_LIMIT, Totals};
-pub use supervisor::{supervisor_entry, supervisor_entry_with};
+pub use supervisor::{supervisor_entry, supervisor_entry_by, supervisor_entry_with};
 
 /// Most shards that one executor may have.
 pub const MAX_SHARDS: usize = 384;

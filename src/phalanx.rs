@@ -1,18 +1,26 @@
 //! The library's face: launch a family of shard processes, submit blocks, wait for their outputs.
 
+use crate::durable::{DurableConfig, DurableError, DurableProgress, DurableState, JournalWatch};
 use crate::executor::{BlockExecutor, BlockOutput, BlockStats, Call, ExecuteError, MemoryConfig, OnDeath};
+#[cfg(feature = "fail-points")]
+use crate::fail_points::{FailPointError, FailSpec};
 use crate::state::{BaseState, StateDigest, StateError};
 use crate::supervisor::{
-    LaunchError, Pacing, Processes, ProcessesConfig, ShardHealth, SupervisorImage, health_of,
+    Fallback, HealthDesk, Incidents, LaunchError, Pacing, Processes, ProcessesConfig, ShardHealth,
+    SupervisorHealth, SupervisorImage,
 };
+use crate::telemetry::{Timeline, TimelineBook, TimelineConfig};
 use crate::topology::Host;
 use crate::types::PreparedBlock;
-use crate::vm::Vm;
+use crate::vm::evm::{EvmConfig, EvmVm};
 use crate::vm::ledger::{LedgerConfig, LedgerVm};
+use crate::vm::{BuiltInVm, Vm};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use parking_lot::{Condvar, Mutex};
-use phalanx_ipc::Control;
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use parking_lot::Mutex;
+use phalanx_ipc::OsCause;
 use std::collections::VecDeque;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::JoinHandle;
@@ -21,11 +29,17 @@ use std::time::{Duration, Instant};
 /// Blocks that may wait behind the one that executes.
 pub const QUEUE_LIMIT: usize = 2;
 
+/// So much before the caller's deadline the coordinator gives a block up, if the deadline is far enough: its own error
+/// says more than that the time is up. With 2.4 s or more it is longer than shards
+/// get to leave a round at their deadline.
+const ANSWER_MARGIN: Duration = Duration::from_millis(150);
+
 /// Makes a [`Phalanx`].
 #[derive(Clone, Debug)]
 pub struct PhalanxBuilder<V> {
     config: ProcessesConfig,
     shards: Option<usize>,
+    durable: Option<DurableConfig>,
     vm: V,
 }
 
@@ -33,8 +47,15 @@ impl PhalanxBuilder<LedgerVm> {
     /// For the ledger.
     #[must_use]
     pub fn ledger(config: LedgerConfig) -> PhalanxBuilder<LedgerVm> {
-        let bytes = bcs::to_bytes(&config).unwrap_or_default();
-        PhalanxBuilder::new(LedgerVm::new(config), bytes)
+        PhalanxBuilder::new(LedgerVm::new(config), BuiltInVm::Ledger(config).to_bytes())
+    }
+}
+
+impl PhalanxBuilder<EvmVm> {
+    /// For Ethereum's transactions.
+    #[must_use]
+    pub fn evm(config: EvmConfig) -> PhalanxBuilder<EvmVm> {
+        PhalanxBuilder::new(EvmVm::new(config), BuiltInVm::Evm(config).to_bytes())
     }
 }
 
@@ -44,7 +65,7 @@ impl<V: Vm> PhalanxBuilder<V> {
     #[must_use]
     pub fn new(vm: V, vm_bytes: Vec<u8>) -> PhalanxBuilder<V> {
         let config = ProcessesConfig { vm: vm_bytes, ..ProcessesConfig::default() };
-        PhalanxBuilder { config, shards: None, vm }
+        PhalanxBuilder { config, shards: None, durable: None, vm }
     }
 
     /// Number of shards, 1 ..= [`crate::MAX_SHARDS`]. Default: one per core that this process may use, less one for the
@@ -69,6 +90,13 @@ impl<V: Vm> PhalanxBuilder<V> {
         self
     }
 
+    /// What to do when no shard process can be had. Default: an error.
+    #[must_use]
+    pub fn fallback(mut self, fallback: Fallback) -> Self {
+        self.config.fallback = fallback;
+        self
+    }
+
     /// Sizes of the shared memory.
     #[must_use]
     pub fn memory(mut self, memory: MemoryConfig) -> Self {
@@ -90,6 +118,29 @@ impl<V: Vm> PhalanxBuilder<V> {
         self
     }
 
+    /// Whether supervisor, new shards and the coordinator's thread ask the kernel to run before others; see
+    /// [`ProcessesConfig::run_first`]. Default: yes.
+    #[must_use]
+    pub fn run_first(mut self, run_first: bool) -> Self {
+        self.config.run_first = run_first;
+        self
+    }
+
+    /// Records who does what when, for [`Phalanx::take_timeline`]. Default: nothing is recorded.
+    #[must_use]
+    pub fn timeline(mut self, timeline: TimelineConfig) -> Self {
+        self.config.timeline = Some(timeline);
+        self
+    }
+
+    /// Makes every block durable in this directory, and goes on where the last run with it ended. Default: the state is in
+    /// memory only.
+    #[must_use]
+    pub fn state_dir(mut self, durable: DurableConfig) -> Self {
+        self.durable = Some(durable);
+        self
+    }
+
     /// Log filter of supervisor and shards, as in `RUST_LOG`. Default: `warn`.
     #[must_use]
     pub fn log(mut self, filter: &str) -> Self {
@@ -97,7 +148,9 @@ impl<V: Vm> PhalanxBuilder<V> {
         self
     }
 
-    /// Starts supervisor and shards on a state of these entries, and returns when all shards are ready.
+    /// Starts supervisor and shards on a state of these entries, and returns when all shards are ready. With a
+    /// [`state_dir`](Self::state_dir) the entries are those that the directory is made from; one that is there keeps its
+    /// state.
     ///
     /// # Errors
     /// [`LaunchError`]; no process is left then.
@@ -105,14 +158,34 @@ impl<V: Vm> PhalanxBuilder<V> {
         mut self,
         genesis: impl IntoIterator<Item = (K, E)>,
     ) -> Result<Phalanx, LaunchError> {
-        self.config.shards = match self.shards {
-            Some(shards) => shards,
-            None => Host::detect().map_err(ExecuteError::from)?.auto_shards(),
-        };
+        self.settle_shards()?;
+        if let Some(durable) = self.durable.take() {
+            let state = DurableState::open(&durable, self.config.memory.state, genesis);
+            return self.launch_durable(state.map_err(ExecuteError::from)?);
+        }
         let state = BaseState::with_entries(self.config.memory.state, genesis)
             .map_err(|error: StateError| LaunchError::Execute(error.into()))?;
         let processes = Processes::launch(&self.config, self.vm, state)?;
         Phalanx::over(processes)
+    }
+
+    /// As [`launch`](Self::launch), on a state directory that is open. Its state has the sizes with which it was opened.
+    ///
+    /// # Errors
+    /// [`LaunchError`]; no process is left then, and the directory is closed.
+    pub fn launch_durable(mut self, state: DurableState) -> Result<Phalanx, LaunchError> {
+        self.settle_shards()?;
+        let processes = Processes::launch_durable(&self.config, self.vm, state)?;
+        Phalanx::over(processes)
+    }
+
+    fn settle_shards(&mut self) -> Result<(), ExecuteError> {
+        self.config.shards = match self.shards {
+            Some(shards) => shards,
+            None => Host::detect()?.auto_shards(),
+        };
+        self.config.check()?;
+        Ok(())
     }
 }
 
@@ -120,17 +193,37 @@ impl<V: Vm> PhalanxBuilder<V> {
 #[derive(Debug)]
 pub struct Phalanx {
     desk: Arc<Desk>,
-    control: Arc<Control>,
+    health: Arc<HealthDesk>,
+    timeline: Arc<TimelineBook>,
+    /// With a state directory only.
+    journal: Option<JournalWatch>,
     worker: Option<JoinHandle<()>>,
     /// Disconnected when the worker has stopped all processes.
     finished: Receiver<()>,
 }
 
 /// What the callers and the coordinator's thread share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Desk {
     inner: Mutex<DeskState>,
-    news: Condvar,
+    /// Readable when there is a job, or the end.
+    news: EventFd,
+}
+
+impl Desk {
+    fn new() -> Result<Desk, LaunchError> {
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let news = EventFd::from_flags(flags).map_err(|error| {
+            LaunchError::Resource(format!("cannot make an event descriptor: {error}; see ulimit -n"))
+        })?;
+        Ok(Desk { inner: Mutex::default(), news })
+    }
+
+    /// Wakes the coordinator's thread.
+    fn tell(&self) {
+        // It fails only when the counter is full, and then the descriptor is readable.
+        let _ = self.news.write(1);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -230,7 +323,11 @@ impl BlockHandle {
             Ok(result) => result,
             Err(RecvTimeoutError::Disconnected) => Err(ExecuteError::Stopped),
             Err(RecvTimeoutError::Timeout) if self.decision.abandon() => {
-                Err(ExecuteError::DeadlineExceeded { accepted: 0, transactions: self.transactions })
+                Err(ExecuteError::DeadlineExceeded {
+                    accepted: 0,
+                    transactions: self.transactions,
+                    last_death: None,
+                })
             }
             Err(RecvTimeoutError::Timeout) => self.answer.recv().unwrap_or(Err(ExecuteError::Stopped)),
         }
@@ -250,19 +347,20 @@ impl Phalanx {
     }
 
     fn over(processes: Processes) -> Result<Phalanx, LaunchError> {
-        let desk = Arc::new(Desk::default());
+        let desk = Arc::new(Desk::new()?);
         desk.inner.lock().digest = processes.digest();
-        let control = processes.control();
+        let (health, timeline, journal) = (processes.desk(), processes.timeline(), processes.journal());
         let shared = Arc::clone(&desk);
         let (done, finished) = bounded(0);
         let worker = std::thread::Builder::new()
             .name("phx-coordinator".to_owned())
             .spawn(move || {
+                processes.take_over();
                 serve(processes, &shared);
                 drop(done);
             })
-            .map_err(|error| LaunchError::Resource(error.to_string()))?;
-        Ok(Phalanx { desk, control, worker: Some(worker), finished })
+            .map_err(|error| LaunchError::Resource(OsCause::from(error).to_string()))?;
+        Ok(Phalanx { desk, health, timeline, journal, worker: Some(worker), finished })
     }
 
     /// Queues a block; at most [`QUEUE_LIMIT`] wait behind the one that executes. Blocks are executed in the order of
@@ -271,7 +369,13 @@ impl Phalanx {
     /// # Errors
     /// `Busy` when the queue is full, `Stopped` after a shutdown.
     pub fn submit(&self, block: &Arc<PreparedBlock>, deadline: Instant) -> Result<BlockHandle, ExecuteError> {
+        if self.journal.is_some() {
+            // Its name is needed later, where it would hold up other blocks.
+            let _ = block.hash();
+        }
         let (sender, receiver) = bounded(1);
+        let left = deadline.saturating_duration_since(Instant::now());
+        let margin = ANSWER_MARGIN.min(left / 16);
         let decision = Arc::new(Decision::default());
         let mut desk = self.desk.inner.lock();
         if desk.stopped {
@@ -283,11 +387,11 @@ impl Phalanx {
         }
         desk.queue.push_back(Job {
             block: Arc::clone(block),
-            deadline,
+            deadline: deadline.checked_sub(margin).unwrap_or(deadline),
             decision: Arc::clone(&decision),
             answer: sender,
         });
-        self.desk.news.notify_one();
+        self.desk.tell();
         Ok(BlockHandle { transactions: block.len(), deadline, decision, answer: receiver })
     }
 
@@ -303,16 +407,81 @@ impl Phalanx {
         self.submit(block, deadline)?.wait()
     }
 
+    /// Waits until the block at `height` survives the death of the machine. A block is *executed* when its output is there;
+    /// it is *durable* some milliseconds later, together with others that came meanwhile.
+    ///
+    /// # Errors
+    /// `NotYet` at the deadline, `Failed` when the disk refused, `NoDirectory` when nothing is made durable here.
+    pub fn wait_durable(&self, height: u64, deadline: Instant) -> Result<(), DurableError> {
+        self.journal.as_ref().ok_or(DurableError::NoDirectory)?.await_durable(height, deadline)
+    }
+
+    /// How far blocks have come on their way to the disk; `None` without a state directory.
+    #[must_use]
+    pub fn durable_progress(&self) -> Option<DurableProgress> {
+        self.journal.as_ref().map(JournalWatch::progress)
+    }
+
     /// What is known of each shard now.
     #[must_use]
     pub fn health(&self) -> Vec<ShardHealth> {
-        health_of(&self.control)
+        self.health.shards()
+    }
+
+    /// Name of the control segment, in which tools find every process of this family.
+    #[must_use]
+    pub fn segment(&self) -> &str {
+        self.health.segment()
+    }
+
+    /// Arms a fail point for this family and forgets the one before.
+    ///
+    /// # Errors
+    /// For a name that cannot be one.
+    #[cfg(feature = "fail-points")]
+    pub fn arm_fail_point(&self, spec: FailSpec) -> Result<(), FailPointError> {
+        self.health.control().arm_fail_point(spec)
+    }
+
+    /// Disarms it; returns how often the point was passed, and how often a passer failed.
+    #[cfg(feature = "fail-points")]
+    #[must_use]
+    pub fn disarm_fail_point(&self) -> (u64, u64) {
+        self.health.control().disarm_fail_point()
+    }
+
+    /// How often the armed point was passed, and how often a passer failed.
+    #[cfg(feature = "fail-points")]
+    #[must_use]
+    pub fn fail_point_counts(&self) -> (u64, u64) {
+        self.health.control().fail_point_counts()
+    }
+
+    /// What is known of the supervisor now.
+    #[must_use]
+    pub fn supervisor(&self) -> SupervisorHealth {
+        self.health.supervisor()
+    }
+
+    /// Takes what befell the processes since the last time: deaths with their causes, and when they were known and made
+    /// good, as far as that is complete. A death is complete when its cause is known and a successor is ready.
+    #[must_use]
+    pub fn take_incidents(&self) -> Incidents {
+        self.health.take_incidents()
+    }
+
+    /// Takes what was recorded since the last time, block by block; empty unless [`PhalanxBuilder::timeline`] asked for it.
+    /// A block is there once its result is.
+    #[must_use]
+    pub fn take_timeline(&self) -> Timeline {
+        self.timeline.take()
     }
 
     /// Sums since the launch.
     #[must_use]
     pub fn stats(&self) -> Totals {
-        self.desk.inner.lock().totals
+        let totals = self.desk.inner.lock().totals;
+        Totals { supervisor_restarts: self.supervisor().restarts, ..totals }
     }
 
     /// Digest of the state after the last committed block.
@@ -341,7 +510,7 @@ impl Phalanx {
 
     fn ask_to_stop(&self) {
         self.desk.inner.lock().stopped = true;
-        self.desk.news.notify_one();
+        self.desk.tell();
     }
 
     fn join(&mut self) {
@@ -362,41 +531,57 @@ impl Drop for Phalanx {
 
 /// The coordinator's thread.
 fn serve(mut processes: Processes, desk: &Desk) {
-    while let Some(job) = next_job(desk) {
-        let result = processes.call(&Call {
-            block: &job.block,
-            deadline: job.deadline,
-            cancelled: &|| job.decision.is_abandoned() || desk.inner.lock().stopped,
-            claim: &|| job.decision.claim(),
-            next: &|| desk.inner.lock().queue.front().map(|next| Arc::clone(&next.block)),
-        });
-        let mut state = desk.inner.lock();
-        state.totals.supervisor_restarts = processes.supervisor_restarts();
-        state.digest = processes.digest();
-        match &result {
-            Ok(output) => state.totals.count(output),
-            Err(_) => state.totals.failed_blocks += 1,
+    loop {
+        match next_job(desk) {
+            Next::Job(job) => execute(&mut processes, desk, &job),
+            Next::Nothing => processes.idle(desk.news.as_fd()),
+            Next::Stop => return,
         }
-        drop(state);
-        // The caller may have gone.
-        let _ = job.answer.send(result);
     }
 }
 
-/// Waits for a job, without periodic wake-ups; `None` when stopped.
-fn next_job(desk: &Desk) -> Option<Job> {
+fn execute(processes: &mut Processes, desk: &Desk, job: &Job) {
+    let result = processes.call(&Call {
+        block: &job.block,
+        deadline: job.deadline,
+        cancelled: &|| job.decision.is_abandoned() || desk.inner.lock().stopped,
+        claim: &|| job.decision.claim(),
+        next: &|| desk.inner.lock().queue.front().map(|next| Arc::clone(&next.block)),
+    });
     let mut state = desk.inner.lock();
-    loop {
-        if state.stopped {
-            state.queue.clear();
-            return None;
-        }
-        match state.queue.pop_front() {
-            Some(job) if job.decision.is_abandoned() => job.answer_cancelled(),
-            Some(job) => return Some(job),
-            None => desk.news.wait(&mut state),
-        }
+    state.digest = processes.digest();
+    match &result {
+        Ok(output) if output.is_recalled() => {}
+        Ok(output) => state.totals.count(output),
+        Err(_) => state.totals.failed_blocks += 1,
     }
+    drop(state);
+    // The caller may have gone.
+    let _ = job.answer.send(result);
+}
+
+/// What the coordinator's thread is to do.
+enum Next {
+    Job(Job),
+    Nothing,
+    Stop,
+}
+
+fn next_job(desk: &Desk) -> Next {
+    // First: a job that comes after the look at the queue makes it readable again.
+    let _ = desk.news.read();
+    let mut state = desk.inner.lock();
+    if state.stopped {
+        state.queue.clear();
+        return Next::Stop;
+    }
+    while let Some(job) = state.queue.pop_front() {
+        if !job.decision.is_abandoned() {
+            return Next::Job(job);
+        }
+        job.answer_cancelled();
+    }
+    Next::Nothing
 }
 
 impl Totals {

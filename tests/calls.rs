@@ -20,6 +20,7 @@ use phalanx::partition::{ArenaError, ArenaLimits};
 use phalanx::state::{BaseState, StateConfig, StateError};
 use phalanx::supervisor::{LaunchError, Processes, ProcessesConfig, SupervisorImage};
 use phalanx::types::{Block, BlockHeader, PreparedBlock};
+use phalanx::vm::BuiltInVm;
 use phalanx::vm::ledger::{Address, LedgerConfig, LedgerVm, SignatureMode, genesis};
 use phalanx::{Phalanx, QUEUE_LIMIT};
 use phalanx_bench::{Accounts, WORKLOAD_CHAIN_ID};
@@ -278,7 +279,8 @@ impl Creations {
 #[test]
 fn a_full_base_state_fails_the_block_and_smaller_ones_still_work() {
     let founders = 300;
-    let config = LedgerConfig { chain_id: WORKLOAD_CHAIN_ID, signatures: SignatureMode::Skip };
+    let config =
+        LedgerConfig { chain_id: WORKLOAD_CHAIN_ID, signatures: SignatureMode::Skip, commutative: true };
     let creations = Creations {
         accounts: Accounts::derive(29, 2 * founders, false),
         vm: LedgerVm::new(config),
@@ -287,7 +289,8 @@ fn a_full_base_state_fails_the_block_and_smaller_ones_still_work() {
     let mut scene = Scene::new(29, 2, false);
     // 600 entries of the founders and 300 sequence numbers fit, 600 entries more do not.
     scene.memory.state = StateConfig { max_entries: 1_024, heap_bytes: 1 << 20 };
-    let configuration = ProcessesConfig { vm: bcs::to_bytes(&config).unwrap(), ..scene.processes_config(3) };
+    let configuration =
+        ProcessesConfig { vm: BuiltInVm::Ledger(config).to_bytes(), ..scene.processes_config(3) };
     let mut processes =
         Processes::launch(&configuration, creations.vm.clone(), creations.state(scene.memory.state)).unwrap();
     let ample = StateConfig { max_entries: 1 << 16, heap_bytes: 1 << 20 };
@@ -349,6 +352,29 @@ fn a_shutdown_while_a_shard_is_stopped_ends_in_time() {
     let held = hold_up(&phalanx);
     let executing = phalanx.submit(&blocks[0].0, deadline()).unwrap();
     await_start(&phalanx, start);
+    let begun = Instant::now();
+    phalanx.shutdown(deadline()).unwrap();
+    assert!(begun.elapsed() < 2 * SOON, "{:?}", begun.elapsed());
+    if let Ok(output) = executing.wait() {
+        assert_same(&blocks[0].1, &output, "finished before the shutdown");
+    }
+    assert!(eventually(SOON, || state_of(held).is_none_or(|state| state == 'Z')));
+}
+
+/// A round that a death cut short waits long for a shard that the host may only starve, but not past its caller.
+#[test]
+fn a_shutdown_while_a_cut_round_waits_for_a_stopped_shard_ends_in_time() {
+    let mut scene = Scene::new(37, 40, false);
+    let blocks = scene.expected([500]);
+    let phalanx = scene.launch(scene.builder(2).stall_limit(Duration::from_secs(60)));
+    let start = executed(&phalanx);
+    let held = hold_up(&phalanx);
+    let executing = phalanx.submit(&blocks[0].0, deadline()).unwrap();
+    await_start(&phalanx, start);
+    let other = phalanx.health().iter().map(|shard| shard.pid).find(|&pid| pid != held).unwrap();
+    assert!(send_signal(other, "phx-shard", Signal::SIGKILL));
+    // The death is known and the round cut short by then; if not, the shutdown cuts it.
+    std::thread::sleep(Duration::from_millis(100));
     let begun = Instant::now();
     phalanx.shutdown(deadline()).unwrap();
     assert!(begun.elapsed() < 2 * SOON, "{:?}", begun.elapsed());

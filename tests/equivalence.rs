@@ -10,7 +10,7 @@
 mod common;
 
 use common::{Dice, Hints, Scene, assert_same, deadline, prepare_with, seed, transfer};
-use phalanx::executor::{BlockExecutor, BlockOutput};
+use phalanx::executor::{BlockExecutor, BlockOutput, BlockStmConfig};
 use phalanx::types::{Block, BlockHeader, PreparedBlock};
 use phalanx_bench::Accounts;
 use proptest::prelude::*;
@@ -21,6 +21,7 @@ use std::sync::Arc;
 enum Kind {
     Threads,
     Processes,
+    BlockStm,
 }
 
 /// One random ledger, its blocks, and who executes them.
@@ -36,6 +37,8 @@ struct Case {
     missing: usize,
     /// Rings so small that messages find no room, and room for few edges.
     narrow: bool,
+    /// Whether changes of numbers are commutative writes.
+    commutative: bool,
 }
 
 fn cases(shards: std::ops::RangeInclusive<usize>, signed: bool) -> impl Strategy<Value = Case> {
@@ -43,8 +46,9 @@ fn cases(shards: std::ops::RangeInclusive<usize>, signed: bool) -> impl Strategy
     let size = prop_oneof![1 => Just(0_usize), 1 => 1..4_usize, 8 => 4_usize..most];
     let percent = || prop_oneof![Just(0_usize), 0..60_usize, Just(100_usize)];
     let sizes = prop::collection::vec(size, 1..6_usize);
-    (any::<u64>(), 2..40_usize, shards, sizes, percent(), percent(), any::<bool>()).prop_map(
-        move |(seed, accounts, shards, sizes, wrong, missing, narrow)| Case {
+    let commutative = prop_oneof![3 => Just(true), 1 => Just(false)];
+    (any::<u64>(), 2..40_usize, shards, sizes, percent(), percent(), any::<bool>(), commutative).prop_map(
+        move |(seed, accounts, shards, sizes, wrong, missing, narrow, commutative)| Case {
             seed,
             accounts,
             signed,
@@ -53,6 +57,7 @@ fn cases(shards: std::ops::RangeInclusive<usize>, signed: bool) -> impl Strategy
             wrong,
             missing,
             narrow,
+            commutative,
         },
     )
 }
@@ -72,6 +77,9 @@ impl Case {
     /// The first thing in which the executor and the oracle differ.
     fn difference(&self, kind: Kind) -> Option<String> {
         let mut scene = Scene::new(self.seed, self.accounts, self.signed);
+        if !self.commutative {
+            scene = scene.without_commutative_writes();
+        }
         if self.narrow {
             scene.memory.ring_budget_bytes = 1;
             scene.memory.arena.edges = 20;
@@ -80,6 +88,13 @@ impl Case {
         match kind {
             Kind::Threads => difference(&mut scene.threads(self.shards), &scene, &blocks),
             Kind::Processes => difference(&mut scene.processes(self.shards), &scene, &blocks),
+            Kind::BlockStm => {
+                // The ledger's seed decides as well whether hints of writes are believed.
+                let expects_writes = self.seed.is_multiple_of(2);
+                let config =
+                    BlockStmConfig { threads: self.shards, expects_writes, ..BlockStmConfig::default() };
+                difference(&mut scene.block_stm_as(config), &scene, &blocks)
+            }
         }
     }
 }
@@ -147,6 +162,16 @@ fn processes_equal_sequential_execution_on_signed_blocks() {
     check(16, 1..=8, true, Kind::Processes);
 }
 
+#[test]
+fn block_stm_equals_sequential_execution_on_random_blocks_and_hints() {
+    check(800, 1..=16, false, Kind::BlockStm);
+}
+
+#[test]
+fn block_stm_equals_sequential_execution_on_signed_blocks() {
+    check(24, 1..=8, true, Kind::BlockStm);
+}
+
 /// What the planner is told of the two transactions of [`creation_and_use`].
 #[derive(Clone, Copy, Debug)]
 struct Told {
@@ -198,6 +223,7 @@ fn comes_out_right_in_a_second_round(told: Told) {
         let output = match kind {
             Kind::Threads => undeclared(&mut scene.threads(2), &scene, &block),
             Kind::Processes => undeclared(&mut scene.processes(2), &scene, &block),
+            Kind::BlockStm => unreachable!("it makes no plan"),
         };
         let stats = output.stats();
         assert_eq!(stats.cross_shard_edges, 0, "{kind:?}: no edge was planned: {stats:?}");
@@ -243,6 +269,7 @@ fn without_validation_random_blocks_come_out_wrong() {
             wrong: 50,
             missing: 20,
             narrow: false,
+            commutative: true,
         };
         let mut scene = Scene::new(case.seed, case.accounts, case.signed);
         let blocks = case.blocks(&mut scene);
@@ -252,15 +279,41 @@ fn without_validation_random_blocks_come_out_wrong() {
 }
 
 #[test]
+fn block_stm_without_validation_comes_out_wrong() {
+    let seed = seed();
+    let noticed = (0..40).any(|step: u64| {
+        let case = Case {
+            seed: seed.wrapping_add(step),
+            accounts: 3,
+            signed: false,
+            shards: 4,
+            sizes: vec![120, 120, 120],
+            wrong: 0,
+            missing: 100,
+            narrow: false,
+            commutative: true,
+        };
+        let mut scene = Scene::new(case.seed, case.accounts, case.signed);
+        let blocks = case.blocks(&mut scene);
+        let config = BlockStmConfig { threads: case.shards, validation: false, ..BlockStmConfig::default() };
+        difference(&mut scene.block_stm_as(config), &scene, &blocks).is_some()
+    });
+    assert!(noticed, "40 ledgers came out right without validation; reproduce with PHALANX_SEED={seed}");
+}
+
+#[test]
 fn one_executor_survives_blocks_of_every_size_in_a_row() {
     let seed = seed();
     let mut scene = Scene::new(seed, 30, false);
     let blocks: Vec<_> = scene.expected([0, 1, 2_000, 0, 3, 700, 0]);
     let (mut threads, mut processes) = (scene.threads(5), scene.processes(5));
+    let mut block_stm = scene.block_stm(5);
     for (number, (block, expected)) in blocks.iter().enumerate() {
         let context = format!("block {number}, reproduce with PHALANX_SEED={seed}");
         assert_same(expected, &threads.execute(block, deadline()).unwrap(), &context);
         assert_same(expected, &processes.execute(block, deadline()).unwrap(), &context);
+        assert_same(expected, &block_stm.execute(block, deadline()).unwrap(), &context);
         assert_eq!(expected.digest(), processes.digest(), "{context}");
+        assert_eq!(expected.digest(), block_stm.digest(), "{context}");
     }
 }

@@ -8,7 +8,7 @@
 #![allow(missing_docs, reason = "a test program")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
-use phalanx::executor::{BlockExecutor, Sequential, Threads, ThreadsConfig};
+use phalanx::executor::{BlockExecutor, BlockStm, BlockStmConfig, Sequential, Threads, ThreadsConfig};
 use phalanx::state::{BaseState, StateConfig};
 use phalanx::types::{AccessMode, BlockHeader, Delta, HintWriter, NumberWidth, PreparedBlock, StatusCode};
 use phalanx::vm::{Outcome, StateView, Vm};
@@ -163,12 +163,20 @@ fn state() -> BaseState {
 /// The first difference between sequential and sharded execution of these blocks.
 fn difference(blocks: &[Vec<(Script, bool)>], shards: usize, validation: bool) -> Option<String> {
     let config = ThreadsConfig { shards, validation, ..ThreadsConfig::default() };
-    let (mut oracle, mut threads) =
-        (Sequential::new(Scripts, state()), Threads::launch(config, Scripts, state()).unwrap());
+    difference_to(&mut Threads::launch(config, Scripts, state()).unwrap(), blocks)
+}
+
+/// As [`difference`], for Block-STM.
+fn stm_difference(blocks: &[Vec<(Script, bool)>], config: BlockStmConfig) -> Option<String> {
+    difference_to(&mut BlockStm::launch(config, Scripts, state()).unwrap(), blocks)
+}
+
+fn difference_to(executor: &mut impl BlockExecutor, blocks: &[Vec<(Script, bool)>]) -> Option<String> {
+    let mut oracle = Sequential::new(Scripts, state());
     for (index, scripts) in blocks.iter().enumerate() {
         let (block, deadline) = (prepare(scripts), Instant::now() + Duration::from_secs(60));
         let expected = oracle.execute(&block, deadline).unwrap();
-        match threads.execute(&block, deadline) {
+        match executor.execute(&block, deadline) {
             Ok(output) => {
                 if let Some(difference) = expected.first_difference(&output) {
                     return Some(format!("block {index}: {difference}"));
@@ -188,6 +196,33 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(600) })]
+    #[test]
+    fn any_script_over_block_stm_gives_the_sequential_result(
+        blocks in blocks(), threads in 1_usize..9, expects_writes: bool
+    ) {
+        let config = BlockStmConfig { threads, expects_writes, ..BlockStmConfig::default() };
+        prop_assert_eq!(stm_difference(&blocks, config), None);
+    }
+}
+
+#[test]
+fn block_stm_without_validation_comes_out_wrong_on_some_script() {
+    let block: Vec<_> = (0..40)
+        .map(|turn| {
+            (vec![Op::Spin(turn * 997 % 400), Op::Read(0), Op::Set(0, 8), Op::Credit(3, 1, 0)], false)
+        })
+        .collect();
+    let config = BlockStmConfig { threads: 4, validation: false, ..BlockStmConfig::default() };
+    let wrong = (0..50).any(|_| stm_difference(std::slice::from_ref(&block), config).is_some());
+    assert!(wrong, "validation made no difference: these tests would prove nothing");
+    let config = BlockStmConfig { validation: true, ..config };
+    for _ in 0..50 {
+        assert_eq!(stm_difference(std::slice::from_ref(&block), config), None);
+    }
+}
+
 #[test]
 fn a_delta_refused_on_a_wrong_value_is_not_believed() {
     let writer = (vec![Op::Spin(u16::MAX), Op::Set(1, 8)], false);
@@ -200,10 +235,9 @@ fn a_delta_refused_on_a_wrong_value_is_not_believed() {
 #[test]
 fn the_output_limit_counts_the_same_with_and_without_hints() {
     for hinted in [true, false] {
-        assert_eq!(
-            difference(&[vec![(vec![Op::Flood(12_000)], hinted), (vec![Op::Read(0)], hinted)]], 2, true),
-            None
-        );
+        let blocks = [vec![(vec![Op::Flood(12_000)], hinted), (vec![Op::Read(0)], hinted)]];
+        assert_eq!(difference(&blocks, 2, true), None);
+        assert_eq!(stm_difference(&blocks, BlockStmConfig { threads: 2, ..BlockStmConfig::default() }), None);
     }
 }
 

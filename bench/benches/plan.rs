@@ -39,9 +39,9 @@ fn plan(
     block: &PreparedBlock,
     shards: &[ShardId],
 ) -> Result<Duration, Box<dyn Error>> {
-    arena.load(block)?;
+    arena.begin_load(block)?;
+    while !arena.load_step(block)? {}
     let begun = Instant::now();
-    arena.identify(block, 0..block.accesses().len())?;
     planner.begin(arena, shards)?;
     while !planner.step(arena, usize::MAX, |_| (Standing::Open, Incarnation(1)))? {}
     planner.seal(arena, RoundId(1), false)?;

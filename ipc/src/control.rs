@@ -94,6 +94,14 @@ pub enum ControlError {
     /// `/proc` does not show the calling process.
     #[error("cannot read the start time of this process; mount /proc")]
     NoProc,
+    /// The process that the segment belongs to is gone.
+    #[error("control segment {name} belongs to process {pid}, which is gone; start that program again")]
+    OwnerGone {
+        /// The segment's name.
+        name: String,
+        /// The owner that its header names.
+        pid: i32,
+    },
     /// Another process has been clearing stale segments for too long.
     #[error("the lock on {directory} stayed taken for {waited_ms} ms; find its holder with lslocks")]
     Locked {
@@ -107,7 +115,7 @@ pub enum ControlError {
 /// First lines of a control region. Written once by its owner, except the doorbell and the owner's words.
 #[derive(Debug)]
 #[repr(C, align(128))]
-struct Header {
+pub(crate) struct Header {
     magic: AtomicU64,
     version: AtomicU32,
     slots: AtomicU32,
@@ -200,7 +208,7 @@ impl Control {
         let base = start_of(os_id, segment.as_ptr(), segment.len(), size_of::<Header>())?;
         let len = segment.len();
         let mut control = Control { base, slots: 0, backing: Backing::Named { segment, maker: None } };
-        control.slots = control.check_header(os_id, len)?;
+        control.slots = check_header(control.header(), os_id, len)?;
         Ok(control)
     }
 
@@ -248,11 +256,7 @@ impl Control {
 
     /// The process that made the region.
     pub fn owner(&self) -> ProcessIdentity {
-        let header = self.header();
-        ProcessIdentity {
-            pid: header.owner_pid.load(Ordering::Relaxed).cast_signed(),
-            start_time: header.owner_start_time.load(Ordering::Relaxed),
-        }
+        self.header().owner()
     }
 
     /// Removes a named segment; mappings of it live on. For whoever learns that its owner died. A missing one is fine.
@@ -284,27 +288,6 @@ impl Control {
         header.owner_start_time.store(owner.start_time, Ordering::Relaxed);
         header.magic.store(MAGIC, Ordering::Release);
     }
-
-    /// Checks the header of a mapping of `len` bytes; returns its number of slots.
-    fn check_header(&self, name: &str, len: usize) -> Result<u32, ControlError> {
-        let header = self.header();
-        let words = [
-            ("magic", header.magic.load(Ordering::Acquire), MAGIC),
-            ("version", u64::from(header.version.load(Ordering::Relaxed)), u64::from(VERSION)),
-            ("layout hash", header.layout_hash.load(Ordering::Relaxed), LAYOUT_HASH),
-        ];
-        if let Some((what, found, expected)) =
-            words.into_iter().find(|(_, found, expected)| found != expected)
-        {
-            return Err(ControlError::Mismatch { name: name.to_owned(), what, found, expected });
-        }
-        let slots = header.slots.load(Ordering::Relaxed);
-        let needed = bytes_for(slots)?;
-        if needed > len {
-            return Err(ControlError::TooSmall { name: name.to_owned(), slots, needed, len });
-        }
-        Ok(slots)
-    }
 }
 
 impl Drop for Control {
@@ -329,12 +312,44 @@ impl fmt::Debug for Control {
     }
 }
 
+impl Header {
+    pub(crate) fn owner(&self) -> ProcessIdentity {
+        ProcessIdentity {
+            pid: self.owner_pid.load(Ordering::Relaxed).cast_signed(),
+            start_time: self.owner_start_time.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// Checks the header of a mapping of `len` bytes; returns its number of slots.
+pub(crate) fn check_header(header: &Header, name: &str, len: usize) -> Result<u32, ControlError> {
+    let words = [
+        ("magic", header.magic.load(Ordering::Acquire), MAGIC),
+        ("version", u64::from(header.version.load(Ordering::Relaxed)), u64::from(VERSION)),
+        ("layout hash", header.layout_hash.load(Ordering::Relaxed), LAYOUT_HASH),
+    ];
+    if let Some((what, found, expected)) = words.into_iter().find(|(_, found, expected)| found != expected) {
+        return Err(ControlError::Mismatch { name: name.to_owned(), what, found, expected });
+    }
+    let slots = header.slots.load(Ordering::Relaxed);
+    let needed = bytes_for(slots)?;
+    if needed > len {
+        return Err(ControlError::TooSmall { name: name.to_owned(), slots, needed, len });
+    }
+    Ok(slots)
+}
+
 fn bytes_for(slots: u32) -> Result<usize, ControlError> {
     let count = usize::try_from(slots).ok().filter(|_| (1..=MAX_SLOTS).contains(&slots));
     Ok(size_of::<Header>() + count.ok_or(ControlError::BadSlots { slots })? * size_of::<ChildSlot>())
 }
 
-fn start_of(name: &str, start: *mut u8, len: usize, needed: usize) -> Result<NonNull<Header>, ControlError> {
+pub(crate) fn start_of(
+    name: &str,
+    start: *mut u8,
+    len: usize,
+    needed: usize,
+) -> Result<NonNull<Header>, ControlError> {
     match NonNull::new(start.cast::<Header>()) {
         Some(base) if base.is_aligned() && len >= needed => Ok(base),
         _ => Err(ControlError::TooSmall { name: name.to_owned(), slots: 0, needed, len }),

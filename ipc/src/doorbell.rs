@@ -17,6 +17,8 @@
 use std::time::{Duration, Instant};
 
 use crate::futex::{Futex, Sleep};
+#[cfg(not(loom))]
+use crate::lifeline::{Lifeline, Vigil};
 use crate::sync::{AtomicU64, Ordering, doorbell_fence as fence};
 
 /// Most producers that one doorbell tells apart.
@@ -25,6 +27,10 @@ pub const MAX_PRODUCERS: usize = 384;
 pub const NEWS_WORDS: usize = MAX_PRODUCERS.div_ceil(NEWS_BITS);
 /// Producers per word of that bitmap.
 pub const NEWS_BITS: usize = 64;
+
+/// How long the owner sleeps at most when nothing would wake it at a death.
+#[cfg(not(loom))]
+const LOOK_INTERVAL: Duration = Duration::from_micros(250);
 
 /// The owner looks for work by itself.
 const AWAKE: u32 = 0;
@@ -38,6 +44,8 @@ pub enum WakeCause {
     Ready,
     /// Somebody rang, or a producer has news.
     Rung,
+    /// A lifeline waited beside is held by nobody alive.
+    Died,
     /// The time was up.
     TimedOut,
 }
@@ -151,7 +159,49 @@ impl Doorbell {
     ///
     /// Looks `spins` times first, then sleeps; without a timeout it sleeps for ever, with no periodic wake-up. `ready`
     /// must look at what ringers publish before they ring. The owner may be rung for nothing: look, and wait again.
-    pub fn wait(&self, spins: u32, timeout: Option<Duration>, mut ready: impl FnMut() -> bool) -> WakeCause {
+    pub fn wait(&self, spins: u32, timeout: Option<Duration>, ready: impl FnMut() -> bool) -> WakeCause {
+        self.wait_by(spins, timeout, ready, |futex, left| futex.sleep(ASLEEP, left))
+    }
+
+    /// As [`wait`](Self::wait), and also until somebody who holds one of `lifelines` dies: the kernel wakes the owner then.
+    ///
+    /// Where the kernel cannot (older than 5.16), or there are more than 127, they are looked at every 250 us.
+    #[cfg(not(loom))]
+    pub fn wait_beside<'a>(
+        &self,
+        lifelines: impl Iterator<Item = &'a Lifeline> + Clone,
+        spins: u32,
+        timeout: Duration,
+        ready: impl FnMut() -> bool,
+    ) -> WakeCause {
+        self.wait_by(spins, Some(timeout), ready, |futex, left| {
+            let watched = lifelines.clone().map(Lifeline::vigil);
+            if watched.clone().any(|vigil| matches!(vigil, Vigil::Over)) {
+                return Sleep::Beside;
+            }
+            let is_deaf = watched.clone().any(|vigil| matches!(vigil, Vigil::Deaf));
+            let words = watched.filter_map(|vigil| match vigil {
+                Vigil::Word(word, value) => Some((word, value)),
+                Vigil::Over | Vigil::Deaf => None,
+            });
+            let told = if is_deaf { None } else { futex.sleep_beside(ASLEEP, words, left) };
+            told.unwrap_or_else(|| {
+                let slice = left.map_or(LOOK_INTERVAL, |left| left.min(LOOK_INTERVAL));
+                match futex.sleep(ASLEEP, Some(slice)) {
+                    Sleep::TimedOut if left != Some(slice) => Sleep::Over,
+                    sleep => sleep,
+                }
+            })
+        })
+    }
+
+    fn wait_by(
+        &self,
+        spins: u32,
+        timeout: Option<Duration>,
+        mut ready: impl FnMut() -> bool,
+        sleep: impl Fn(&Futex, Option<Duration>) -> Sleep,
+    ) -> WakeCause {
         for _ in 0..spins {
             if let Some(cause) = self.look(&mut ready) {
                 return cause;
@@ -168,13 +218,15 @@ impl Doorbell {
                 return cause;
             }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            let sleep = self.futex.sleep(ASLEEP, left);
+            let sleep = sleep(&self.futex, left);
             // Taking the word back tells whether a ringer was here. Any other value than ASLEEP counts as a ring.
             if self.futex.word.swap(AWAKE, Ordering::Acquire) != ASLEEP {
                 return WakeCause::Rung;
             }
-            if sleep == Sleep::TimedOut {
-                return self.look(&mut ready).unwrap_or(WakeCause::TimedOut);
+            match sleep {
+                Sleep::Over => {}
+                Sleep::TimedOut => return self.look(&mut ready).unwrap_or(WakeCause::TimedOut),
+                Sleep::Beside => return self.look(&mut ready).unwrap_or(WakeCause::Died),
             }
         }
     }

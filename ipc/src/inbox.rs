@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::cell::{Cell, CellSpace};
 use crate::doorbell::{Doorbell, MAX_PRODUCERS, NEWS_BITS, NEWS_WORDS, WakeCause};
+use crate::fail_point::fail_point;
 use crate::region::Region;
 use crate::ring::{CAPACITY_MAX, CAPACITY_MIN, Consumer, Full, Producer, RingError, RingHeader, ring_bytes};
 
@@ -361,6 +362,17 @@ impl Inbox {
         drained
     }
 
+    /// Puts back every index of this process that somebody scribbled on, and names the producers concerned: ring them.
+    pub fn mend(&self) -> ProducerSet {
+        let mut mended = ProducerSet::default();
+        for (producer, ring) in self.rings.iter().enumerate() {
+            if ring.mend() {
+                mended.insert(producer);
+            }
+        }
+        mended
+    }
+
     /// Delivers the cells of one ring; how many. A producer beyond the layout (its bit was scribbled) has no ring and is
     /// passed over. Errors if the ring is damaged; it is left alone then.
     #[inline]
@@ -427,8 +439,16 @@ impl Outlet {
     #[inline]
     pub fn publish(&mut self) {
         if self.ring.publish() {
+            fail_point("cells published");
             self.doorbell().ring_from(self.producer);
         }
+    }
+
+    /// As [`publish`](Self::publish), but rings nobody: for a consumer that never sleeps and looks into its rings by
+    /// itself ([`Inbox::drain_all`]). A later `publish` does not ring for these cells either.
+    #[inline]
+    pub fn publish_unrung(&mut self) {
+        self.ring.publish();
     }
 
     /// Asks to be rung when there is room; true if there is some already. Publishes first.
@@ -437,6 +457,15 @@ impl Outlet {
     pub fn request_space(&mut self) -> bool {
         self.publish();
         self.ring.request_space()
+    }
+
+    /// Puts this process's index back if somebody scribbled on it, and rings the consumer then. True if so.
+    pub fn mend(&self) -> bool {
+        let mended = self.ring.mend();
+        if mended {
+            self.doorbell().ring_from(self.producer);
+        }
+        mended
     }
 
     /// Cells that can be pushed now; see [`Producer::free`].

@@ -12,8 +12,16 @@ mod cell;
 #[cfg(not(loom))]
 mod channel;
 #[cfg(not(loom))]
+mod clock;
+#[cfg(not(loom))]
 mod control;
+#[cfg(not(loom))]
+mod control_view;
+#[cfg(all(feature = "crashes", not(loom)))]
+pub mod crash;
 mod doorbell;
+#[cfg(not(loom))]
+mod fail_point;
 #[cfg(not(loom))]
 mod fault;
 mod futex;
@@ -24,14 +32,20 @@ mod inbox;
 #[cfg(not(loom))]
 mod lifeline;
 #[cfg(not(loom))]
+mod mapping;
+#[cfg(not(loom))]
 mod os;
 #[cfg(not(loom))]
 mod pin;
 #[cfg(not(loom))]
 mod process;
 #[cfg(not(loom))]
+mod process_handle;
+#[cfg(not(loom))]
 mod region;
 mod ring;
+#[cfg(not(loom))]
+mod scheduling;
 #[cfg(not(loom))]
 mod segment;
 #[cfg(not(loom))]
@@ -57,9 +71,13 @@ pub use region::{PeerReader, Region, RegionError, RegionReader};
 
 // What processes know of each other.
 #[cfg(not(loom))]
+pub use clock::monotonic_now;
+#[cfg(not(loom))]
 pub use control::{Control, ControlError, LAYOUT_HASH, MAX_SLOTS, OWNER_WORDS};
 #[cfg(not(loom))]
-pub use identity::{ProcessIdentity, cpu_time_of, state_of};
+pub use control_view::{ControlView, SlotSnapshot};
+#[cfg(not(loom))]
+pub use identity::{ProcessIdentity, cpu_time_of, is_dumping_core, oom_kills, parent_of, state_of};
 #[cfg(not(loom))]
 pub use lifeline::{Lifeline, LifelineError, LifelineState};
 #[cfg(not(loom))]
@@ -69,7 +87,11 @@ pub use slot::{Activity, COUNTERS, ChildSlot, EXITS_KEPT, Fault, MESSAGE_BYTES, 
 #[cfg(not(loom))]
 pub use channel::{Channel, ChannelError, MAX_FDS_PER_MESSAGE, MAX_MESSAGE_BYTES, Readiness, Received};
 #[cfg(not(loom))]
-pub use fault::{FaultError, install_fault_handlers};
+pub use fail_point::fail_point;
+#[cfg(all(not(loom), feature = "fail-points"))]
+pub use fail_point::{FailAction, FailPointError, FailSpec, attach_fail_points, fail_point_of};
+#[cfg(not(loom))]
+pub use fault::{FaultError, install_fault_handlers, leave_last_words};
 #[cfg(not(loom))]
 pub use pin::{PinError, allowed_cores, pin_current_thread};
 #[cfg(not(loom))]
@@ -78,6 +100,10 @@ pub use process::{
     close_all_fds_except, die_with_parent, fork_single_threaded, raise_fd_limit, set_process_name,
     spawn_image,
 };
+#[cfg(not(loom))]
+pub use process_handle::{HandleError, ProcessHandle};
+#[cfg(not(loom))]
+pub use scheduling::{Turns, nice_now};
 #[cfg(not(loom))]
 pub use signal::{SignalError, SignalFd, SignalSetup};
 

@@ -19,6 +19,12 @@
 //! So: bit 30 set means gone; else id 0 means free; else held. Any scribble on the word yields one of those three
 //! answers and nothing worse; a wrong one is corrected by `waitpid`, which remains the authority.
 //!
+//! # Being told
+//!
+//! The holder sets `FUTEX_WAITERS` (bit 31) in the word, as libc does for whoever waits for a lock. The kernel then wakes one
+//! sleeper on the word when it marks the death, and so [`Doorbell::wait_beside`](crate::Doorbell::wait_beside) ends at
+//! once, with no looks in between.
+//!
 //! Where the word lies inside `pthread_mutex_t` is libc's secret. It is found once per process, by locking a fresh mutex
 //! and looking for the word that was 0 before and is this thread's id after.
 
@@ -35,13 +41,15 @@ use crate::os::OsCause;
 const HOLD_LIMIT: Duration = Duration::from_millis(200);
 /// Set by the kernel in the word of a lock whose owner died.
 const FUTEX_OWNER_DIED: u32 = 0x4000_0000;
+/// Set while somebody sleeps on the word: the kernel then wakes him at the owner's death.
+const FUTEX_WAITERS: u32 = 0x8000_0000;
 /// The bits of the word that name the owner.
 const FUTEX_TID_MASK: u32 = 0x3fff_ffff;
 /// 32-bit words of a mutex.
 const MUTEX_WORDS: usize = size_of::<libc::pthread_mutex_t>() / size_of::<u32>();
 
 const _: () = assert!(align_of::<libc::pthread_mutex_t>() >= align_of::<u32>());
-const _: () = assert!(FUTEX_OWNER_DIED & FUTEX_TID_MASK == 0);
+const _: () = assert!((FUTEX_OWNER_DIED | FUTEX_WAITERS) & FUTEX_TID_MASK == 0);
 
 /// What a probe saw. Held may be stale at once; Gone stays true until the lifeline is reset or taken over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +60,17 @@ pub enum LifelineState {
     Gone,
     /// Nobody has held it since the last reset.
     Free,
+}
+
+/// What there is to sleep on until the owner's death.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Vigil<'a> {
+    /// Nothing: no living thread holds it.
+    Over,
+    /// The word, and its value as long as the owner lives.
+    Word(&'a AtomicU32, u32),
+    /// Nobody would be woken: it must be looked at.
+    Deaf,
 }
 
 /// Why a lifeline could not be made or held.
@@ -125,16 +144,17 @@ impl Lifeline {
             // only at start, before anything that could damage it runs.
             let answer = unsafe { libc::pthread_mutex_trylock(self.mutex.get()) };
             match answer {
-                0 => return Ok(()),
+                0 => return self.ask_for_a_wake_up(),
                 libc::EOWNERDEAD => {
                     // SAFETY: trylock just returned EOWNERDEAD, so this thread owns the inconsistent mutex.
-                    return check("take over", unsafe { libc::pthread_mutex_consistent(self.mutex.get()) });
+                    check("take over", unsafe { libc::pthread_mutex_consistent(self.mutex.get()) })?;
+                    return self.ask_for_a_wake_up();
                 }
                 libc::EBUSY if started.elapsed() < HOLD_LIMIT => {
                     std::thread::sleep(Duration::from_micros(50))
                 }
                 libc::EBUSY => {
-                    let owner = self.word()? & FUTEX_TID_MASK;
+                    let owner = self.word()?.load(Ordering::Acquire) & FUTEX_TID_MASK;
                     return Err(LifelineError::Taken { owner, waited_ms: started.elapsed().as_millis() });
                 }
                 refusal => return check("hold", refusal),
@@ -147,21 +167,43 @@ impl Lifeline {
     /// If this libc's mutex is of an unknown shape (then [`reset`](Self::reset) has failed already), the answer is
     /// `Held`: no death is invented, and `waitpid` still tells.
     pub fn probe(&self) -> LifelineState {
-        match self.word() {
-            Err(_) => LifelineState::Held,
-            Ok(word) if word & FUTEX_OWNER_DIED != 0 => LifelineState::Gone,
-            Ok(word) if word & FUTEX_TID_MASK == 0 => LifelineState::Free,
-            Ok(_) => LifelineState::Held,
+        // Acquire: what the owner did before it died is visible afterwards.
+        self.word().map_or(LifelineState::Held, |word| state_of(word.load(Ordering::Acquire)))
+    }
+
+    /// What to sleep on until the owner dies. Never waits, never fails.
+    pub(crate) fn vigil(&self) -> Vigil<'_> {
+        let Ok(word) = self.word() else { return Vigil::Deaf };
+        let value = word.load(Ordering::Acquire);
+        match state_of(value) {
+            LifelineState::Gone | LifelineState::Free => Vigil::Over,
+            LifelineState::Held if value & FUTEX_WAITERS != 0 => Vigil::Word(word, value),
+            LifelineState::Held => Vigil::Deaf,
         }
     }
 
-    /// The lock word, by one acquire load: what the owner did before it died is visible afterwards.
-    fn word(&self) -> Result<u32, LifelineError> {
+    /// Has the kernel wake a sleeper on the word when the calling thread, which holds it, dies.
+    fn ask_for_a_wake_up(&self) -> Result<(), LifelineError> {
+        self.word()?.fetch_or(FUTEX_WAITERS, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The lock word.
+    fn word(&self) -> Result<&AtomicU32, LifelineError> {
         let index = word_index()?;
         // SAFETY: index < MUTEX_WORDS, so the word lies inside the mutex, aligned to 4; libc and the kernel change it by
-        // 32-bit atomic operations only, and so an atomic load of it is no data race.
-        let word = unsafe { AtomicU32::from_ptr(self.mutex.get().cast::<u32>().add(index)) };
-        Ok(word.load(Ordering::Acquire))
+        // 32-bit atomic operations only, and so atomic accesses to it are no data race.
+        Ok(unsafe { AtomicU32::from_ptr(self.mutex.get().cast::<u32>().add(index)) })
+    }
+}
+
+fn state_of(word: u32) -> LifelineState {
+    if word & FUTEX_OWNER_DIED != 0 {
+        LifelineState::Gone
+    } else if word & FUTEX_TID_MASK == 0 {
+        LifelineState::Free
+    } else {
+        LifelineState::Held
     }
 }
 

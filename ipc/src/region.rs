@@ -17,12 +17,12 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytemuck::Pod;
-use memmap2::{Advice, MmapOptions, MmapRaw};
 use nix::fcntl::{FallocateFlags, FcntlArg, OFlag, SealFlag, fallocate, fcntl, open};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{SysconfVar, ftruncate, sysconf};
 
+use crate::mapping::Mapping;
 use crate::os::OsCause;
 
 /// Why a region could not be made, mapped, sealed or read.
@@ -88,7 +88,7 @@ pub enum RegionError {
 /// atomics only. Whoever receives a writable descriptor is trusted with that rule; readers get a read-only one.
 #[derive(Debug)]
 pub struct Region {
-    map: MmapRaw,
+    map: Mapping,
     file: OwnedFd,
 }
 
@@ -116,8 +116,7 @@ impl Region {
     /// The size comes from the file. Errors with [`RegionError::NotSealed`] if the file could be truncated later.
     pub fn map_writer(fd: OwnedFd) -> Result<Region, RegionError> {
         let bytes = sealed_size(&fd)?;
-        let map = MmapOptions::new().len(bytes).map_raw(&fd).map_err(refused("map", bytes))?;
-        keep_out_of_dumps(&map)?;
+        let map = Mapping::new(&fd, bytes, true).map_err(refused("map", bytes))?;
         Ok(Region { map, file: fd })
     }
 
@@ -175,6 +174,21 @@ impl Region {
         prefetch(&self.map, offset);
     }
 
+    /// As [`prefetch`](Self::prefetch), for a line that is about to be written: other processors give it up meanwhile.
+    #[inline]
+    pub fn prefetch_to_write(&self, offset: usize) {
+        if offset >= self.map.len() {
+            return;
+        }
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the offset lies inside the mapping, so the sum does; a prefetch is a hint that never faults or changes
+        // what the program computes.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_ET0>(self.map.start().as_ptr().add(offset).cast());
+        }
+    }
+
     /// Stores the word at byte `offset` (a multiple of 8) sequentially consistent, for [`PeerReader::load_u64`]. Not for
     /// words that a slice shows to anyone.
     pub fn store_u64(&self, offset: usize, value: u64) -> Result<(), RegionError> {
@@ -207,9 +221,19 @@ impl Region {
         })
     }
 
-    /// First byte of the mapping, aligned to a page.
+    /// Has the kernel put what is touched inside the range onto huge pages, as far as it can: fewer page faults and
+    /// cache misses for everyone who maps the region, and a faster end for a process that does. Contents stay.
+    ///
+    /// Takes about half a millisecond per MiB. Errors if the kernel is older than Linux 6.1 or has no huge pages to give;
+    /// nothing is lost then.
+    pub fn collapse(&self, offset: usize, len: usize) -> Result<(), RegionError> {
+        range_of::<u8>(&self.map, offset, len)?;
+        self.map.collapse(offset, len).map_err(refused("put onto huge pages a", len))
+    }
+
+    /// First byte of the mapping, aligned to a huge page.
     pub(crate) fn base(&self) -> NonNull<u8> {
-        base_of(&self.map)
+        self.map.start()
     }
 }
 
@@ -218,7 +242,7 @@ impl Region {
 /// The mapping can never be made writable, and holds no descriptor.
 #[derive(Debug)]
 pub struct RegionReader {
-    map: MmapRaw,
+    map: Mapping,
 }
 
 impl RegionReader {
@@ -266,7 +290,7 @@ impl RegionReader {
 /// new words, never undefined. The mapping can never be made writable, and holds no descriptor.
 #[derive(Debug)]
 pub struct PeerReader {
-    map: MmapRaw,
+    map: Mapping,
 }
 
 impl PeerReader {
@@ -285,6 +309,12 @@ impl PeerReader {
     /// Always false: a region of no bytes cannot be made.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// As [`Region::prefetch`].
+    #[inline]
+    pub fn prefetch(&self, offset: usize) {
+        prefetch(&self.map, offset);
     }
 
     /// The word at byte `offset` (a multiple of 8), by one acquire load. May be stale at once.
@@ -334,7 +364,7 @@ fn refused<E: Into<OsCause>>(step: &'static str, bytes: usize) -> impl FnOnce(E)
 
 /// Hints that the cache line at byte `offset` will be read soon.
 #[inline]
-fn prefetch(map: &MmapRaw, offset: usize) {
+fn prefetch(map: &Mapping, offset: usize) {
     if offset >= map.len() {
         return;
     }
@@ -343,7 +373,7 @@ fn prefetch(map: &MmapRaw, offset: usize) {
     // what the program computes.
     unsafe {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(map.as_ptr().add(offset).cast());
+        _mm_prefetch::<_MM_HINT_T0>(map.start().as_ptr().add(offset).cast());
     }
 }
 
@@ -367,35 +397,24 @@ fn sealed_size(fd: &OwnedFd) -> Result<usize, RegionError> {
     }
 }
 
-fn map_read_only(fd: &OwnedFd) -> Result<MmapRaw, RegionError> {
+fn map_read_only(fd: &OwnedFd) -> Result<Mapping, RegionError> {
     let flags = fcntl(fd.as_fd(), FcntlArg::F_GETFL).map_err(refused("read the flags of", 0))?;
     if flags & libc::O_ACCMODE != libc::O_RDONLY {
         return Err(RegionError::NotReadOnly);
     }
     let bytes = sealed_size(fd)?;
-    let map = MmapOptions::new().len(bytes).map_raw_read_only(fd).map_err(refused("map", bytes))?;
-    keep_out_of_dumps(&map)?;
-    Ok(map)
-}
-
-fn keep_out_of_dumps(map: &MmapRaw) -> Result<(), RegionError> {
-    map.advise(Advice::DontDump).map_err(refused("keep core dumps free of", map.len()))
-}
-
-fn base_of(map: &MmapRaw) -> NonNull<u8> {
-    // A mapping never starts at address 0; were it so, the dangling pointer would fail every later alignment check.
-    NonNull::new(map.as_mut_ptr()).unwrap_or(NonNull::dangling())
+    Mapping::new(fd, bytes, false).map_err(refused("map", bytes))
 }
 
 /// Checks that `count` items of T at `offset` lie inside the mapping, aligned; returns where they start.
-fn range_of<T>(map: &MmapRaw, offset: usize, count: usize) -> Result<NonNull<T>, RegionError> {
+fn range_of<T>(map: &Mapping, offset: usize, count: usize) -> Result<NonNull<T>, RegionError> {
     let (len, item_bytes, align) = (map.len(), size_of::<T>(), align_of::<T>());
     let end = count.checked_mul(item_bytes).and_then(|bytes| bytes.checked_add(offset));
     if end.is_none_or(|end| end > len) {
         return Err(RegionError::OutOfBounds { offset, count, item_bytes, len });
     }
     // SAFETY: offset <= end <= len, so the sum stays inside the mapping or one past its end.
-    let start = unsafe { base_of(map).add(offset) }.cast::<T>();
+    let start = unsafe { map.start().add(offset) }.cast::<T>();
     if !start.is_aligned() {
         return Err(RegionError::Misaligned { offset, align });
     }

@@ -267,6 +267,17 @@ impl Producer {
         room
     }
 
+    /// Publishes the tail once more if the header shows another one: somebody scribbled on it. True if so; then ring
+    /// the consumer.
+    pub fn mend(&self) -> bool {
+        let tail = &self.place.header().producer.tail;
+        let damaged = tail.load(Ordering::Relaxed) != self.published;
+        if damaged {
+            tail.store(self.published, Ordering::Release);
+        }
+        damaged
+    }
+
     /// Errors with [`RingError::Corrupt`] if the consumer's index is damaged now.
     pub fn check(&self) -> Result<(), RingError> {
         self.load_head().map(drop)
@@ -396,6 +407,17 @@ impl Consumer {
             self.place.header().consumer.head.store(self.head, Ordering::Release);
             self.released = self.head;
         }
+    }
+
+    /// Publishes the head once more if the header shows another one: somebody scribbled on it. True if so; then ring
+    /// the producer.
+    pub fn mend(&self) -> bool {
+        let head = &self.place.header().consumer.head;
+        let damaged = head.load(Ordering::Relaxed) != self.released;
+        if damaged {
+            head.store(self.released, Ordering::Release);
+        }
+        damaged
     }
 
     /// Cells of the ring.

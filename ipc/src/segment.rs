@@ -31,8 +31,7 @@ pub(crate) fn fresh_name(owner: ProcessIdentity) -> String {
 
 /// Refuses whatever could lead out of the directory or is not ours.
 pub(crate) fn check_name(os_id: &str) -> Result<(), ControlError> {
-    let ours = os_id.strip_prefix('/').is_some_and(|file| owner_of(file).is_some());
-    if ours { Ok(()) } else { Err(ControlError::BadName { name: os_id.to_owned() }) }
+    if owner_named(os_id).is_some() { Ok(()) } else { Err(ControlError::BadName { name: os_id.to_owned() }) }
 }
 
 /// Sees to the mode, and takes the memory now, so that a full tmpfs is an error here and not a SIGBUS later.
@@ -108,6 +107,11 @@ fn lock_directory() -> Result<Flock<File>, ControlError> {
     }
 }
 
+/// The owner that a segment's name tells; none if it is not the name of a control segment.
+pub(crate) fn owner_named(os_id: &str) -> Option<ProcessIdentity> {
+    owner_of(os_id.strip_prefix('/')?)
+}
+
 /// The owner that a file name tells; none if it is not the name of a control segment.
 fn owner_of(file: &str) -> Option<ProcessIdentity> {
     let mut parts = file.strip_prefix(PREFIX)?.split('-');
@@ -117,7 +121,7 @@ fn owner_of(file: &str) -> Option<ProcessIdentity> {
     (pid > 0 && parts.next().is_none()).then_some(ProcessIdentity { pid, start_time })
 }
 
-fn path_of(os_id: &str) -> PathBuf {
+pub(crate) fn path_of(os_id: &str) -> PathBuf {
     PathBuf::from(format!("{DIRECTORY}{os_id}"))
 }
 

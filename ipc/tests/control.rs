@@ -17,9 +17,10 @@ use std::process::Stdio;
 use std::sync::atomic::Ordering;
 
 use common::{actor, eventually, plays_well};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use phalanx_ipc::{
-    Activity, Control, ControlError, Fault, Fork, LifelineState, MESSAGE_BYTES, ProcessIdentity, SlotState,
-    fork_single_threaded, state_of,
+    Activity, Control, ControlError, EXITS_KEPT, Fault, Fork, LifelineState, MESSAGE_BYTES, ProcessIdentity,
+    SlotState, fork_single_threaded, state_of,
 };
 
 #[used]
@@ -50,6 +51,16 @@ fn play(role: &str) {
                 Fork::Parent { child } => nix::sys::wait::waitpid(child, None).unwrap(),
             };
             assert!(path.exists());
+        }
+        "pauper" => {
+            let own = ProcessIdentity::current().unwrap();
+            let other = ProcessIdentity { start_time: own.start_time + 1, ..own };
+            let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+            setrlimit(Resource::RLIMIT_NOFILE, 0, hard).unwrap();
+            let (living, unknown) = (own.is_alive(), other.is_alive());
+            setrlimit(Resource::RLIMIT_NOFILE, 64, hard).unwrap();
+            assert!(living && unknown, "nothing can be known");
+            assert!(own.is_alive() && !other.is_alive(), "the control: now it can");
         }
         other => panic!("no role {other}"),
     }
@@ -149,15 +160,16 @@ fn a_forked_child_that_drops_its_copy_removes_nothing() {
 }
 
 #[test]
-fn a_slot_remembers_the_last_eight_exits_by_generation() {
+fn a_slot_remembers_the_last_exits_by_generation() {
     let control = Control::create_private(1).unwrap();
     let slot = control.slot(0).unwrap();
     assert_eq!((slot.exit_of(0), slot.exit_of(1)), (None, None));
-    for generation in 1..=20 {
+    for generation in 1..=200 {
         slot.record_exit(generation, -generation.cast_signed());
     }
-    for generation in 1..=20_u32 {
-        let expected = (generation > 12).then_some(-generation.cast_signed());
+    for generation in 1..=200_u32 {
+        let expected =
+            (generation > 200 - u32::try_from(EXITS_KEPT).unwrap()).then_some(-generation.cast_signed());
         assert_eq!(slot.exit_of(generation), expected);
     }
 }
@@ -193,9 +205,32 @@ fn a_message_is_cut_at_a_character_and_a_fault_belongs_to_its_generation() {
     assert_eq!(slot.message(), format!("x{}", "ä".repeat((MESSAGE_BYTES - 1) / 2)));
     slot.set_message("short");
     assert_eq!(slot.message(), "short");
-    slot.record_fault(4, libc::SIGSEGV, 0x10);
-    assert_eq!(slot.fault_of(4), Some(Fault { signal: libc::SIGSEGV, address: 0x10 }));
+    let fault = Fault { signal: libc::SIGSEGV, address: 0x10, from_outside: false };
+    slot.record_fault(4, fault);
+    assert_eq!(slot.fault_of(4), Some(fault));
     assert_eq!((slot.fault_of(3), slot.fault_of(0)), (None, None));
+    slot.record_fault(5, Fault { from_outside: true, ..fault });
+    assert_eq!((slot.fault_of(4), slot.fault_of(5).unwrap().from_outside), (None, true));
     slot.clear_child_lines();
-    assert_eq!((slot.message().as_str(), slot.fault_of(4)), ("", None));
+    assert_eq!((slot.message().as_str(), slot.fault_of(5).unwrap().signal), ("short", libc::SIGSEGV));
+}
+
+#[test]
+fn last_words_belong_to_the_generation_that_did_not_live_on() {
+    let control = Control::create_private(1).unwrap();
+    let slot = control.slot(0).unwrap();
+    assert_eq!(slot.last_words_of(0), None);
+    slot.set_last_words(7, "boom");
+    assert_eq!((slot.last_words_of(7).as_deref(), slot.last_words_of(8)), (Some("boom"), None));
+    slot.clear_child_lines();
+    assert_eq!(slot.last_words_of(7).as_deref(), Some("boom"), "a successor does not wipe them");
+    slot.set_message("it was caught");
+    assert_eq!((slot.last_words_of(7), slot.message().as_str()), (None, "it was caught"));
+}
+
+/// Once broke: a process that had no descriptor left could not read /proc, took every owner for dead, and removed the
+/// segments of living families. Negative control: with any failure to read taken for a death, this test failed.
+#[test]
+fn a_process_without_a_free_descriptor_takes_nobody_for_dead() {
+    plays_well("pauper");
 }

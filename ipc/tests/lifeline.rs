@@ -2,6 +2,8 @@
 //!
 //! What would break without them: the position of the lock word inside libc's mutex, and the kernel's promise about it,
 //! are taken on trust. Control: libc's own trylock must agree with the probe on the same mutex, before and after a death.
+//! So is the kernel's promise to wake who sleeps on the word. Controls that were run: without the bit that asks for it the
+//! sleeper looks every 250 us (hundreds of sleeps instead of a few); with the bit forgotten and no looks, it is never woken.
 
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
@@ -10,7 +12,8 @@
 mod common;
 
 use common::{Kid, eventually};
-use phalanx_ipc::{Lifeline, LifelineError, LifelineState, Region};
+use phalanx_ipc::{Doorbell, Lifeline, LifelineError, LifelineState, Region, WakeCause};
+use std::time::{Duration, Instant};
 
 /// A page of shared memory with one lifeline, reset.
 struct Shared(Region);
@@ -25,6 +28,12 @@ impl Shared {
     fn get(&self) -> &Lifeline {
         // SAFETY: a lifeline may be zero bytes; the page is mapped as long as `self` and holds nothing else.
         unsafe { self.0.slice::<u8>(0, 4096).unwrap().as_ptr().cast::<Lifeline>().as_ref().unwrap() }
+    }
+
+    /// A doorbell behind the lifeline.
+    fn bell(&self) -> &Doorbell {
+        // SAFETY: a doorbell may be zero bytes; it lies in the page, aligned, behind the lifeline.
+        unsafe { self.0.slice::<u8>(1024, 1024).unwrap().as_ptr().cast::<Doorbell>().as_ref().unwrap() }
     }
 
     fn mutex(&self) -> *mut libc::pthread_mutex_t {
@@ -132,4 +141,73 @@ fn a_probe_of_scribbled_memory_gives_some_answer() {
         };
         assert_eq!(shared.get().probe(), expected, "byte {byte:#x}");
     }
+}
+
+/// How often the calling thread went to sleep so far.
+fn sleeps() -> i64 {
+    // SAFETY: all zero bytes are a valid rusage, which the kernel fills.
+    unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        assert_eq!(libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage), 0);
+        usage.ru_nvcsw
+    }
+}
+
+#[test]
+fn who_sleeps_beside_a_lifeline_is_woken_by_the_death_and_by_nothing_else() {
+    let shared = Shared::new();
+    let mut kid = shared.held_by(pause_for_ever);
+    let lifelines = std::iter::once(shared.get());
+    let wait =
+        |timeout| shared.bell().wait_beside(lifelines.clone(), 0, Duration::from_secs(timeout), || false);
+    let begun = Instant::now();
+    let (cause, slept) = std::thread::scope(|scope| {
+        let sleeper = scope.spawn(|| {
+            let before = sleeps();
+            let cause = wait(common::PATIENCE.as_secs());
+            (cause, sleeps() - before)
+        });
+        std::thread::sleep(Duration::from_millis(300));
+        kid.signal(libc::SIGKILL);
+        sleeper.join().unwrap()
+    });
+    assert_eq!(cause, WakeCause::Died, "after {:?}", begun.elapsed());
+    assert!(slept < 20, "the sleeper slept {slept} times");
+    assert_eq!(wait(60), WakeCause::Died, "nobody holds it any more: no sleep");
+    kid.wait();
+}
+
+#[test]
+fn who_sleeps_beside_a_lifeline_is_woken_by_a_ring_and_by_time() {
+    let shared = Shared::new();
+    let mut kid = shared.held_by(pause_for_ever);
+    let wait = |timeout| {
+        let lifelines = std::iter::repeat_n(shared.get(), 5);
+        shared.bell().wait_beside(lifelines, 0, timeout, || false)
+    };
+    assert_eq!(wait(Duration::from_millis(20)), WakeCause::TimedOut);
+    let cause = std::thread::scope(|scope| {
+        let sleeper = scope.spawn(|| wait(common::PATIENCE));
+        std::thread::sleep(Duration::from_millis(50));
+        shared.bell().ring();
+        sleeper.join().unwrap()
+    });
+    assert_eq!(cause, WakeCause::Rung);
+    kid.signal(libc::SIGKILL);
+    kid.wait();
+}
+
+#[test]
+fn more_lifelines_than_the_kernel_takes_are_looked_at() {
+    let shared = Shared::new();
+    let mut kid = shared.held_by(pause_for_ever);
+    let lifelines = std::iter::repeat_n(shared.get(), 200);
+    let cause = std::thread::scope(|scope| {
+        let sleeper = scope.spawn(|| shared.bell().wait_beside(lifelines, 0, common::PATIENCE, || false));
+        std::thread::sleep(Duration::from_millis(50));
+        kid.signal(libc::SIGKILL);
+        sleeper.join().unwrap()
+    });
+    assert_eq!(cause, WakeCause::Died);
+    kid.wait();
 }

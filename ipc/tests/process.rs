@@ -21,9 +21,9 @@ use common::{Kid, PATIENCE, actor, eventually, plays_well};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid, getppid};
 use phalanx_ipc::{
-    Channel, ChannelError, Control, Fork, ForkError, MAX_FDS_PER_MESSAGE, MAX_MESSAGE_BYTES, PinError,
+    Channel, ChannelError, Control, Fault, Fork, ForkError, MAX_FDS_PER_MESSAGE, MAX_MESSAGE_BYTES, PinError,
     ProcessError, ProcessIdentity, Readiness, Region, SignalFd, SignalSetup, SpawnError, allowed_cores,
-    close_all_fds_except, cpu_time_of, die_with_parent, fork_single_threaded, install_fault_handlers,
+    close_all_fds_except, cpu_time_of, crash, die_with_parent, fork_single_threaded, install_fault_handlers,
     pin_current_thread, raise_fd_limit, set_process_name, spawn_image, state_of,
 };
 
@@ -176,7 +176,7 @@ fn fault_of(handlers: bool, crash: fn()) -> (i32, Option<phalanx_ipc::Fault>) {
         unsafe {
             libc::setrlimit(libc::RLIMIT_CORE, &raw const no_core);
             libc::signal(libc::SIGSEGV, libc::SIG_DFL);
-            if handlers && install_fault_handlers(slot, 5).is_err() {
+            if handlers && install_fault_handlers(slot, control.bell(), 5).is_err() {
                 libc::_exit(1);
             }
         }
@@ -189,8 +189,7 @@ fn fault_of(handlers: bool, crash: fn()) -> (i32, Option<phalanx_ipc::Fault>) {
 }
 
 fn write_to_null() {
-    // SAFETY: none: this is the crash that the test is about.
-    unsafe { std::ptr::without_provenance_mut::<u8>(0x18).write_volatile(1) };
+    crash::segmentation_fault()
 }
 
 #[test]
@@ -198,13 +197,29 @@ fn a_crash_leaves_its_signal_and_address_in_the_slot() {
     let (signal, fault) = fault_of(true, write_to_null);
     let fault = fault.unwrap();
     assert_eq!((signal, fault.signal, fault.address), (libc::SIGSEGV, libc::SIGSEGV, 0x18));
+    assert!(!fault.from_outside);
+    let (signal, fault) = fault_of(true, || crash::bus_error());
+    assert_eq!((signal, fault.unwrap().from_outside), (libc::SIGBUS, false));
+    let (signal, fault) = fault_of(true, || crash::illegal_instruction());
+    assert_eq!((signal, fault.unwrap().from_outside), (libc::SIGILL, false));
     // SAFETY: abort ends the child.
     let (signal, fault) = fault_of(true, || unsafe { libc::abort() });
-    assert_eq!((signal, fault.unwrap().signal), (libc::SIGABRT, libc::SIGABRT));
-    // A signal from outside does not repeat by itself, and kills all the same.
+    let fault = fault.unwrap();
+    assert_eq!((signal, fault.signal, fault.from_outside), (libc::SIGABRT, libc::SIGABRT, false));
+    // A signal that was sent does not repeat by itself, and kills all the same.
     // SAFETY: plain system call.
     let (signal, fault) = fault_of(true, || unsafe { assert_eq!(libc::raise(libc::SIGBUS), 0) });
-    assert_eq!((signal, fault.unwrap().address), (libc::SIGBUS, 0));
+    assert_eq!((signal, fault.unwrap()), (libc::SIGBUS, Fault { signal, address: 0, from_outside: false }));
+    // SAFETY: plain system calls, in a child and in its own child, which is another process than its victim.
+    let (signal, fault) = fault_of(true, || unsafe {
+        let victim = libc::getpid();
+        if libc::fork() == 0 {
+            libc::kill(victim, libc::SIGSEGV);
+            libc::_exit(0);
+        }
+        libc::wait(std::ptr::null_mut());
+    });
+    assert_eq!((signal, fault.unwrap()), (libc::SIGSEGV, Fault { signal, address: 0, from_outside: true }));
     // The control: no handlers, no cause.
     assert_eq!(fault_of(false, write_to_null), (libc::SIGSEGV, None));
 }

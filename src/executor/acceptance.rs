@@ -7,11 +7,13 @@ use crate::executor::block_output::OutputPlace;
 use crate::executor::check::{Check, check};
 use crate::executor::key_states::{Backing, BasePlace, Held, KeyState, UNTOUCHED, look_up_ahead, value_in};
 use crate::executor::overlay::{OverlayWriter, Shown};
-use crate::partition::{ArenaError, ArenaWriter, Standing, TransactionAccess};
+use crate::executor::validate_error::{Damaged, ValidateError};
+use crate::executor::watch::{Stop, Watch};
+use crate::partition::{ArenaWriter, Standing};
 use crate::state::{BaseState, StateError};
 use crate::types::{
-    AccessMode, Incarnation, KeyId, OUTPUT_PANICKED, Origin, OutputError, OutputView, TxnIndex, Write,
-    WriteRecord,
+    AccessMode, Incarnation, KeyId, Origin, OutputError, OutputView, StatusCode, TransactionAccess, TxnIndex,
+    Write, WriteRecord,
 };
 
 /// A transaction of the block being executed.
@@ -38,23 +40,21 @@ struct Speculation {
     dirty: bool,
 }
 
+/// Transactions or keys for which room is made at a time: well under a millisecond of work.
+const ROOM_STEP: usize = 1 << 14;
+/// Most accesses that are learned from one output: more would cost more to learn than to guess wrong.
+const LEARNED_MAX: usize = 1 << 12;
+
 /// Entries of the base state fetched ahead while changes are applied.
 const APPLY_AHEAD: usize = 16;
 
 /// What a validation came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Verdict {
     /// Outputs rejected.
     pub(super) rejected: usize,
-    /// The first transaction that is not accepted panicked on accepted values.
-    pub(super) poisoned: Option<TxnIndex>,
-}
-
-/// An output that cannot be used because its bytes make no sense: the shard's memory was damaged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Damaged {
-    pub(super) txn: TxnIndex,
-    pub(super) error: OutputError,
+    /// The first transaction that is not accepted panicked on accepted values, and what it said.
+    pub(super) panicked: Option<(TxnIndex, String)>,
 }
 
 /// Where the execution of one block stands.
@@ -81,7 +81,12 @@ pub(super) struct Acceptance {
 impl Acceptance {
     /// Starts a block of `transactions`. With `validation` off every output is taken as it is: only for the negative
     /// control of the tests.
-    pub(super) fn start_block(&mut self, transactions: usize, validation: bool) {
+    pub(super) fn start_block(
+        &mut self,
+        transactions: usize,
+        validation: bool,
+        watch: &Watch<'_>,
+    ) -> Result<(), Stop> {
         let record = Record {
             standing: Standing::Open,
             planned: Incarnation(0),
@@ -89,8 +94,6 @@ impl Acceptance {
             place: OutputPlace::default(),
             fresh: false,
         };
-        self.records.clear();
-        self.records.resize(transactions, record);
         self.frontier = 0;
         self.keys.clear();
         self.places.clear();
@@ -99,11 +102,23 @@ impl Acceptance {
         self.buffers.clear();
         self.validation = validation;
         self.executions = 0;
+        self.records.clear();
+        self.records.reserve(transactions);
+        while self.records.len() < transactions {
+            watch.look()?;
+            self.records.resize(transactions.min(self.records.len() + ROOM_STEP), record);
+        }
+        Ok(())
     }
 
     /// Transactions accepted so far: the longest prefix.
     pub(super) fn frontier(&self) -> usize {
         self.frontier
+    }
+
+    /// Transactions in the block.
+    pub(super) fn len(&self) -> usize {
+        self.records.len()
     }
 
     /// Whether the whole block is accepted.
@@ -145,55 +160,72 @@ impl Acceptance {
         look_up_ahead(&mut self.places, arena, base, wanted)
     }
 
-    /// Takes a buffer of outputs that one shard left; `expected` are its transactions in order. Returns how many
-    /// outputs there were.
+    /// Takes a buffer of outputs that one shard left; `expected` are its transactions in order, of which it says that it
+    /// has done `count`. Damage ends the walk: the outputs before it count.
     pub(super) fn collect(
         &mut self,
         outputs: Vec<u8>,
         count: u32,
         expected: impl Iterator<Item = (TxnIndex, Incarnation)>,
-    ) -> Result<usize, Damaged> {
-        let buffer = u32::try_from(self.buffers.len()).unwrap_or(u32::MAX);
+        watch: &Watch<'_>,
+    ) -> Result<(), ValidateError> {
         let mut start = 0_usize;
-        let mut collected = 0;
         let mut result = Ok(());
-        for (txn, incarnation) in expected.take(count as usize) {
-            let view = match OutputView::parse(outputs.get(start..).unwrap_or(&[])) {
-                Ok(view) => view,
+        for (place, (txn, incarnation)) in expected.take(count as usize).enumerate() {
+            result = watch.look_at(place).map_err(ValidateError::Stopped);
+            if result.is_err() {
+                break;
+            }
+            match self.collect_one(&outputs, start, txn, incarnation) {
+                Ok(bytes) => start += bytes,
                 Err(error) => {
-                    result = Err(Damaged { txn, error });
+                    let buffer = self.buffers.len();
+                    result = Err(ValidateError::Damaged(Damaged { txn, buffer, error }));
                     break;
                 }
-            };
-            let header = view.header();
-            let whole = start + header.total_bytes as usize <= outputs.len();
-            if !whole || u32::try_from(start).is_err() {
-                result = Err(Damaged { txn, error: OutputError::CutOff { at: start, bytes: outputs.len() } });
-                break;
             }
-            if header.txn != txn || header.incarnation != incarnation {
-                let value = u64::from(header.txn.0);
-                result = Err(Damaged {
-                    txn,
-                    error: OutputError::BadField { field: "transaction", value, at: start },
-                });
-                break;
-            }
-            let Some(record) = self.records.get_mut(txn.index()) else { break };
-            let place = OutputPlace { buffer, start: u32::try_from(start).unwrap_or(u32::MAX) };
-            (record.incarnation, record.place, record.fresh) = (incarnation, place, true);
-            start += header.total_bytes as usize;
-            collected += 1;
-            self.executions += 1;
         }
         self.buffers.push(outputs);
-        result.map(|()| collected)
+        result
     }
 
-    /// Gives up an output that makes no sense: its transaction is executed again.
-    pub(super) fn drop_output(&mut self, txn: TxnIndex) {
+    /// Notes the output at `start` of the buffer about to be taken, which must be that of `txn`; returns its length.
+    fn collect_one(
+        &mut self,
+        outputs: &[u8],
+        start: usize,
+        txn: TxnIndex,
+        incarnation: Incarnation,
+    ) -> Result<usize, OutputError> {
+        let cut_off = OutputError::CutOff { at: start, bytes: outputs.len() };
+        let header = *OutputView::parse(outputs.get(start..).unwrap_or(&[]))?.header();
+        let length = header.total_bytes as usize;
+        if start + length > outputs.len() {
+            return Err(cut_off);
+        }
+        if header.txn != txn || header.incarnation != incarnation {
+            let value = u64::from(header.txn.0);
+            return Err(OutputError::BadField { field: "transaction", value, at: start });
+        }
+        let (Ok(buffer), Ok(at)) = (u32::try_from(self.buffers.len()), u32::try_from(start)) else {
+            return Err(cut_off);
+        };
         if let Some(record) = self.records.get_mut(txn.index()) {
-            (record.standing, record.fresh) = (Standing::Open, false);
+            let place = OutputPlace { buffer, start: at };
+            (record.incarnation, record.place, record.fresh) = (incarnation, place, true);
+            self.executions += 1;
+        }
+        Ok(length)
+    }
+
+    /// Gives up what is not final of a buffer in which something makes no sense: whoever wrote that is not believed in
+    /// the rest. The transactions are executed again.
+    pub(super) fn drop_buffer(&mut self, buffer: usize) {
+        for record in &mut self.records[self.frontier..] {
+            let holds = record.fresh || record.standing == Standing::Provisional;
+            if holds && record.place.buffer as usize == buffer {
+                (record.standing, record.fresh) = (Standing::Open, false);
+            }
         }
     }
 
@@ -204,22 +236,26 @@ impl Acceptance {
         arena: &mut ArenaWriter,
         base: &BaseState,
         alone: usize,
+        watch: &Watch<'_>,
     ) -> Result<Verdict, ValidateError> {
-        self.accept_prefix(arena, base)?;
+        while self.keys.len() < arena.keys() {
+            watch.look()?;
+            self.keys.resize(arena.keys().min(self.keys.len() + ROOM_STEP), UNTOUCHED);
+        }
+        self.accept_prefix(arena, base, watch)?;
         let mut verdict = Verdict::default();
         if !self.is_complete() {
-            verdict.poisoned = self.poisoned_at(alone);
-            verdict.rejected = self.judge_rest(arena, base)?;
+            verdict.panicked = self.panicked_at(alone);
+            verdict.rejected = self.judge_rest(arena, base, watch)?;
         }
         Ok(verdict)
     }
 
-    fn poisoned_at(&self, alone: usize) -> Option<TxnIndex> {
+    fn panicked_at(&self, alone: usize) -> Option<(TxnIndex, String)> {
         let record =
             self.records.get(self.frontier).filter(|record| record.fresh && self.frontier == alone)?;
         let txn = TxnIndex(u32::try_from(self.frontier).ok()?);
-        let view = self.view(record).ok()?;
-        (view.header().flags & OUTPUT_PANICKED != 0).then_some(txn)
+        Some((txn, self.view(record).ok()?.panic_note()?))
     }
 
     fn view(&self, record: &Record) -> Result<OutputView<'_>, OutputError> {
@@ -227,8 +263,14 @@ impl Acceptance {
     }
 
     /// V1: accepts the longest prefix whose every value holds.
-    fn accept_prefix(&mut self, arena: &mut ArenaWriter, base: &BaseState) -> Result<(), ValidateError> {
+    fn accept_prefix(
+        &mut self,
+        arena: &mut ArenaWriter,
+        base: &BaseState,
+        watch: &Watch<'_>,
+    ) -> Result<(), ValidateError> {
         while let Some(&record) = self.records.get(self.frontier) {
+            watch.look_at(self.frontier)?;
             if record.standing == Standing::Open && !record.fresh {
                 return Ok(());
             }
@@ -250,7 +292,7 @@ impl Acceptance {
                         *validation,
                     )
                 });
-                checked.map_err(|error| ValidateError::Damaged(Damaged { txn, error }))
+                checked.map_err(|error| damage(txn, &record, error))
             }?;
             match holds {
                 Check::Holds => {}
@@ -302,10 +344,16 @@ impl Acceptance {
     }
 
     /// Judges the outputs behind the prefix as if the provisional ones were final. Returns how many were rejected.
-    fn judge_rest(&mut self, arena: &mut ArenaWriter, base: &BaseState) -> Result<usize, ValidateError> {
+    fn judge_rest(
+        &mut self,
+        arena: &mut ArenaWriter,
+        base: &BaseState,
+        watch: &Watch<'_>,
+    ) -> Result<usize, ValidateError> {
         self.stamp += 1;
         let mut rejected = 0;
         for index in self.frontier..self.records.len() {
+            watch.look_at(index)?;
             let record = self.records[index];
             let txn = TxnIndex(u32::try_from(index).unwrap_or(u32::MAX));
             if record.standing == Standing::Open && !record.fresh {
@@ -346,7 +394,7 @@ impl Acceptance {
         };
         let check = view
             .and_then(|view| check(&backing, &view, origin, record.place, pending, state_of, *validation))
-            .map_err(|error| ValidateError::Damaged(Damaged { txn, error }))?;
+            .map_err(|error| damage(txn, record, error))?;
         if check != Check::Holds {
             return Ok(false);
         }
@@ -369,8 +417,7 @@ impl Acceptance {
     fn mark_expected_dirty(&mut self, arena: &ArenaWriter, txn: TxnIndex) -> Result<(), ValidateError> {
         for place in 0..arena.accesses_of(txn)?.len() {
             let access = arena.accesses_of(txn)?[place];
-            let mode = AccessMode::from_byte(u8::try_from(access.mode).unwrap_or(u8::MAX));
-            if matches!(mode, AccessMode::Write | AccessMode::ReadWrite) {
+            if matches!(access.access_mode(), AccessMode::Write | AccessMode::ReadWrite) {
                 self.speculate(access.key, UNTOUCHED, true);
             }
         }
@@ -393,6 +440,9 @@ impl Acceptance {
         let Acceptance { places, buffers, learned, .. } = &mut *self;
         let Ok(view) = view_in(buffers, record.place) else { return Ok(()) };
         learned.clear();
+        if view.header().reads.saturating_add(view.header().writes) as usize > LEARNED_MAX {
+            return Ok(());
+        }
         let backing = Backing { base, places, arena, buffers };
         for read in view.reads().map_while(Result::ok) {
             if let Ok(Some(key)) = backing.key_of(read.key_id, read.key) {
@@ -417,24 +467,26 @@ impl Acceptance {
         arena: &ArenaWriter,
         base: &BaseState,
         overlay: &mut OverlayWriter,
+        watch: &Watch<'_>,
     ) -> Result<(), ValidateError> {
         overlay.clear();
         let backing = Backing { base, places: &self.places, arena, buffers: &self.buffers };
-        for &key in &self.changed {
+        for (place, &key) in self.changed.iter().enumerate() {
+            watch.look_at(place)?;
             let state = key_state(&self.keys, key);
             match backing.value(key, &state, &mut [0; 32]) {
                 Some(value) => overlay.show(key, state.latest, Shown::Set(value)),
                 None => overlay.show(key, state.latest, Shown::Delete),
             }
         }
-        let backing = Backing { base, places: &self.places, arena, buffers: &self.buffers };
         for (index, record) in self.records.iter().enumerate().skip(self.frontier) {
+            watch.look_at(index)?;
             if record.standing != Standing::Provisional {
                 continue;
             }
             let txn = TxnIndex(u32::try_from(index).unwrap_or(u32::MAX));
             let origin = Origin::written_by(txn, record.incarnation);
-            let damaged = |error| ValidateError::Damaged(Damaged { txn, error });
+            let damaged = |error| damage(txn, record, error);
             for write in self.view(record).map_err(damaged)?.writes() {
                 let WriteRecord { key_id, key, write } = write.map_err(damaged)?;
                 let Some(key) = backing.key_of(key_id, key).map_err(damaged)? else { continue };
@@ -446,43 +498,62 @@ impl Acceptance {
                 }
             }
         }
-        overlay.publish(arena.keys())?;
-        Ok(())
+        overlay.publish(arena.keys(), || watch.look().map_err(ValidateError::Stopped))
     }
 
     /// Calls `each` with every changed key, its value in the base state and its final value.
-    pub(super) fn final_values<E>(
+    pub(super) fn final_values(
         &self,
         arena: &ArenaWriter,
         base: &BaseState,
-        mut each: impl FnMut(&[u8], Option<&[u8]>, Option<&[u8]>) -> Result<(), E>,
-    ) -> Result<(), E> {
+        watch: &Watch<'_>,
+        mut each: impl FnMut(&[u8], Option<&[u8]>, Option<&[u8]>),
+    ) {
         let backing = Backing { base, places: &self.places, arena, buffers: &self.buffers };
-        for &key in &self.changed {
+        for (index, &key) in self.changed.iter().enumerate() {
+            watch.patrol_at(index);
             let mut buffer = [0; 32];
             let Ok((_, name)) = arena.key(key) else { continue };
             let new = backing.value(key, &key_state(&self.keys, key), &mut buffer);
-            each(name, backing.base_value(key), new)?;
+            each(name, backing.base_value(key), new);
+        }
+    }
+
+    /// Calls `each` with status and gas of every transaction, in block order; for a complete block.
+    ///
+    /// # Errors
+    /// [`OutputError`], should an accepted output not be readable any more.
+    pub(super) fn outcomes(&self, mut each: impl FnMut(StatusCode, u64)) -> Result<(), OutputError> {
+        for record in &self.records {
+            let view = self.view(record)?;
+            each(view.status(), view.gas_used());
         }
         Ok(())
     }
 
-    /// Puts every changed key's final value into the base state. Room must have been reserved.
-    pub(super) fn apply_final(&self, arena: &ArenaWriter, base: &mut BaseState) -> Result<(), StateError> {
+    /// Puts every changed key's final value into the base state, but does not count it into the digest. Room must have been
+    /// reserved.
+    pub(super) fn apply_final(
+        &self,
+        arena: &ArenaWriter,
+        base: &mut BaseState,
+        watch: &Watch<'_>,
+    ) -> Result<(), StateError> {
         let place_of = |key: KeyId| self.places.get(key.index()).and_then(BasePlace::place);
         for (index, &key) in self.changed.iter().enumerate() {
+            watch.patrol_at(index);
             if let Some(place) = self.changed.get(index + APPLY_AHEAD).and_then(|&later| place_of(later)) {
                 base.prefetch_place(place);
             }
             let state = key_state(&self.keys, key);
             let Ok((hash, name)) = arena.key(key) else { continue };
             let mut buffer = [0; 32];
-            match state.held {
+            match state.held() {
                 // A delta that netted to nothing left the base value as it was.
                 Held::Base => {}
                 Held::Absent | Held::Number { .. } | Held::Bytes { .. } => {
                     let value = value_in(&self.buffers, &state, &mut buffer);
-                    base.put_at(place_of(key), hash, name, value)?;
+                    base.put_uncounted(place_of(key), hash, name, value)?;
                 }
             }
         }
@@ -500,19 +571,8 @@ impl Acceptance {
     }
 }
 
-/// Why validation itself cannot go on.
-#[derive(Debug)]
-pub(super) enum ValidateError {
-    /// A shard's output makes no sense.
-    Damaged(Damaged),
-    /// The arena or the overlay has no room for what was learned.
-    Arena(ArenaError),
-}
-
-impl From<ArenaError> for ValidateError {
-    fn from(error: ArenaError) -> ValidateError {
-        ValidateError::Arena(error)
-    }
+fn damage(txn: TxnIndex, record: &Record, error: OutputError) -> ValidateError {
+    ValidateError::Damaged(Damaged { txn, buffer: record.place.buffer as usize, error })
 }
 
 fn view_in(buffers: &[Vec<u8>], place: OutputPlace) -> Result<OutputView<'_>, OutputError> {

@@ -1,8 +1,11 @@
 //! What executing a block gives: every transaction's public output, the state digest, and how it went.
 
-use crate::partition::KeyRecord;
+use crate::durable::Recalled;
 use crate::state::StateDigest;
-use crate::types::{Event, KeyId, OutputError, OutputView, PreparedBlock, StatusCode, TxnIndex, Write};
+use crate::types::{
+    Event, Incarnation, KeyId, KeyRecord, Outcome, OutputError, OutputView, OutputWriter, PreparedBlock,
+    StatusCode, TxnIndex, Write,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +16,9 @@ pub struct BlockStats {
     pub plan: Duration,
     /// Time in which shards worked, over all rounds.
     pub execute: Duration,
+    /// Time in which shards waited for a value, summed over shards and rounds: part of `execute` times the shards. As they
+    /// tell it themselves.
+    pub waited: Duration,
     /// Time to collect and validate outputs, over all rounds.
     pub validate: Duration,
     /// Time to apply the writes to the base state.
@@ -23,6 +29,8 @@ pub struct BlockStats {
     pub rounds_cut_short: u64,
     /// Executions beyond one per transaction.
     pub reexecuted: u64,
+    /// Shards ended because what they left made no sense.
+    pub damaged: u64,
     /// Cross-shard edges, over all rounds.
     pub cross_shard_edges: u64,
     /// Shards that executed the first round.
@@ -34,11 +42,13 @@ impl BlockStats {
     pub fn add(&mut self, other: &BlockStats) {
         self.plan += other.plan;
         self.execute += other.execute;
+        self.waited += other.waited;
         self.validate += other.validate;
         self.commit += other.commit;
         self.rounds += other.rounds;
         self.rounds_cut_short += other.rounds_cut_short;
         self.reexecuted += other.reexecuted;
+        self.damaged += other.damaged;
         self.cross_shard_edges += other.cross_shard_edges;
         self.shards_used = self.shards_used.max(other.shards_used);
     }
@@ -46,21 +56,37 @@ impl BlockStats {
 
 /// Where keys that outputs name by id are spelled out.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct KeyDirectory {
-    pub(crate) block: Option<Arc<PreparedBlock>>,
-    pub(crate) records: Vec<KeyRecord>,
-    /// Bytes of keys that the block did not declare; they are numbered behind the declared ones.
-    pub(crate) learned: Vec<u8>,
+pub(crate) enum KeyDirectory {
+    /// No output names a key by an id.
+    #[default]
+    None,
+    /// The block was executed before; no output names a key.
+    Recalled,
+    /// Ids were given by the plan.
+    Planned {
+        block: Arc<PreparedBlock>,
+        records: Vec<KeyRecord>,
+        /// Bytes of keys that the block did not declare; they are numbered behind the declared ones.
+        learned: Vec<u8>,
+    },
+    /// Ids are those that the block gave to the keys it declares.
+    Declared(Arc<PreparedBlock>),
 }
 
 impl KeyDirectory {
     fn key(&self, id: KeyId) -> Option<&[u8]> {
-        let record = self.records.get(id.index())?;
-        let (start, length) = (record.offset as usize, record.bytes as usize);
-        let declared = self.block.as_ref().map_or(&[][..], |block| block.key_bytes());
-        match start.checked_sub(declared.len()) {
-            None => declared.get(start..start + length),
-            Some(start) => self.learned.get(start..start + length),
+        match self {
+            KeyDirectory::None | KeyDirectory::Recalled => None,
+            KeyDirectory::Planned { block, records, learned } => {
+                let record = records.get(id.index())?;
+                let (start, length) = (record.offset as usize, record.bytes as usize);
+                let declared = block.key_bytes();
+                match start.checked_sub(declared.len()) {
+                    None => declared.get(start..start + length),
+                    Some(start) => learned.get(start..start + length),
+                }
+            }
+            KeyDirectory::Declared(block) => block.key(id).map(|(_, name)| name),
         }
     }
 }
@@ -106,6 +132,27 @@ impl BlockOutput {
     #[must_use]
     pub fn digest(&self) -> StateDigest {
         self.digest
+    }
+
+    /// The output of a block that was executed before.
+    pub(crate) fn recalled(height: u64, recalled: &Recalled) -> BlockOutput {
+        let (mut places, mut bytes) = (Vec::with_capacity(recalled.outcomes.len()), Vec::new());
+        let mut writer = OutputWriter::default();
+        for (txn, &(status, gas_used)) in (0_u32..).map(TxnIndex).zip(&recalled.outcomes) {
+            // At 40 bytes each, as many as a block may have fit.
+            places.push(OutputPlace { buffer: 0, start: u32::try_from(bytes.len()).unwrap_or(u32::MAX) });
+            writer.clear();
+            bytes.extend_from_slice(writer.finish(txn, Incarnation(1), Outcome { status, gas_used }));
+        }
+        let (keys, stats) = (KeyDirectory::Recalled, BlockStats::default());
+        BlockOutput { height, places, buffers: vec![bytes], keys, digest: recalled.digest, stats }
+    }
+
+    /// Whether the block had been executed and committed before, perhaps by another process, and was not executed again.
+    /// Digest, statuses and gas are as they were then; writes and events are not kept and seem to be none.
+    #[must_use]
+    pub fn is_recalled(&self) -> bool {
+        matches!(self.keys, KeyDirectory::Recalled)
     }
 
     /// How it went.
@@ -195,6 +242,18 @@ impl<'a> TransactionOutput<'a> {
                 if record.key_id == KeyId::UNKNOWN { Some(record.key) } else { keys.key(record.key_id) };
             let unknown = OutputError::BadField { field: "key id", value: record.key_id.0.into(), at: 0 };
             Ok((key.ok_or(unknown)?, record.write))
+        })
+    }
+
+    /// Keys that the transaction read, in order; one may come twice. Executors that validate while they execute keep none,
+    /// and none is compared.
+    pub fn reads(&self) -> impl Iterator<Item = Result<&'a [u8], OutputError>> + use<'a> {
+        let keys = self.keys;
+        self.view.reads().map(move |record| {
+            let record = record?;
+            let key =
+                if record.key_id == KeyId::UNKNOWN { Some(record.key) } else { keys.key(record.key_id) };
+            key.ok_or(OutputError::BadField { field: "key id", value: record.key_id.0.into(), at: 0 })
         })
     }
 

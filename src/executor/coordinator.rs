@@ -1,44 +1,40 @@
 //! The coordinator: executes a block in rounds over a fleet of shards, accepts, and commits.
 
-use crate::executor::acceptance::{Acceptance, ValidateError};
+mod judge;
+mod round;
+
+use crate::durable::Journal;
+use crate::executor::acceptance::Acceptance;
 use crate::executor::block_output::{BlockOutput, BlockStats, KeyDirectory};
-use crate::executor::board::{Announcement, BoardWriter};
-use crate::executor::commit::{Conserved, commit};
-use crate::executor::error::{Death, DeathCause, ExecuteError};
+use crate::executor::board::BoardWriter;
+use crate::executor::call::Call;
+use crate::executor::commit::{Conserved, Target, commit};
+use crate::executor::error::{Death, ExecuteError};
 use crate::executor::fleet::{Fleet, Member};
 use crate::executor::lane::Lane;
 use crate::executor::memory::CoordinatorMemory;
 use crate::executor::overlay::OverlayWriter;
 use crate::executor::progress::Progress;
-use crate::executor::round_end::{Cut, Motion, RoundEnd};
+use crate::executor::recorder::Recorder;
+use crate::executor::suspicion::Suspicion;
+use crate::executor::validate_error::ValidateError;
+use crate::executor::watch::{Stop, Watch};
 use crate::partition::CostModel;
 use crate::state::BaseState;
-use crate::types::{PreparedBlock, RoundId, ShardId, TxnIndex};
-use phalanx_ipc::Activity;
+use crate::telemetry::{SpanKind, TimelineBook};
+use crate::types::{RoundId, ShardId};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// While a round runs the coordinator never sleeps longer: deaths are found by looking.
-const PROBE_INTERVAL: Duration = Duration::from_micros(250);
-/// How long into a round the coordinator spins between looks: in a longer one the wake-up at its end does not count, and
-/// a spinner slows down a shard that shares its core.
-const SPIN_LIMIT: Duration = Duration::from_millis(1);
-/// How long shards may take to leave a round whose deadline has passed or whose caller has gone.
-const LATE_PARK_LIMIT: Duration = Duration::from_millis(100);
-/// How long a killed shard may take to be gone. Only one in an uninterruptible wait takes longer than a moment.
-const KILL_LIMIT: Duration = Duration::from_secs(5);
-/// How long the caller of a failed block waits for the kernel to tell how a shard ended. Tearing down a gigabyte of
-/// mappings takes up to 50 ms.
-const EXPLAIN_LIMIT: Duration = Duration::from_millis(150);
 /// Undisturbed rounds after which all that is left goes to one shard: a block whose transactions depend on each other in
 /// ways that no round foresees is done faster there than by guessing on.
 const SPECULATIVE_ROUNDS_MAX: u32 = 5;
-/// Deaths on accepted values, by the transaction itself, that make it poison.
-const POISON_LIMIT: u32 = 2;
-/// Global rounds in a row that may be cut short by deaths before the block is given up. Somebody who kills a shard every
-/// few milliseconds on a loaded host easily hits a handful of rounds before their first transaction is done.
-const CUT_GLOBAL_ROUNDS_MAX: u32 = 64;
+
+/// Most room made in advance for one output, in bytes.
+const EXPECTED_OUTPUT_MAX: usize = 4096;
+
+/// Planning that took longer than this may have outlived some shards.
+const LONG_PLAN: Duration = Duration::from_millis(2);
 
 /// What to do when a shard dies while a block executes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -72,18 +68,6 @@ impl Default for ExecuteOptions {
     }
 }
 
-/// What the caller of one block asks for.
-pub(crate) struct Call<'a> {
-    pub(crate) block: &'a Arc<PreparedBlock>,
-    pub(crate) deadline: Instant,
-    /// Asked between steps.
-    pub(crate) cancelled: &'a dyn Fn() -> bool,
-    /// Asked once, right before the commit: false if the caller has given the block up meanwhile.
-    pub(crate) claim: &'a dyn Fn() -> bool,
-    /// The block to plan ahead, if one waits.
-    pub(crate) next: &'a dyn Fn() -> Option<Arc<PreparedBlock>>,
-}
-
 /// Executes blocks over a fleet.
 pub(crate) struct Coordinator<F> {
     fleet: F,
@@ -94,6 +78,8 @@ pub(crate) struct Coordinator<F> {
     active: usize,
     acceptance: Acceptance,
     conserved: Conserved,
+    /// What was executed is written here, if it is to be durable.
+    journal: Option<Journal>,
     options: ExecuteOptions,
     last_round: RoundId,
     /// Members of the present round.
@@ -102,7 +88,10 @@ pub(crate) struct Coordinator<F> {
     last_members: Vec<Member>,
     shards: Vec<ShardId>,
     poisoned: Option<String>,
+    /// Bytes of an output, from those collected last: room is made for so many.
+    expected_output: usize,
     run: BlockRun,
+    timeline: Recorder,
 }
 
 /// What is counted while one block executes.
@@ -113,8 +102,12 @@ struct BlockRun {
     /// Rounds that ran to their end.
     finished: u32,
     last_death: Option<Death>,
-    /// The first transaction in line that panicked or killed its shard by itself, and how often.
-    suspect: Option<(TxnIndex, u32, String)>,
+    /// Who left each collected buffer of outputs.
+    sources: Vec<Member>,
+    /// What the first transaction in line has done.
+    suspicion: Suspicion,
+    /// Members that the last round lost, if it was cut short.
+    lost: Vec<Death>,
 }
 
 impl<F: Fleet> Coordinator<F> {
@@ -134,14 +127,27 @@ impl<F: Fleet> Coordinator<F> {
             active: 0,
             acceptance: Acceptance::default(),
             conserved,
+            journal: None,
             options,
             last_round: RoundId(0),
             members: Vec::new(),
             last_members: Vec::new(),
             shards: Vec::new(),
             poisoned: None,
+            expected_output: 0,
             run: BlockRun::default(),
+            timeline: Recorder::default(),
         }
+    }
+
+    /// Records a timeline from now on.
+    pub(crate) fn record_into(&mut self, book: Arc<TimelineBook>) {
+        self.timeline = Recorder::into_book(book);
+    }
+
+    /// Writes every block to a journal from now on.
+    pub(crate) fn keep_journal(&mut self, journal: Journal) {
+        self.journal = Some(journal);
     }
 
     pub(crate) fn base(&self) -> &BaseState {
@@ -158,7 +164,16 @@ impl<F: Fleet> Coordinator<F> {
         if let Some(cause) = &self.poisoned {
             return Err(ExecuteError::StatePoisoned { height, cause: cause.clone() });
         }
+        if let Some(journal) = &mut self.journal
+            && let Some(recalled) = journal.recall(height, call.block.hash())?
+        {
+            return Ok(BlockOutput::recalled(height, &recalled));
+        }
+        let began = self.timeline.now();
+        self.timeline.begin(height, call.block.len());
         let result = self.execute_rounds(call).and_then(|()| self.commit(call));
+        let result = result.map_err(|error| self.name_last_death(error));
+        self.timeline.end(began);
         if let Err(ExecuteError::StatePoisoned { cause, .. }) = &result {
             self.poisoned = Some(cause.clone());
         }
@@ -172,17 +187,24 @@ impl<F: Fleet> Coordinator<F> {
 
     fn execute_rounds(&mut self, call: &Call<'_>) -> Result<(), ExecuteError> {
         self.run = BlockRun::default();
-        self.acceptance.start_block(call.block.len(), self.options.validation);
+        self.lanes[self.active].arena.admits(call.block)?;
+        let (transactions, patrol) = (call.block.len(), |now| self.fleet.patrol(now));
+        let started =
+            self.acceptance.start_block(transactions, self.options.validation, &Watch::new(call, &patrol));
+        started.map_err(|stop| stop.after(0, transactions))?;
         self.plan_first(call)?;
         while !self.acceptance.is_complete() {
             let first_in_line = self.acceptance.frontier();
             let end = self.run_round(call)?;
-            let begun = Instant::now();
-            let accepted = self.collect_and_validate(first_in_line)?;
+            let (begun, began) = (Instant::now(), self.timeline.now());
+            let accepted = self.collect_and_validate(call, first_in_line)?;
             self.run.stats.validate += begun.elapsed();
+            self.timeline.note(SpanKind::Validate, began);
+            self.fleet.pass("outputs validated");
             self.judge_end(call, end, first_in_line, accepted)?;
             if !self.acceptance.is_complete() {
                 self.plan_again(call)?;
+                self.fleet.pass("rest planned");
             }
         }
         Ok(())
@@ -190,19 +212,39 @@ impl<F: Fleet> Coordinator<F> {
 
     /// Plans the first round, or what is left to plan of it.
     fn plan_first(&mut self, call: &Call<'_>) -> Result<(), ExecuteError> {
-        self.gather(call)?;
-        let lane = &mut self.lanes[self.active];
-        if !lane.holds(call.block) {
-            lane.load(call.block)?;
+        loop {
+            self.gather(call)?;
+            let (begun, began) = (Instant::now(), self.timeline.now());
+            let patrol = |now| self.fleet.patrol(now);
+            let (lane, watch) = (&mut self.lanes[self.active], Watch::new(call, &patrol));
+            if !lane.holds(call.block) {
+                lane.take_up(call.block)?;
+            }
+            while !lane.step(&self.shards)? {
+                watch.look().map_err(|stop| stop.after(0, call.block.len()))?;
+            }
+            self.timeline.note(SpanKind::Plan, began);
+            if begun.elapsed() < LONG_PLAN || self.follow_successors() {
+                break;
+            }
         }
-        while !lane.step(&self.shards)? {}
         self.run.stats.shards_used = u32::try_from(self.shards.len()).unwrap_or(u32::MAX);
         Ok(())
     }
 
+    /// Puts the present lives of the planned shards in the place of those that died meanwhile; false if one is missing.
+    fn follow_successors(&mut self) -> bool {
+        let mut ready = Vec::new();
+        self.fleet.ready(&mut ready);
+        self.members.iter_mut().all(|member| {
+            let successor = ready.iter().find(|now| now.shard == member.shard);
+            successor.map(|&now| *member = now).is_some()
+        })
+    }
+
     /// Fills `members` and `shards` with those that are ready, waiting for the first one if there is none.
     fn gather(&mut self, call: &Call<'_>) -> Result<(), ExecuteError> {
-        let deadline = call.deadline;
+        let (deadline, began) = (call.deadline, self.timeline.now());
         loop {
             if let Err(error) = self.fleet.recover(deadline, call.cancelled) {
                 let (accepted, transactions) = (self.acceptance.frontier(), call.block.len());
@@ -220,10 +262,11 @@ impl<F: Fleet> Coordinator<F> {
             if Instant::now() >= deadline {
                 return Err(ExecuteError::NoShards("none is ready".to_owned()));
             }
-            self.fleet.bell().wait(0, Some(PROBE_INTERVAL), || false);
+            self.fleet.bell().wait(0, Some(Duration::from_micros(250)), || false);
         }
         self.shards.clear();
         self.shards.extend(self.members.iter().map(|member| member.shard));
+        self.timeline.note(SpanKind::Recover, began);
         Ok(())
     }
 
@@ -236,10 +279,20 @@ impl<F: Fleet> Coordinator<F> {
             self.members = vec![self.members[turn]];
             self.shards = vec![self.shards[turn]];
         }
-        let lane = &mut self.lanes[self.active];
-        self.acceptance.show_all(&lane.arena, &self.base, &mut self.overlay).map_err(no_room)?;
-        let acceptance = &self.acceptance;
-        lane.plan_rest(&self.shards, |txn| acceptance.standing(txn))
+        let (begun, began) = (Instant::now(), self.timeline.now());
+        let patrol = |now| self.fleet.patrol(now);
+        let (lane, watch) = (&mut self.lanes[self.active], Watch::new(call, &patrol));
+        let shown = self.acceptance.show_all(&lane.arena, &self.base, &mut self.overlay, &watch);
+        let (acceptance, accepted) = (&self.acceptance, self.acceptance.frontier());
+        shown.map_err(|error| cannot_go_on(error, call, accepted))?;
+        let between = || watch.look().map_err(|stop| stop.after(accepted, call.block.len()));
+        lane.plan_rest(&self.shards, |txn| acceptance.standing(txn), between)?;
+        self.timeline.note(SpanKind::Plan, began);
+        if begun.elapsed() >= LONG_PLAN {
+            // One that is missing is found dead as soon as the round begins.
+            self.follow_successors();
+        }
+        Ok(())
     }
 
     /// Whether the next round is a global round.
@@ -248,320 +301,99 @@ impl<F: Fleet> Coordinator<F> {
             || self.run.finished >= SPECULATIVE_ROUNDS_MAX
     }
 
-    /// Announces the planned round and waits for its end; afterwards every member is parked or gone.
-    fn run_round(&mut self, call: &Call<'_>) -> Result<RoundEnd, ExecuteError> {
-        self.last_round.0 += 1;
-        let round = self.last_round;
-        let totals = self.lanes[self.active].seal(round, self.run.stats.rounds > 0)?;
-        self.acceptance.start_round();
-        self.run.stats.rounds += 1;
-        self.run.stats.cross_shard_edges += u64::from(totals.edges);
-        let begun = Instant::now();
-        for member in &self.members {
-            let announcement = Announcement { round, generation: member.generation, arena: self.active };
-            self.board.announce(member.shard, announcement).map_err(ExecuteError::system)?;
-            self.fleet.ring(member.shard);
-        }
-        if self.members != self.last_members {
-            // Somebody died since the last round, perhaps halfway through waking a peer: plain rings would pass that
-            // peer over.
-            self.fleet.ring_all();
-            self.last_members.clone_from(&self.members);
-        }
-        let end = self.await_end(call, round);
-        if let RoundEnd::CutShort(cut) = &end {
-            self.run.stats.rounds_cut_short += 1;
-            let patience = match cut {
-                Cut::Death(_) | Cut::Stall | Cut::Partial => self.fleet.park_limit(),
-                Cut::Deadline | Cut::Cancelled => {
-                    self.fleet.park_limit().map(|limit| limit.min(LATE_PARK_LIMIT))
-                }
-            };
-            self.cut_short(round, patience)?;
-        }
-        self.run.stats.execute += begun.elapsed();
-        Ok(end)
-    }
-
-    fn await_end(&mut self, call: &Call<'_>, round: RoundId) -> RoundEnd {
-        let begun = Instant::now();
-        let mut motion = Motion::new(begun);
-        loop {
-            if self.all_parked(round) {
-                return RoundEnd::Finished;
-            }
-            if let Some(death) = self.fleet.probe(&self.members, round) {
-                return RoundEnd::CutShort(Cut::Death(death));
-            }
-            if self.is_partial(round) {
-                return RoundEnd::CutShort(Cut::Partial);
-            }
-            if Instant::now() >= call.deadline {
-                return RoundEnd::CutShort(Cut::Deadline);
-            }
-            if (call.cancelled)() {
-                return RoundEnd::CutShort(Cut::Cancelled);
-            }
-            if self.is_stalled(&mut motion) {
-                return RoundEnd::CutShort(Cut::Stall);
-            }
-            if self.look_up_ahead() || self.plan_ahead(call) {
-                continue;
-            }
-            let (fleet, members) = (&self.fleet, &self.members);
-            let parked = || members.iter().all(|&member| fleet.is_parked(member, round));
-            let spins = if begun.elapsed() < SPIN_LIMIT { fleet.spins() } else { 0 };
-            fleet.bell().wait(spins, Some(PROBE_INTERVAL), parked);
-        }
-    }
-
-    /// Whether a member has left the round with some of its transactions undone (its output arena is full): others may
-    /// wait for them in vain.
-    fn is_partial(&self, round: RoundId) -> bool {
-        let arena = &self.lanes[self.active].arena;
-        self.members.iter().any(|&member| {
-            self.fleet.is_parked(member, round)
-                && self
-                    .fleet
-                    .slot(member.shard)
-                    .is_some_and(|slot| Progress::of(slot, round) < arena.sub_block_len(member.shard))
-        })
-    }
-
-    /// Whether no member has moved for the stall limit. A hanging one is found and killed a little before that.
-    fn is_stalled(&self, motion: &mut Motion) -> bool {
-        let slots = self.members.iter().filter_map(|member| self.fleet.slot(member.shard));
-        let seen = slots.fold(0_u64, |sum, slot| {
-            let words =
-                [&slot.progress, &slot.current, &slot.parked].map(|word| word.load(Ordering::Relaxed));
-            words.iter().fold(sum, |sum, word| sum.rotate_left(7) ^ word)
-        });
-        // A member that says it works is looked after by the fleet, by its own CPU time: it may only be starved.
-        let works = |member: &Member| {
-            self.fleet.slot(member.shard).is_some_and(|s| s.activity() == Activity::Running)
-        };
-        let patience = if self.members.iter().any(works) { 4 } else { 1 };
-        let limit = self.fleet.stall_limit().map(|limit| limit.saturating_mul(patience));
-        motion.is_older_than(seen, limit)
-    }
-
-    fn all_parked(&self, round: RoundId) -> bool {
-        self.members.iter().all(|&member| self.fleet.is_parked(member, round))
-    }
-
-    /// Looks up some of the keys that the block will change; false when all are known.
-    fn look_up_ahead(&mut self) -> bool {
-        let lane = &self.lanes[self.active];
-        self.acceptance.look_up_ahead(&lane.arena, &self.base, |key| lane.changes(key))
-    }
-
-    /// Goes on with the plan of the next block by one step; false when there is nothing to do.
-    fn plan_ahead(&mut self, call: &Call<'_>) -> bool {
-        let Some(next) = (call.next)() else { return false };
-        let lane = &mut self.lanes[1 - self.active];
-        // An error shows again when the block's turn comes.
-        if !lane.holds(&next) && lane.load(&next).is_err() {
-            return false;
-        }
-        matches!(lane.step(&self.shards), Ok(false))
-    }
-
-    /// Ends a round before its end: afterwards every member is parked or gone.
-    /// Whoever has not left after `patience` is killed.
-    fn cut_short(&mut self, round: RoundId, patience: Option<Duration>) -> Result<(), ExecuteError> {
-        self.board.abort_upto(round).map_err(ExecuteError::system)?;
-        self.fleet.ring_all();
-        let begun = Instant::now();
-        let limit = patience.and_then(|limit| begun.checked_add(limit));
-        let mut killed = None;
-        loop {
-            let late: Vec<Member> = self
-                .members
-                .iter()
-                .copied()
-                .filter(|&member| !self.fleet.is_parked(member, round) && !self.fleet.is_gone(member))
-                .collect();
-            if late.is_empty() {
-                return Ok(());
-            }
-            if killed.is_some_and(|killed: Instant| killed.elapsed() >= KILL_LIMIT) {
-                // It may still touch what the next block would rewrite.
-                let cause = format!("shard {} cannot be ended; look for a process in state D", late[0].shard);
-                self.poisoned = Some(cause.clone());
-                return Err(ExecuteError::System(cause));
-            }
-            if killed.is_none() && limit.is_some_and(|limit| Instant::now() >= limit) {
-                killed = Some(Instant::now());
-                for member in late {
-                    let stalled = begun.elapsed();
-                    self.fleet.kill(member, DeathCause::Hang { stalled });
-                }
-            } else {
-                // Whoever is to carry out the kill may be gone or stopped: that is found by looking, as in a round.
-                let _ = self.fleet.probe(&late, round);
-            }
-            self.fleet.bell().wait(0, Some(PROBE_INTERVAL), || false);
-        }
-    }
-
     /// Takes in what the members left and judges it; returns how many transactions were accepted.
-    fn collect_and_validate(&mut self, first_in_line: usize) -> Result<usize, ExecuteError> {
+    fn collect_and_validate(&mut self, call: &Call<'_>, first_in_line: usize) -> Result<usize, ExecuteError> {
         for place in 0..self.members.len() {
-            self.collect(self.members[place])?;
+            self.collect(self.members[place], call)?;
         }
-        while self.look_up_ahead() {}
+        let stopped = |stop: Stop| stop.after(first_in_line, call.block.len());
+        while self.look_up_ahead() {
+            Watch::new(call, &|now| self.fleet.patrol(now)).look().map_err(stopped)?;
+        }
         loop {
-            let arena = &mut self.lanes[self.active].arena;
-            match self.acceptance.validate(arena, &self.base, first_in_line) {
+            let (arena, patrol) = (&mut self.lanes[self.active].arena, |now| self.fleet.patrol(now));
+            match self.acceptance.validate(arena, &self.base, first_in_line, &Watch::new(call, &patrol)) {
                 Ok(verdict) => {
-                    if let Some(txn) = verdict.poisoned {
-                        self.suspect(txn, "it panics")?;
+                    if let Some((txn, note)) = verdict.panicked {
+                        tracing::warn!(%txn, message = note, "transaction panicked on accepted values");
+                        let blame = self.run.suspicion.panicked(txn, &note);
+                        self.answer_for(txn, blame)?;
                     }
                     return Ok(self.acceptance.frontier() - first_in_line);
                 }
-                Err(ValidateError::Arena(error)) => return Err(error.into()),
                 Err(ValidateError::Damaged(damaged)) => {
-                    tracing::error!(txn = %damaged.txn, error = %damaged.error, "output makes no sense and is dropped");
-                    self.acceptance.drop_output(damaged.txn);
+                    self.acceptance.drop_buffer(damaged.buffer);
+                    self.declare_damaged(&damaged);
                 }
+                Err(error) => return Err(cannot_go_on(error, call, self.acceptance.frontier())),
             }
         }
     }
 
-    /// Takes in the outputs of one member. Damaged ones count as the shard's crash.
-    fn collect(&mut self, member: Member) -> Result<(), ExecuteError> {
+    /// Takes in the outputs of one member.
+    fn collect(&mut self, member: Member, call: &Call<'_>) -> Result<(), ExecuteError> {
         let (Some(slot), Some(outputs)) = (self.fleet.slot(member.shard), self.fleet.outputs(member.shard))
         else {
             return Ok(());
         };
-        let count = Progress::of(slot, self.last_round);
+        // A damaged word may say anything.
+        let planned = self.lanes[self.active].arena.sub_block_len(member.shard);
+        let count = Progress::of(slot, self.last_round).min(planned);
         if count == 0 {
             return Ok(());
         }
-        let arena = &self.lanes[self.active].arena;
-        let mut bytes = Vec::new();
+        let patrol = |now| self.fleet.patrol(now);
+        let (arena, watch, accepted) =
+            (&self.lanes[self.active].arena, Watch::new(call, &patrol), self.acceptance.frontier());
+        let mut bytes = Vec::with_capacity(self.expected_output.saturating_mul(count as usize));
         let txns = arena.sub_block(member.shard)?.take(count as usize).map(|(txn, _)| txn);
-        outputs.copy_outputs(txns, &mut bytes).map_err(ExecuteError::system)?;
+        let copied = outputs.copy_outputs(txns, &mut bytes, || watch.look().map_err(ValidateError::Stopped));
+        copied.map_err(|error| cannot_go_on(error, call, accepted))?;
+        self.expected_output = bytes.len().div_ceil(count as usize).min(EXPECTED_OUTPUT_MAX);
         let expected = arena.sub_block(member.shard)?;
-        if let Err(damaged) = self.acceptance.collect(bytes, count, expected) {
-            let what = format!("output of transaction {}: {}", damaged.txn, damaged.error);
-            self.fleet.kill(member, DeathCause::Damage(what));
-        }
-        Ok(())
-    }
-
-    /// Counts rounds without progress and decides whether to go on after a cut.
-    fn judge_end(
-        &mut self,
-        call: &Call<'_>,
-        end: RoundEnd,
-        first_in_line: usize,
-        accepted: usize,
-    ) -> Result<(), ExecuteError> {
-        let global = self.is_global();
-        self.run.finished += u32::from(matches!(end, RoundEnd::Finished));
-        self.run.without_progress = if accepted > 0 { 0 } else { self.run.without_progress + 1 };
-        let (done, transactions) = (self.acceptance.frontier(), call.block.len());
-        if self.acceptance.is_complete() {
-            return Ok(());
-        }
-        let patience = if matches!(end, RoundEnd::Finished) { 0 } else { CUT_GLOBAL_ROUNDS_MAX };
-        match end {
-            RoundEnd::CutShort(Cut::Deadline) => {
-                return Err(ExecuteError::DeadlineExceeded { accepted: done, transactions });
+        self.run.sources.push(member);
+        match self.acceptance.collect(bytes, count, expected, &watch) {
+            Ok(()) => Ok(()),
+            Err(ValidateError::Damaged(damaged)) => {
+                self.declare_damaged(&damaged);
+                Ok(())
             }
-            RoundEnd::CutShort(Cut::Cancelled) => {
-                return Err(ExecuteError::Cancelled { accepted: done, transactions });
-            }
-            RoundEnd::CutShort(Cut::Death(death)) => self.judge_death(call, death, first_in_line)?,
-            RoundEnd::CutShort(Cut::Stall) => {
-                tracing::warn!(accepted = done, transactions, "no shard made progress; the rest goes to one");
-                self.run.without_progress =
-                    self.run.without_progress.max(self.options.rounds_without_progress);
-            }
-            RoundEnd::CutShort(Cut::Partial) | RoundEnd::Finished => {}
+            Err(error) => Err(cannot_go_on(error, call, accepted)),
         }
-        let limit = self.options.rounds_without_progress.saturating_add(patience);
-        if global && self.run.without_progress > limit {
-            let last_death = self.run.last_death.take();
-            let rounds = self.run.without_progress;
-            return Err(ExecuteError::NoProgress { rounds, accepted: done, transactions, last_death });
-        }
-        Ok(())
-    }
-
-    fn judge_death(
-        &mut self,
-        call: &Call<'_>,
-        death: Death,
-        first_in_line: usize,
-    ) -> Result<(), ExecuteError> {
-        let left = call.deadline.saturating_duration_since(Instant::now());
-        if self.options.on_death == OnDeath::Fail {
-            return Err(ExecuteError::ShardDied(self.fleet.explain(death, EXPLAIN_LIMIT.min(left))));
-        }
-        tracing::warn!(%death, "round cut short");
-        // Only the transaction that was first in line when the round began was sure to run on accepted values.
-        let first = TxnIndex(u32::try_from(first_in_line).unwrap_or(u32::MAX));
-        if death.txn == Some(first) {
-            let death = self.fleet.explain(death, EXPLAIN_LIMIT.min(left));
-            let by_itself = match &death.cause {
-                // SIGKILL comes from outside: an operator, the OOM killer.
-                DeathCause::Signal(signal) => *signal != SIGKILL,
-                DeathCause::Exit(_) | DeathCause::Hang { .. } => true,
-                DeathCause::Stopped { .. } | DeathCause::Damage(_) | DeathCause::Unknown => false,
-            };
-            if by_itself {
-                self.suspect(first, &format!("it ends its shard by {}", death.cause))?;
-            }
-            self.run.last_death = Some(death);
-            return Ok(());
-        }
-        self.run.last_death = Some(death);
-        Ok(())
-    }
-
-    /// The first transaction in line failed by itself; twice is poison.
-    fn suspect(&mut self, txn: TxnIndex, what: &str) -> Result<(), ExecuteError> {
-        let count = match &self.run.suspect {
-            Some((suspect, count, _)) if *suspect == txn => count + 1,
-            Some(_) | None => 1,
-        };
-        self.run.suspect = Some((txn, count, what.to_owned()));
-        if count >= POISON_LIMIT {
-            return Err(ExecuteError::PoisonTransaction { txn, what: what.to_owned() });
-        }
-        Ok(())
     }
 
     fn commit(&mut self, call: &Call<'_>) -> Result<BlockOutput, ExecuteError> {
-        let (begun, block) = (Instant::now(), call.block);
+        let (begun, began, block) = (Instant::now(), self.timeline.now(), call.block);
+        self.fleet.pass("about to commit");
         if !(call.claim)() {
             return Err(ExecuteError::Cancelled { accepted: block.len(), transactions: block.len() });
         }
         let height = block.header().height;
         let arena = &self.lanes[self.active].arena;
-        commit(&self.acceptance, arena, &mut self.base, height, &self.conserved)?;
+        let patrol = |now| self.fleet.patrol(now);
+        let watch = Watch::new(call, &patrol);
+        let (base, journal, conserved) = (&mut self.base, self.journal.as_mut(), &self.conserved);
+        commit(&self.acceptance, arena, Target { base, journal, conserved }, block, &watch)?;
+        self.fleet.pass("block committed");
         let mut stats = self.run.stats;
         stats.reexecuted = self.acceptance.reexecuted();
         let (records, bytes) = arena.all_keys()?;
         let learned = bytes.get(block.key_bytes().len()..).unwrap_or(&[]).to_vec();
-        let keys = KeyDirectory { block: Some(Arc::clone(block)), records: records.to_vec(), learned };
+        let keys = KeyDirectory::Planned { block: Arc::clone(block), records: records.to_vec(), learned };
         let (places, buffers) = self.acceptance.take_outputs();
         stats.commit = begun.elapsed();
+        self.timeline.note(SpanKind::Commit, began);
         Ok(BlockOutput { height, places, buffers, keys, digest: self.base.digest(), stats })
     }
 }
 
-fn no_room(error: ValidateError) -> ExecuteError {
+fn cannot_go_on(error: ValidateError, call: &Call<'_>, accepted: usize) -> ExecuteError {
     match error {
         ValidateError::Arena(error) => error.into(),
+        ValidateError::Stopped(stop) => stop.after(accepted, call.block.len()),
         ValidateError::Damaged(damaged) => ExecuteError::System(format!(
             "output of transaction {} cannot be read again: {}",
             damaged.txn, damaged.error
         )),
     }
 }
-
-/// The signal that nobody can raise by mistake in a computation.
-const SIGKILL: i32 = 9;

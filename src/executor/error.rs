@@ -1,9 +1,10 @@
 //! Why a block was not executed. Nothing of it is committed then, unless the variant says otherwise.
 
+use crate::durable::DurableError;
 use crate::partition::ArenaError;
 use crate::state::StateError;
 use crate::topology::TopologyError;
-use crate::types::{Generation, ShardId, TxnIndex};
+use crate::types::{Generation, OutOfRange, ShardId, TxnIndex};
 use std::fmt;
 use std::time::Duration;
 use thiserror::Error;
@@ -25,8 +26,15 @@ pub enum DeathCause {
         /// For how long it made none.
         stalled: Duration,
     },
+    /// It did not leave a round that was cut short, and was killed. It may only have been starved of its core.
+    Late {
+        /// For how long it was waited for.
+        waited: Duration,
+    },
     /// What it wrote made no sense, and it was killed.
     Damage(String),
+    /// Its supervisor was lost and took it along: nobody was left to ask the kernel.
+    SupervisorLost,
     /// It ended, and the kernel has not said how within the time allowed.
     Unknown,
 }
@@ -38,7 +46,11 @@ impl fmt::Display for DeathCause {
             DeathCause::Exit(code) => write!(f, "exit code {code}"),
             DeathCause::Stopped { stalled } => write!(f, "stopped for {} ms", stalled.as_millis()),
             DeathCause::Hang { stalled } => write!(f, "no progress for {} ms", stalled.as_millis()),
+            DeathCause::Late { waited } => {
+                write!(f, "not leaving a round that was cut short within {} ms", waited.as_millis())
+            }
             DeathCause::Damage(what) => write!(f, "damaged memory: {what}"),
+            DeathCause::SupervisorLost => f.write_str("lost with its supervisor"),
             DeathCause::Unknown => f.write_str("cause not known yet"),
         }
     }
@@ -73,6 +85,11 @@ impl fmt::Display for Death {
     }
 }
 
+/// A death as the end of a sentence.
+fn last_words(death: &Option<Death>) -> String {
+    death.as_ref().map(|death| format!(", last: {death}")).unwrap_or_default()
+}
+
 /// Why a block was not executed.
 #[derive(Debug, Error)]
 pub enum ExecuteError {
@@ -92,13 +109,16 @@ pub enum ExecuteError {
     },
     /// The deadline passed.
     #[error(
-        "deadline passed after {accepted} of {transactions} transactions; nothing is committed, give more time or smaller blocks"
+        "deadline passed after {accepted} of {transactions} transactions{}; nothing is committed, give more time or smaller blocks",
+        last_words(last_death)
     )]
     DeadlineExceeded {
         /// Transactions accepted by then.
         accepted: usize,
         /// Transactions in the block.
         transactions: usize,
+        /// The last death seen, if shards died meanwhile.
+        last_death: Option<Death>,
     },
     /// A shard died and `on_death` is `fail`.
     #[error("{0}; nothing is committed, the block may be submitted again")]
@@ -106,7 +126,7 @@ pub enum ExecuteError {
     /// Round after round, and the global round at last, accepted nothing.
     #[error(
         "no progress in {rounds} rounds after {accepted} of {transactions} transactions{}; nothing is committed",
-        last_death.as_ref().map(|death| format!(", last: {death}")).unwrap_or_default()
+        last_words(last_death)
     )]
     NoProgress {
         /// Rounds without progress.
@@ -135,6 +155,9 @@ pub enum ExecuteError {
     /// The state has no room for the block's writes; nothing is committed.
     #[error(transparent)]
     State(#[from] StateError),
+    /// The block cannot be made durable, or another one was committed at its height; nothing is committed.
+    #[error(transparent)]
+    Durable(#[from] DurableError),
     /// Applying a block failed half-way: the state is unusable until it is opened again.
     #[error("state is poisoned: applying block {height} failed: {cause}; open the state again")]
     StatePoisoned {
@@ -154,6 +177,9 @@ pub enum ExecuteError {
     /// The host's cores cannot be told.
     #[error(transparent)]
     Topology(#[from] TopologyError),
+    /// An option is outside its range.
+    #[error(transparent)]
+    OutOfRange(#[from] OutOfRange),
     /// The executor has been stopped.
     #[error("executor is stopped")]
     Stopped,

@@ -2,6 +2,7 @@
 
 use crate::executor::error::{Death, DeathCause, ExecuteError};
 use crate::executor::output_arena::OutputArenaReader;
+use crate::executor::span_region::SpanReader;
 use crate::types::{Generation, RoundId, ShardId};
 use phalanx_ipc::{ChildSlot, Doorbell};
 use std::sync::atomic::Ordering;
@@ -16,16 +17,34 @@ pub(crate) struct Member {
     pub(crate) pid: i32,
 }
 
+/// How far a round is when somebody looks for members that hang.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// It goes on; who waits for a peer is well.
+    Open,
+    /// It is cut short; there is nothing to wait for any more.
+    Cut,
+}
+
+/// Longest wait of the coordinator in a round: whatever nobody tells is found by looking, this often.
+pub(crate) const LOOK_INTERVAL: Duration = Duration::from_millis(4);
+
 /// A set of shards: threads of this process, or processes under a supervisor.
 pub(crate) trait Fleet {
     /// Fills `members` with the shards that can take part in a round now, ascending.
     fn ready(&self, members: &mut Vec<Member>);
+
+    /// The coordinator passes a step at which tests have a shard fail.
+    fn pass(&self, _step: &'static str) {}
 
     /// The shard's slot.
     fn slot(&self, shard: ShardId) -> Option<&ChildSlot>;
 
     /// The shard's output arena.
     fn outputs(&self, shard: ShardId) -> Option<&OutputArenaReader>;
+
+    /// The shard's spans, if a timeline is wanted.
+    fn spans(&self, shard: ShardId) -> Option<&SpanReader>;
 
     /// The coordinator's doorbell.
     fn bell(&self) -> &Doorbell;
@@ -39,11 +58,22 @@ pub(crate) trait Fleet {
     /// Wakes every shard, whatever its doorbell says: somebody died.
     fn ring_all(&self);
 
-    /// Looks for a member that is dead or hangs. Cheap; called at least every 250 us while a round runs.
-    fn probe(&mut self, members: &[Member], round: RoundId) -> Option<Death>;
+    /// Sleeps until `ready` answers true, the coordinator's doorbell is rung, a member dies, or it is time to
+    /// [`probe`](Self::probe) again: 4 ms at most. Looks `spins` times before.
+    fn wait(&self, members: &[Member], spins: u32, ready: &mut dyn FnMut() -> bool);
+
+    /// Looks for a member that is dead or hangs. Cheap; called after each wait while a round runs.
+    fn probe(&mut self, members: &[Member], round: RoundId, phase: Phase) -> Option<Death>;
+
+    /// Looks for shards that died while the coordinator does work of its own between rounds, and has them replaced.
+    /// Cheap; called every 50 us or so, and looks every 200 us.
+    fn patrol(&self, now: Instant);
 
     /// Whether this life of the shard is over: it will never write again.
     fn is_gone(&self, member: Member) -> bool;
+
+    /// The end of a member that is gone, as far as it is known now.
+    fn death_of(&self, member: Member) -> Death;
 
     /// Ends this life of a shard. Returns before it is over; see [`is_gone`](Self::is_gone).
     fn kill(&mut self, member: Member, cause: DeathCause);
@@ -54,6 +84,11 @@ pub(crate) trait Fleet {
     /// # Errors
     /// `NoShards` when none can be had in time.
     fn recover(&mut self, deadline: Instant, cancelled: &dyn Fn() -> bool) -> Result<(), ExecuteError>;
+
+    /// Asks for shards of another kind, since with these a block does not get on; false if there are none.
+    fn fall_back(&mut self, _why: &ExecuteError) -> bool {
+        false
+    }
 
     /// The death with its cause, if the kernel tells within `limit`.
     fn explain(&mut self, death: Death, limit: Duration) -> Death;

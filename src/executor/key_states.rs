@@ -17,17 +17,65 @@ pub(super) enum Held {
     Bytes { buffer: u32, start: u32, length: u32 },
 }
 
-/// One key.
+/// One key. Whole words only: states are copied several times per transaction, and a copy that reads other pieces than were
+/// written waits for the memory each time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct KeyState {
     /// The latest write.
     pub(super) latest: Origin,
-    pub(super) held: Held,
-    /// Whether deltas were added to the value: its origin alone then does not tell it.
-    pub(super) summed: bool,
+    /// Kind of what is held in the lowest byte, width of a number in the next, and [`SUMMED`].
+    form: u64,
+    /// A number; or buffer and start, in the halves of the first word, and length.
+    words: [u64; 2],
 }
 
-pub(super) const UNTOUCHED: KeyState = KeyState { latest: Origin::BASE, held: Held::Base, summed: false };
+const BASE: u64 = 0;
+const ABSENT: u64 = 1;
+const NUMBER: u64 = 2;
+const BYTES: u64 = 3;
+/// Deltas were added to the value: its origin alone then does not tell it.
+const SUMMED: u64 = 1 << 16;
+
+const _: () = assert!(size_of::<KeyState>() == 32);
+
+pub(super) const UNTOUCHED: KeyState = KeyState { latest: Origin::BASE, form: BASE, words: [0; 2] };
+
+#[allow(clippy::cast_possible_truncation, reason = "words are taken apart into what they were made of")]
+impl KeyState {
+    fn absent(latest: Origin) -> KeyState {
+        KeyState { latest, form: ABSENT, words: [0; 2] }
+    }
+
+    fn sum(latest: Origin, number: u128, width: NumberWidth) -> KeyState {
+        let form = NUMBER | (width as u64) << 8 | SUMMED;
+        KeyState { latest, form, words: [number as u64, (number >> 64) as u64] }
+    }
+
+    fn bytes(latest: Origin, buffer: u32, start: u32, length: u32) -> KeyState {
+        let words = [u64::from(buffer) | u64::from(start) << 32, u64::from(length)];
+        KeyState { latest, form: BYTES, words }
+    }
+
+    /// What is held.
+    #[inline]
+    pub(super) fn held(&self) -> Held {
+        let [low, high] = self.words;
+        match self.form & 0xff {
+            NUMBER => Held::Number {
+                number: u128::from(low) | u128::from(high) << 64,
+                width: NumberWidth::from_bytes((self.form >> 8) as u8).unwrap_or(NumberWidth::Sixteen),
+            },
+            BYTES => Held::Bytes { buffer: low as u32, start: (low >> 32) as u32, length: high as u32 },
+            ABSENT => Held::Absent,
+            _ => Held::Base,
+        }
+    }
+
+    /// Whether deltas were added to the value.
+    fn is_summed(&self) -> bool {
+        self.form & SUMMED != 0
+    }
+}
 
 /// Where a key stands in the base state, as far as it was looked up. Good for one block: the base state does not change
 /// before its commit.
@@ -110,7 +158,7 @@ impl<'a> Backing<'a> {
     where
         'a: 'b,
     {
-        match state.held {
+        match state.held() {
             Held::Base => self.base_value(key),
             Held::Absent | Held::Number { .. } | Held::Bytes { .. } => value_in(self.buffers, state, buffer),
         }
@@ -139,7 +187,7 @@ impl<'a> Backing<'a> {
 
     /// The value as a number, if it is one.
     pub(super) fn number(&self, key: KeyId, state: &KeyState) -> Option<u128> {
-        if let Held::Number { number, .. } = state.held {
+        if let Held::Number { number, .. } = state.held() {
             return Some(number);
         }
         number_of(self.value(key, state, &mut [0; 32]))
@@ -154,7 +202,7 @@ impl<'a> Backing<'a> {
         origin: Origin,
         observed: Observed<'_>,
     ) -> bool {
-        let latest = origin == state.latest && !state.summed;
+        let latest = origin == state.latest && !state.is_summed();
         if latest && (origin == Origin::BASE || observed == Observed::Long) {
             return true;
         }
@@ -178,25 +226,21 @@ impl<'a> Backing<'a> {
         if delta.amount == 0 {
             return Some(*state);
         }
-        Some(KeyState { latest: origin, held: Held::Number { number, width: delta.width }, summed: true })
+        Some(KeyState::sum(origin, number, delta.width))
     }
 
     /// The state after a plain write whose bytes lie in collected buffer `buffer`.
     pub(super) fn written(&self, write: &Write<'_>, origin: Origin, buffer: u32) -> Option<KeyState> {
-        let held = match write {
-            Write::Delete => Held::Absent,
-            Write::Add(_) => return None,
+        match write {
+            Write::Delete => Some(KeyState::absent(origin)),
+            Write::Add(_) => None,
             Write::Set(value) => {
                 let bytes = self.buffers.get(buffer as usize)?;
                 let start = (value.as_ptr() as usize).checked_sub(bytes.as_ptr() as usize)?;
-                Held::Bytes {
-                    buffer,
-                    start: u32::try_from(start).ok()?,
-                    length: u32::try_from(value.len()).ok()?,
-                }
+                let (start, length) = (u32::try_from(start).ok()?, u32::try_from(value.len()).ok()?);
+                Some(KeyState::bytes(origin, buffer, start, length))
             }
-        };
-        Some(KeyState { latest: origin, held, summed: false })
+        }
     }
 }
 
@@ -206,7 +250,7 @@ pub(super) fn value_in<'b>(
     state: &KeyState,
     buffer: &'b mut [u8; 32],
 ) -> Option<&'b [u8]> {
-    match state.held {
+    match state.held() {
         Held::Absent | Held::Base => None,
         Held::Number { number, width } => Some(width.encode(number, buffer)),
         Held::Bytes { buffer, start, length } => {

@@ -6,7 +6,7 @@ use crate::types::{Incarnation, KeyId, PreparedBlock, RoundId, ShardId, TxnIndex
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Accesses that get their ids, or transactions that are placed, in one step: well under 100 us of work, since the
+/// Transactions that are placed in one step: well under 100 us of work, since the
 /// coordinator looks for deaths between steps.
 const STEP: usize = 512;
 
@@ -14,8 +14,8 @@ const STEP: usize = 512;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Empty,
-    /// Declared accesses below this have their ids.
-    Identifying(usize),
+    /// Being copied into the arena.
+    Loading,
     Placing,
     Planned,
 }
@@ -43,18 +43,21 @@ impl Lane {
         }
     }
 
-    /// Whether this block is loaded here.
+    /// Whether this block is loaded here, or being loaded.
     pub(super) fn holds(&self, block: &Arc<PreparedBlock>) -> bool {
         self.block.as_ref().is_some_and(|held| Arc::ptr_eq(held, block))
     }
 
-    /// Loads a block. The shards must have left the arena.
-    pub(super) fn load(&mut self, block: &Arc<PreparedBlock>) -> Result<(), ExecuteError> {
+    /// Takes up a block; [`step`](Self::step) copies it in. The shards must have left the arena.
+    ///
+    /// # Errors
+    /// `BlockTooLarge` before anything is written.
+    pub(super) fn take_up(&mut self, block: &Arc<PreparedBlock>) -> Result<(), ExecuteError> {
         self.clear();
         let begun = Instant::now();
-        self.arena.load(block)?;
+        self.arena.begin_load(block)?;
         self.block = Some(Arc::clone(block));
-        self.stage = Stage::Identifying(0);
+        self.stage = Stage::Loading;
         self.spent = begun.elapsed();
         Ok(())
     }
@@ -77,14 +80,10 @@ impl Lane {
         let Some(block) = &self.block else { return Ok(true) };
         match self.stage {
             Stage::Empty => Ok(true),
-            Stage::Identifying(from) if from < block.accesses().len() => {
-                let end = block.accesses().len().min(from + STEP);
-                self.arena.identify(block, from..end)?;
-                self.stage = Stage::Identifying(end);
-                Ok(false)
-            }
-            Stage::Identifying(_) => {
-                self.begin(shards)?;
+            Stage::Loading => {
+                if self.arena.load_step(block)? {
+                    self.begin(shards)?;
+                }
                 Ok(false)
             }
             Stage::Placing | Stage::Planned if self.shards != shards => {
@@ -110,15 +109,18 @@ impl Lane {
         Ok(())
     }
 
-    /// Plans what is left of the block over `shards`.
+    /// Plans what is left of the block over `shards`; `between` is called after every step and may end it.
     pub(super) fn plan_rest(
         &mut self,
         shards: &[ShardId],
         standing: impl Fn(TxnIndex) -> (Standing, Incarnation),
+        mut between: impl FnMut() -> Result<(), ExecuteError>,
     ) -> Result<(), ExecuteError> {
         let begun = Instant::now();
         self.begin(shards)?;
-        while !self.planner.step(&mut self.arena, STEP, &standing)? {}
+        while !self.planner.step(&mut self.arena, STEP, &standing)? {
+            between()?;
+        }
         self.stage = Stage::Planned;
         self.spent += begun.elapsed();
         Ok(())

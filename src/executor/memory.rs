@@ -6,6 +6,7 @@ use crate::executor::output_arena::OutputArenaLayout;
 use crate::executor::overlay::{OverlayLimits, OverlayWriter};
 use crate::partition::{ArenaLimits, ArenaWriter};
 use crate::state::{BaseState, StateConfig};
+use crate::types::OutOfRange;
 
 /// Sizes of the shared memory. All of it is sparse: address space is reserved, memory is taken as it is touched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +18,7 @@ pub struct MemoryConfig {
     /// Room for the outputs of one shard in one round, in bytes; 32 MiB ..= 4 GiB. A shard that fills it ends its part
     /// of the round, and the rest is planned again.
     pub output_arena_bytes: usize,
-    /// Room for all rings between processes, in bytes; each ring gets its share, at least 16 cells.
+    /// Room for all rings between processes, in bytes; each ring gets its share, brought into 16 to 16,384 cells.
     pub ring_budget_bytes: usize,
 }
 
@@ -38,8 +39,19 @@ impl MemoryConfig {
     /// Greatest size: offsets in it have 32 bits.
     pub(crate) const OUTPUT_ARENA_MAX: usize = 4 << 30;
 
+    /// Whether memory of these sizes can be made.
+    ///
+    /// # Errors
+    /// [`OutOfRange`] for the first that cannot.
+    pub fn check(&self) -> Result<(), OutOfRange> {
+        self.arena.check()?;
+        self.state.check()?;
+        let range = Self::OUTPUT_ARENA_MIN as u64..=Self::OUTPUT_ARENA_MAX as u64;
+        OutOfRange::check("output_arena_bytes", self.output_arena_bytes as u64, range)
+    }
+
     pub(crate) fn output_layout(&self) -> OutputArenaLayout {
-        OutputArenaLayout::of(self.output_arena_bytes.clamp(Self::OUTPUT_ARENA_MIN, Self::OUTPUT_ARENA_MAX))
+        OutputArenaLayout::of(self.output_arena_bytes)
     }
 
     pub(crate) fn overlay_limits(&self) -> OverlayLimits {
@@ -60,6 +72,7 @@ pub(crate) struct CoordinatorMemory {
 impl CoordinatorMemory {
     /// Creates the regions around a base state and lets only this process write them from now on.
     pub(crate) fn create(config: &MemoryConfig, base: BaseState) -> Result<CoordinatorMemory, ExecuteError> {
+        config.check()?;
         let memory = CoordinatorMemory {
             board: BoardWriter::create().map_err(ExecuteError::system)?,
             overlay: OverlayWriter::create(config.overlay_limits()).map_err(ExecuteError::system)?,

@@ -1,12 +1,16 @@
-//! Execution: plan, rounds, validation, commit, written once; sequential, threads and processes behind one trait.
+//! Execution: plan, rounds, validation, commit, written once; sequential, threads, processes and
+//! Block-STM behind one trait.
 
 mod acceptance;
 mod block_output;
+mod block_stm;
 mod board;
+mod call;
 mod check;
 mod commit;
 mod coordinator;
 mod error;
+mod examination;
 mod fleet;
 mod key_states;
 mod lane;
@@ -16,29 +20,39 @@ mod message;
 mod output_arena;
 mod overlay;
 mod progress;
+mod recorder;
 mod round_end;
 mod sequential;
 mod shard;
 mod shard_regions;
 mod source;
+mod span_region;
+mod suspicion;
+mod thread_fleet;
 mod threads;
 mod transport;
+mod validate_error;
 mod view;
+mod watch;
 
 pub use block_output::{BlockOutput, BlockStats, Difference, TransactionOutput};
+pub use block_stm::{BlockStm, BlockStmConfig};
 pub use coordinator::OnDeath;
 pub use error::{Death, DeathCause, ExecuteError};
 pub use memory::MemoryConfig;
 pub use sequential::Sequential;
 pub use threads::{Threads, ThreadsConfig};
 
+pub(crate) use call::Call;
 pub(crate) use commit::Conserved;
-pub(crate) use coordinator::{Call, Coordinator, ExecuteOptions};
-pub(crate) use fleet::{Fleet, Member};
+pub(crate) use coordinator::{Coordinator, ExecuteOptions};
+pub(crate) use fleet::{Fleet, LOOK_INTERVAL, Member, Phase};
 pub(crate) use memory::CoordinatorMemory;
 pub(crate) use output_arena::OutputArenaReader;
 pub(crate) use shard::{Shard, counter};
 pub(crate) use shard_regions::{ShardFds, ShardLimits};
+pub(crate) use span_region::{SpanReader, create_span_region};
+pub(crate) use thread_fleet::ThreadFleet;
 pub(crate) use transport::Transport;
 
 use crate::state::StateDigest;

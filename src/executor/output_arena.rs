@@ -8,6 +8,10 @@ use std::os::fd::OwnedFd;
 const OUTPUTS: usize = 0;
 /// Longest output, reads included. A transaction beyond it cannot be executed.
 const TOTAL_BYTES_MAX: usize = MAX_OUTPUT_BYTES * 64;
+/// How far ahead of the walk over headers lines are fetched, in bytes: they lie in the shard's cache.
+const FETCH_AHEAD: usize = 2048;
+/// Bytes copied between two looks at the clock.
+const PIECE_BYTES: usize = 1 << 17;
 
 /// Sizes of an output arena.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +65,12 @@ impl OutputArenaWriter {
             return false;
         }
         let Ok(target) = self.region.slice_mut::<u8>(OUTPUTS + self.used, output.len()) else { return false };
+        #[cfg(feature = "fail-points")]
+        {
+            let half = output.len() / 2;
+            target[..half].copy_from_slice(&output[..half]);
+            phalanx_ipc::fail_point("output half written");
+        }
         target.copy_from_slice(output);
         self.used = end;
         true
@@ -93,31 +103,43 @@ impl OutputArenaReader {
 
     /// Appends a copy of the first outputs, which must be those of `expected` in order, to `into`. Stops at the first
     /// whose first words say otherwise, so that damaged lengths copy nothing large. Load the progress counter first: all
-    /// outputs that it counts are there.
-    pub(crate) fn copy_outputs(
+    /// outputs that it counts are there. `look` is called now and then and may end it.
+    pub(super) fn copy_outputs<E: From<RegionError>>(
         &self,
         expected: impl Iterator<Item = TxnIndex>,
         into: &mut Vec<u8>,
-    ) -> Result<(), RegionError> {
-        let mut end = 0_usize;
+        mut look: impl FnMut() -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (mut copied, mut end) = (0_usize, 0_usize);
         for txn in expected {
-            if end + 16 > self.layout.outputs {
-                break;
-            }
-            // Words 0 and 1 of an output's header: total and public length, txn index and incarnation.
-            let (lengths, names) =
-                (self.region.load_u64(OUTPUTS + end)?, self.region.load_u64(OUTPUTS + end + 8)?);
-            let total = usize::try_from(lengths & 0xffff_ffff).unwrap_or(usize::MAX);
-            let fits = total >= size_of::<OutputHeader>()
-                && total.is_multiple_of(8)
-                && total <= TOTAL_BYTES_MAX
-                && end + total <= self.layout.outputs;
-            if !fits || names & 0xffff_ffff != u64::from(txn.0) {
-                break;
+            let Some(total) = self.length_of(end, txn)? else { break };
+            for line in (end..end + total).step_by(64) {
+                self.region.prefetch(OUTPUTS + line + FETCH_AHEAD);
             }
             end += total;
+            if end - copied >= PIECE_BYTES {
+                look()?;
+                self.region.copy_out(OUTPUTS + copied, end - copied, into)?;
+                copied = end;
+            }
         }
-        self.region.copy_out(OUTPUTS, end, into)
+        Ok(self.region.copy_out(OUTPUTS + copied, end - copied, into)?)
+    }
+
+    /// Length of the output at `start` if it says that it is one of `txn`.
+    fn length_of(&self, start: usize, txn: TxnIndex) -> Result<Option<usize>, RegionError> {
+        if start + 16 > self.layout.outputs {
+            return Ok(None);
+        }
+        // Words 0 and 1 of an output's header: total and public length, txn index and incarnation.
+        let (lengths, names) =
+            (self.region.load_u64(OUTPUTS + start)?, self.region.load_u64(OUTPUTS + start + 8)?);
+        let total = usize::try_from(lengths & 0xffff_ffff).unwrap_or(usize::MAX);
+        let fits = total >= size_of::<OutputHeader>()
+            && total.is_multiple_of(8)
+            && total <= TOTAL_BYTES_MAX
+            && start + total <= self.layout.outputs;
+        Ok((fits && names & 0xffff_ffff == u64::from(txn.0)).then_some(total))
     }
 
     /// Appends a copy of a long value; false if the range is none of the arena.

@@ -12,6 +12,8 @@ use std::os::fd::OwnedFd;
 /// Values up to this length lie in the version itself.
 const INLINE_BYTES: usize = 32;
 const PAGE: usize = 4096;
+/// Keys or writes handled between two looks at the clock.
+const PIECE: usize = 1 << 13;
 
 const KIND_SET: u8 = 1;
 const KIND_DELETE: u8 = 2;
@@ -69,6 +71,8 @@ pub(super) struct OverlayWriter {
     /// Writes collected for the next overlay, in txn order.
     collected: Vec<(KeyId, Version)>,
     long_values: Vec<u8>,
+    /// By key: where its next version goes.
+    next: Vec<u32>,
 }
 
 /// Most that an overlay can show.
@@ -95,7 +99,7 @@ impl OverlayLimits {
 impl OverlayWriter {
     pub(super) fn create(limits: OverlayLimits) -> Result<OverlayWriter, RegionError> {
         let region = Region::create("phalanx-overlay", limits.bytes_start() + limits.bytes)?;
-        Ok(OverlayWriter { region, limits, collected: Vec::new(), long_values: Vec::new() })
+        Ok(OverlayWriter { region, limits, collected: Vec::new(), long_values: Vec::new(), next: Vec::new() })
     }
 
     pub(super) fn region(&self) -> &Region {
@@ -137,34 +141,35 @@ impl OverlayWriter {
         self.collected.push((key, version));
     }
 
-    /// Publishes what was collected, for a block with `keys` known keys. Shards must be quiet.
+    /// Publishes what was collected, for a block with `keys` known keys. Shards must be quiet. `look` is called now and
+    /// then and may end it: then no overlay may be used before the next one is published.
     ///
     /// # Errors
-    /// [`ArenaError::BlockTooLarge`] when the block's writes exceed the overlay.
-    pub(super) fn publish(&mut self, keys: usize) -> Result<(), ArenaError> {
+    /// [`ArenaError::BlockTooLarge`] when the block's writes exceed the overlay; what `look` says.
+    pub(super) fn publish<E: From<ArenaError> + From<RegionError>>(
+        &mut self,
+        keys: usize,
+        mut look: impl FnMut() -> Result<(), E>,
+    ) -> Result<(), E> {
         let fits = |what, needed, limit| {
             if needed > limit { Err(ArenaError::BlockTooLarge { what, needed, limit }) } else { Ok(()) }
         };
         fits("distinct keys", keys, self.limits.keys)?;
         fits("writes", self.collected.len(), self.limits.versions)?;
         fits("bytes of long values", self.long_values.len(), self.limits.bytes)?;
-        self.collected.retain(|(key, _)| key.index() < keys);
-        // Stable, so that versions of one key stay in txn order.
-        self.collected.sort_by_key(|&(key, _)| key);
-        let spans = self.region.slice_mut::<Span>(PAGE, keys)?;
-        spans.fill(Span::default());
-        for (place, (key, _)) in (0_u32..).zip(&self.collected) {
-            let span = &mut spans[key.index()];
-            if span.count == 0 {
-                span.start = place;
-            }
-            span.count += 1;
-        }
+        self.publish_spans(keys, &mut look)?;
         let versions =
             self.region.slice_mut::<Version>(self.limits.versions_start(), self.collected.len())?;
-        for (target, (_, version)) in versions.iter_mut().zip(&self.collected) {
-            *target = *version;
+        for piece in self.collected.chunks(PIECE) {
+            look()?;
+            for (key, version) in piece {
+                // Versions of one key stay in txn order: each goes behind the one before.
+                let Some(next) = self.next.get_mut(key.index()) else { continue };
+                versions[*next as usize] = *version;
+                *next += 1;
+            }
         }
+        look()?;
         let bytes = self.region.slice_mut::<u8>(self.limits.bytes_start(), self.long_values.len())?;
         bytes.copy_from_slice(&self.long_values);
         let head = Head {
@@ -173,6 +178,39 @@ impl OverlayWriter {
             bytes: self.long_values.len() as u64,
         };
         self.region.slice_mut::<Head>(0, 1)?[0] = head;
+        Ok(())
+    }
+
+    /// Counts the versions of every key, gives each key its span, and leaves the spans' starts in `next`.
+    fn publish_spans<E: From<RegionError>>(
+        &mut self,
+        keys: usize,
+        look: &mut impl FnMut() -> Result<(), E>,
+    ) -> Result<(), E> {
+        let spans = self.region.slice_mut::<Span>(PAGE, keys)?;
+        for piece in spans.chunks_mut(PIECE) {
+            look()?;
+            piece.fill(Span::default());
+        }
+        for piece in self.collected.chunks(PIECE) {
+            look()?;
+            for (key, _) in piece {
+                if let Some(span) = spans.get_mut(key.index()) {
+                    span.count += 1;
+                }
+            }
+        }
+        self.next.clear();
+        self.next.reserve(keys);
+        let mut start = 0;
+        for piece in spans.chunks_mut(PIECE) {
+            look()?;
+            for span in piece {
+                span.start = start;
+                self.next.push(start);
+                start += span.count;
+            }
+        }
         Ok(())
     }
 }

@@ -1,6 +1,5 @@
 //! How a round ends, and how its lack of motion is noticed.
 
-use crate::executor::error::Death;
 use std::time::{Duration, Instant};
 
 /// How a round ended.
@@ -11,7 +10,8 @@ pub(super) enum RoundEnd {
 
 /// Why a round was cut short.
 pub(super) enum Cut {
-    Death(Death),
+    /// Some member is gone.
+    Death,
     /// Nobody made progress.
     Stall,
     /// A shard left with work undone.
@@ -29,6 +29,11 @@ pub(super) struct Motion {
 impl Motion {
     pub(super) fn new(now: Instant) -> Motion {
         Motion { seen: 0, since: now }
+    }
+
+    /// When something moved last, as far as it was looked at.
+    pub(super) fn since(&self) -> Instant {
+        self.since
     }
 
     /// Takes in what is seen now; whether it has been the same for longer than `limit`.

@@ -2,7 +2,8 @@
 
 use crate::executor::block_output::{BlockOutput, BlockStats, KeyDirectory, OutputPlace};
 use crate::executor::error::ExecuteError;
-use crate::executor::view::{LocalKey, ValueSource, ViewBuffers, execute_transaction};
+use crate::executor::examination::Examination;
+use crate::executor::view::{LocalKey, ValueSource, ViewBuffers, begin_block, execute_transaction};
 use crate::executor::{BlockExecutor, Conserved};
 use crate::state::{BaseState, Room, StateDigest};
 use crate::types::{Incarnation, KeyId, Origin, OutputView, PreparedBlock, TxnIndex, Write, number_of};
@@ -20,6 +21,7 @@ pub struct Sequential<V> {
     conserved: Conserved,
     buffers: ViewBuffers,
     keys: TransactionKeys,
+    examination: Examination,
     /// Old values of everything the present block changed, to take it back.
     undo: Vec<(Vec<u8>, Option<Vec<u8>>)>,
 }
@@ -92,6 +94,7 @@ impl<V: Vm> Sequential<V> {
             conserved: Box::new(move |key, value| watch.conserved(key, value)),
             buffers: ViewBuffers::default(),
             keys: TransactionKeys::default(),
+            examination: Examination::default(),
             undo: Vec::new(),
         }
     }
@@ -105,11 +108,12 @@ impl<V: Vm> Sequential<V> {
     fn run(&mut self, block: &PreparedBlock, deadline: Instant) -> Result<BlockOutput, ExecuteError> {
         let (mut places, mut bytes) = (Vec::with_capacity(block.len()), Vec::new());
         let mut difference = 0_i128;
-        self.vm.begin_block(block.header());
+        begin_block(&mut self.vm, block.header(), &mut self.buffers);
+        self.examination.clear();
         for txn in (0_u32..).map(TxnIndex).take(block.len()) {
             if txn.0 % CLOCK_EVERY == 0 && Instant::now() >= deadline {
                 let (accepted, transactions) = (txn.index(), block.len());
-                return Err(ExecuteError::DeadlineExceeded { accepted, transactions });
+                return Err(ExecuteError::DeadlineExceeded { accepted, transactions, last_death: None });
             }
             let start = u32::try_from(bytes.len()).map_err(ExecuteError::system)?;
             self.execute_one(block, txn, &mut bytes)?;
@@ -139,11 +143,13 @@ impl<V: Vm> Sequential<V> {
         self.keys.clear();
         let mut source = Source { state: &self.state, keys: &mut self.keys };
         let transaction = block.transaction(txn).unwrap_or(&[]);
+        let upcoming = (txn.0..).map_while(|txn| block.transaction(TxnIndex(txn)));
+        let examined = (transaction, self.examination.next(&mut self.vm, upcoming));
         let buffers = &mut self.buffers;
         let (encoded, panic) =
-            execute_transaction(&mut self.vm, transaction, &mut source, buffers, txn, Incarnation(1));
+            execute_transaction(&mut self.vm, examined, &mut source, buffers, txn, Incarnation(1));
         if let Some(note) = panic {
-            return Err(ExecuteError::PoisonTransaction { txn, what: format!("it panics: {}", note.0) });
+            return Err(ExecuteError::PoisonTransaction { txn, what: format!("it {}", note.0) });
         }
         bytes.extend_from_slice(encoded);
         Ok(())

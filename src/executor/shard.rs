@@ -2,22 +2,25 @@
 //! room, leave when the round is cut short.
 
 use crate::executor::board::{Announcement, BoardReader};
+use crate::executor::examination::Examination;
 use crate::executor::local::LocalStore;
 use crate::executor::message::{CELL_VALUE_BYTES, Message, Payload};
 use crate::executor::output_arena::OutputArenaWriter;
 use crate::executor::overlay::OverlayReader;
 use crate::executor::progress::Progress;
 use crate::executor::source::{ExtraKeys, ShardSource};
+use crate::executor::span_region::SpanWriter;
 use crate::executor::transport::Transport;
-use crate::executor::view::{ViewBuffers, execute_transaction};
+use crate::executor::view::{ViewBuffers, begin_block, execute_transaction};
 use crate::partition::{ArenaError, ArenaReader, Edge, NO_TXN, PlannedTransaction, RoundPlan};
 use crate::state::StateReader;
 use crate::types::{Generation, Origin, RoundId, ShardId, TxnIndex};
-use crate::vm::Vm;
-use phalanx_ipc::{Activity, Cell, ChildSlot};
+use crate::vm::{Finding, Vm};
+use phalanx_ipc::{Activity, Cell, ChildSlot, fail_point};
 use std::collections::VecDeque;
+use std::iter::successors;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// While a round runs, a waiting shard looks up this often even if nobody rings: a lost wake-up by damaged memory
 /// costs time, not the round.
@@ -45,6 +48,10 @@ pub(crate) mod counter {
     pub(crate) const WAITS: usize = 4;
     /// Messages that found no room at once.
     pub(crate) const DELAYED: usize = 5;
+    /// Damaged words of rings that were passed over or put back.
+    pub(crate) const DAMAGED: usize = 6;
+    /// Nanoseconds of waiting for a peer.
+    pub(crate) const WAITED_NS: usize = 7;
 }
 
 /// Everything that a shard reads and writes beside its channels.
@@ -55,6 +62,7 @@ pub(crate) struct ShardMemory {
     pub(super) overlay: OverlayReader,
     pub(crate) base: StateReader,
     pub(crate) outputs: OutputArenaWriter,
+    pub(crate) spans: SpanWriter,
 }
 
 /// A value that came over an edge.
@@ -82,6 +90,7 @@ struct Scratch {
     /// How many they are in all.
     waiting: usize,
     view: ViewBuffers,
+    examination: Examination,
     long_value: Vec<u8>,
     touched: Vec<ShardId>,
 }
@@ -148,6 +157,7 @@ impl<'s, V: Vm, T: Transport> Shard<'s, V, T> {
             }
             self.slot.set_activity(Activity::Parked);
             self.slot.parked.store(last.0, Ordering::SeqCst);
+            fail_point("parked");
             self.transport.ring_coordinator();
         }
     }
@@ -158,7 +168,7 @@ impl<'s, V: Vm, T: Transport> Shard<'s, V, T> {
         let Shard { id, memory, transport, slot, scratch, .. } = self;
         transport.wait(None, || memory.board.announced(*id).round != last || stopped());
         let mut stale = 0;
-        transport.receive(|from, cell| {
+        let damaged = transport.receive(|from, cell| {
             let ahead = Message::round_of(cell)
                 .0
                 .checked_sub(last.0)
@@ -170,6 +180,7 @@ impl<'s, V: Vm, T: Transport> Shard<'s, V, T> {
             }
         });
         add(slot, counter::STALE, stale);
+        add(slot, counter::DAMAGED, damaged);
     }
 
     fn run_round(&mut self, announcement: Announcement) -> Result<(), ArenaError> {
@@ -179,9 +190,11 @@ impl<'s, V: Vm, T: Transport> Shard<'s, V, T> {
         if plan.header.round != announcement.round {
             return Ok(());
         }
+        fail_point("round entered");
+        memory.spans.enter(announcement.round);
         memory.outputs.clear();
         Progress { round: announcement.round, count: 0 }.publish(slot);
-        vm.begin_block(&plan.block_header()?);
+        begin_block(vm, &plan.block_header()?, &mut scratch.view);
         scratch.start_round(&plan, announcement.round);
         let overlay = (plan.header.has_overlay != 0).then_some(&memory.overlay);
         let mut round = Round {
@@ -192,6 +205,7 @@ impl<'s, V: Vm, T: Transport> Shard<'s, V, T> {
             base: &memory.base,
             overlay,
             outputs: &mut memory.outputs,
+            spans: &mut memory.spans,
             transport,
             slot,
             scratch,
@@ -200,6 +214,7 @@ impl<'s, V: Vm, T: Transport> Shard<'s, V, T> {
             scratch.outbox.iter_mut().for_each(VecDeque::clear);
             scratch.waiting = 0;
         }
+        memory.spans.leave();
         Ok(())
     }
 }
@@ -208,6 +223,7 @@ impl Scratch {
     fn start_round(&mut self, plan: &RoundPlan<'_>, round: RoundId) {
         self.local.start_round(round, plan.keys());
         self.extra.clear();
+        self.examination.clear();
         self.arrivals.resize(plan.edges.len().max(self.arrivals.len()), NOT_ARRIVED);
     }
 }
@@ -221,6 +237,7 @@ struct Round<'a, V, T> {
     base: &'a StateReader,
     overlay: Option<&'a OverlayReader>,
     outputs: &'a mut OutputArenaWriter,
+    spans: &'a mut SpanWriter,
     transport: &'a mut T,
     slot: &'a ChildSlot,
     scratch: &'a mut Scratch,
@@ -234,11 +251,15 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
         for count in 1..=sub_block.count {
             // Planned chains are never shorter than their count; a damaged one ends the round.
             let Some(&planned) = self.plan.planned.get(txn.index()) else { return RoundEnd::CutShort };
-            if !self.await_required(&planned) || !self.execute(txn, &planned) {
+            // Before it is waited for anything: this needs no values.
+            let finding = self.examine(txn, sub_block.count - count);
+            if !self.await_required(txn, &planned) || !self.execute((txn, finding), &planned) {
                 return RoundEnd::CutShort;
             }
             Progress { round, count }.publish(self.slot);
+            fail_point("progress published");
             self.answer_dependents(txn, &planned);
+            self.spans.executed(txn);
             txn = planned.next;
             ahead = self.prefetch(ahead);
         }
@@ -260,19 +281,31 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
         planned.next
     }
 
+    /// What is known about a transaction, by examining it and those after it if need be; `behind` are left behind it.
+    fn examine(&mut self, txn: TxnIndex, behind: u32) -> Finding {
+        let plan = self.plan;
+        let chain = successors(Some(txn), |txn| Some(plan.planned.get(txn.index())?.next));
+        let upcoming = chain.take(behind as usize + 1).map_while(|txn| Some(plan.transaction(txn)?.0));
+        self.scratch.examination.next(self.vm, upcoming)
+    }
+
     /// Waits for the required edges of one transaction; false when the round is cut short.
-    fn await_required(&mut self, planned: &PlannedTransaction) -> bool {
+    fn await_required(&mut self, txn: TxnIndex, planned: &PlannedTransaction) -> bool {
         if planned.required_count == 0 {
             return !self.board.is_aborted(self.plan.header.round);
         }
         if self.missing(planned) {
             self.receive();
         }
-        while self.missing(planned) {
-            if self.board.is_aborted(self.plan.header.round) {
-                return false;
+        if self.missing(planned) {
+            self.spans.wait(Some(txn));
+            while self.missing(planned) {
+                if self.board.is_aborted(self.plan.header.round) {
+                    return false;
+                }
+                self.wait();
             }
-            self.wait();
+            self.spans.resume();
         }
         !self.board.is_aborted(self.plan.header.round)
     }
@@ -285,10 +318,12 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
 
     fn wait(&mut self) {
         self.slot.set_activity(Activity::Waiting);
+        fail_point("edges awaited");
         add(self.slot, counter::WAITS, 1);
         self.flush_outbox();
-        let (board, round) = (self.board, self.plan.header.round);
+        let (board, round, begun) = (self.board, self.plan.header.round, Instant::now());
         self.transport.wait(Some(WAIT_LIMIT), || board.is_aborted(round));
+        add(self.slot, counter::WAITED_NS, u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX));
         self.receive();
         self.slot.set_activity(Activity::Running);
     }
@@ -309,15 +344,17 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
             }
         };
         early.drain(..).for_each(|(from, cell)| take(from, &cell));
-        self.transport.receive(take);
+        let damaged = self.transport.receive(take);
+        add(self.slot, counter::DAMAGED, damaged);
         add(self.slot, counter::RECEIVED, used);
         add(self.slot, counter::STALE, stale);
     }
 
     /// Executes one transaction; false when its output finds no room.
-    fn execute(&mut self, txn: TxnIndex, planned: &PlannedTransaction) -> bool {
+    fn execute(&mut self, (txn, finding): (TxnIndex, Finding), planned: &PlannedTransaction) -> bool {
         self.take_arrivals(planned);
         self.slot.current.store(u64::from(txn.0) + 1, Ordering::Relaxed);
+        fail_point("transaction begun");
         let Some((transaction, expected)) = self.plan.transaction(txn) else { return false };
         let Scratch { local, extra, view, .. } = &mut *self.scratch;
         let mut source = ShardSource {
@@ -331,11 +368,14 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
             txn,
         };
         let (encoded, panic) =
-            execute_transaction(self.vm, transaction, &mut source, view, txn, planned.incarnation);
+            execute_transaction(self.vm, (transaction, finding), &mut source, view, txn, planned.incarnation);
         if let Some(note) = panic {
+            // Perhaps on values that turn out wrong: the coordinator knows.
+            tracing::info!(%txn, message = note.0, "transaction panicked");
             self.slot.set_message(&note.0);
         }
         let kept = self.outputs.push(encoded);
+        fail_point("output written");
         source.keep_writes(&view.output, &view.written, planned.incarnation);
         self.slot.current.store(0, Ordering::Relaxed);
         add(self.slot, counter::EXECUTED, 1);
@@ -384,6 +424,9 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
             }
             // Edges of one writer are numbered downwards, so a damaged chain still ends.
             next = if edge.next_dependent < next { edge.next_dependent } else { u32::MAX };
+        }
+        if !self.scratch.touched.is_empty() {
+            fail_point("cells pushed");
         }
         for place in 0..self.scratch.touched.len() {
             self.transport.publish(self.scratch.touched[place]);
@@ -459,6 +502,11 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
 
     /// Stays until the last message is out, draining its own rings meanwhile.
     fn empty_outbox(&mut self) -> RoundEnd {
+        self.flush_outbox();
+        if self.scratch.waiting == 0 {
+            return RoundEnd::Finished;
+        }
+        self.spans.wait(None);
         loop {
             self.flush_outbox();
             if self.scratch.waiting == 0 {

@@ -6,9 +6,11 @@ use crate::executor::memory::{CoordinatorMemory, MemoryConfig};
 use crate::executor::output_arena::{OutputArenaLayout, OutputArenaWriter};
 use crate::executor::overlay::{OverlayLimits, OverlayReader};
 use crate::executor::shard::ShardMemory;
+use crate::executor::span_region::SpanWriter;
 use crate::partition::{ArenaLimits, ArenaReader};
 use crate::state::StateReader;
-use phalanx_ipc::{Region, RegionError, RegionReader};
+use crate::telemetry::TimelineConfig;
+use phalanx_ipc::{OsCause, Region, RegionError, RegionReader};
 use std::os::fd::OwnedFd;
 
 /// Read-only descriptors of the coordinator's regions.
@@ -26,11 +28,18 @@ pub(crate) struct ShardLimits {
     pub(crate) arena: ArenaLimits,
     pub(crate) overlay: OverlayLimits,
     pub(crate) outputs: OutputArenaLayout,
+    /// None: there are no regions for spans.
+    pub(crate) timeline: Option<TimelineConfig>,
 }
 
 impl ShardLimits {
-    pub(crate) fn of(config: &MemoryConfig) -> ShardLimits {
-        ShardLimits { arena: config.arena, overlay: config.overlay_limits(), outputs: config.output_layout() }
+    pub(crate) fn of(config: &MemoryConfig, timeline: Option<TimelineConfig>) -> ShardLimits {
+        ShardLimits {
+            arena: config.arena,
+            overlay: config.overlay_limits(),
+            outputs: config.output_layout(),
+            timeline,
+        }
     }
 }
 
@@ -48,7 +57,7 @@ impl ShardFds {
 
     /// A second set, for another shard.
     pub(crate) fn duplicate(&self) -> Result<ShardFds, ExecuteError> {
-        let copy = |fd: &OwnedFd| fd.try_clone().map_err(ExecuteError::system);
+        let copy = |fd: &OwnedFd| fd.try_clone().map_err(|error| ExecuteError::system(OsCause::from(error)));
         Ok(ShardFds {
             board: copy(&self.board)?,
             arenas: [copy(&self.arenas[0])?, copy(&self.arenas[1])?],
@@ -57,9 +66,15 @@ impl ShardFds {
         })
     }
 
-    /// Maps everything that one shard reads, and its output arena.
-    pub(crate) fn map(self, outputs: Region, limits: &ShardLimits) -> Result<ShardMemory, RegionError> {
+    /// Maps everything that one shard reads, and its output arena; `spans` is its region for spans, if there is one.
+    pub(crate) fn map(
+        self,
+        outputs: Region,
+        spans: Option<Region>,
+        limits: &ShardLimits,
+    ) -> Result<ShardMemory, RegionError> {
         let [first, second] = self.arenas;
+        let spans = spans.zip(limits.timeline);
         Ok(ShardMemory {
             board: BoardReader::map(self.board)?,
             arenas: [
@@ -69,6 +84,7 @@ impl ShardFds {
             overlay: OverlayReader::new(quiet(self.overlay)?, limits.overlay),
             base: StateReader::new(quiet(self.base)?),
             outputs: OutputArenaWriter::new(outputs, limits.outputs),
+            spans: spans.map_or_else(SpanWriter::off, |(region, config)| SpanWriter::new(region, config)),
         })
     }
 }

@@ -3,9 +3,11 @@
 use crate::executor::local::{FoldInto, Known, LocalStore};
 use crate::executor::overlay::OverlayReader;
 use crate::executor::view::{LocalKey, ValueSource};
-use crate::partition::{RoundPlan, TransactionAccess};
+use crate::partition::RoundPlan;
 use crate::state::StateReader;
-use crate::types::{Incarnation, KeyId, Origin, OutputWriter, PendingWrite, TxnIndex, number_of};
+use crate::types::{
+    Incarnation, KeyId, Origin, OutputWriter, PendingWrite, TransactionAccess, TxnIndex, number_of,
+};
 use std::collections::HashMap;
 
 /// Keys that the plan does not know, numbered behind those that it knows.

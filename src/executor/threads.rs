@@ -1,28 +1,22 @@
 //! The in-process twin of the process executor: the same plan and shard loop on pinned threads over crossbeam channels.
 
-use crate::executor::coordinator::{Call, Coordinator, ExecuteOptions};
-use crate::executor::error::{Death, DeathCause, ExecuteError};
-use crate::executor::fleet::{Fleet, Member};
+use crate::executor::call::Call;
+use crate::executor::coordinator::{Coordinator, ExecuteOptions};
+use crate::executor::error::ExecuteError;
 use crate::executor::memory::{CoordinatorMemory, MemoryConfig};
-use crate::executor::output_arena::OutputArenaReader;
-use crate::executor::shard::Shard;
 use crate::executor::shard_regions::{ShardFds, ShardLimits};
-use crate::executor::transport::Transport;
+use crate::executor::thread_fleet::ThreadFleet;
 use crate::executor::{BlockExecutor, BlockOutput};
 use crate::partition::CostModel;
 use crate::state::{BaseState, StateDigest};
-use crate::topology::{Host, Spins};
-use crate::types::{Generation, PreparedBlock, RoundId, ShardId};
+use crate::telemetry::{Timeline, TimelineBook, TimelineConfig};
+use crate::types::{Generation, PreparedBlock};
 use crate::vm::Vm;
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
-use phalanx_ipc::{Cell, ChildSlot, Control, Doorbell, Region};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// Cells that one shard's channel holds.
-const CHANNEL_CELLS: usize = 16_384;
+/// Threads live once.
+const ONLY_LIFE: Generation = Generation(1);
 
 /// How a thread executor is made.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +27,8 @@ pub struct ThreadsConfig {
     pub memory: MemoryConfig,
     /// Assumed costs of communication.
     pub costs: CostModel,
+    /// Whether and how a timeline is recorded; take it with [`Threads::take_timeline`]. Default: none.
+    pub timeline: Option<TimelineConfig>,
     /// Off only to show that the tests would notice missing validation.
     #[doc(hidden)]
     pub validation: bool,
@@ -44,174 +40,8 @@ impl Default for ThreadsConfig {
             shards: 1,
             memory: MemoryConfig::default(),
             costs: CostModel::default(),
+            timeline: None,
             validation: true,
-        }
-    }
-}
-
-/// What travels in a channel: a cell from a shard, or a nudge to look at the board.
-enum Parcel {
-    Cell(ShardId, Cell),
-    Nudge,
-}
-
-struct ThreadTransport {
-    id: ShardId,
-    spins: u32,
-    peers: Vec<Sender<Parcel>>,
-    inbox: Receiver<Parcel>,
-    /// A parcel taken while waiting.
-    held: Option<Parcel>,
-    readers: Arc<Vec<OutputArenaReader>>,
-    control: Arc<Control>,
-}
-
-impl Transport for ThreadTransport {
-    fn send(&mut self, to: ShardId, cell: &Cell) -> bool {
-        let parcel = Parcel::Cell(self.id, *cell);
-        // A receiver that is gone needs no cells: the round is about to be cut short.
-        self.peers.get(to.index()).is_none_or(|peer| match peer.try_send(parcel) {
-            Ok(()) => true,
-            Err(error) => !error.is_full(),
-        })
-    }
-
-    fn publish(&mut self, _: ShardId) {}
-
-    fn receive(&mut self, mut each: impl FnMut(ShardId, &Cell)) {
-        let held = self.held.take();
-        for parcel in held.into_iter().chain(self.inbox.try_iter()) {
-            match parcel {
-                Parcel::Cell(from, cell) => each(from, &cell),
-                Parcel::Nudge => {}
-            }
-        }
-    }
-
-    fn wait(&mut self, timeout: Option<Duration>, mut ready: impl FnMut() -> bool) {
-        for _ in 0..=self.spins {
-            if self.held.is_some() || ready() {
-                return;
-            }
-            match self.inbox.try_recv() {
-                Ok(parcel) => {
-                    self.held = Some(parcel);
-                    return;
-                }
-                Err(TryRecvError::Empty) => std::hint::spin_loop(),
-                Err(TryRecvError::Disconnected) => break,
-            }
-        }
-        // A full channel gives no sign when it has room again: whoever waits with cells in its outbox looks up often.
-        let received = match timeout {
-            Some(timeout) => self.inbox.recv_timeout(timeout),
-            None => self.inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
-        };
-        self.held = received.ok();
-    }
-
-    fn ring_coordinator(&self) {
-        self.control.bell().ring();
-    }
-
-    fn fetch(&self, from: ShardId, offset: u64, length: u32, into: &mut Vec<u8>) -> bool {
-        self.readers.get(from.index()).is_some_and(|reader| reader.fetch(offset, length, into))
-    }
-}
-
-struct ThreadFleet {
-    control: Arc<Control>,
-    readers: Arc<Vec<OutputArenaReader>>,
-    doors: Vec<Sender<Parcel>>,
-    threads: Vec<JoinHandle<()>>,
-    stop: Arc<AtomicBool>,
-    spins: u32,
-}
-
-/// Threads live once.
-const ONLY_LIFE: Generation = Generation(1);
-
-impl Fleet for ThreadFleet {
-    fn ready(&self, members: &mut Vec<Member>) {
-        members.clear();
-        for (id, thread) in (0_u32..).zip(&self.threads) {
-            let ready = self.slot(ShardId(id)).is_some_and(|slot| {
-                slot.ready_generation.load(Ordering::Acquire) == ONLY_LIFE.0 && !thread.is_finished()
-            });
-            if ready {
-                members.push(Member { shard: ShardId(id), generation: ONLY_LIFE, pid: 0 });
-            }
-        }
-    }
-
-    fn slot(&self, shard: ShardId) -> Option<&ChildSlot> {
-        self.control.slot(shard.0)
-    }
-
-    fn outputs(&self, shard: ShardId) -> Option<&OutputArenaReader> {
-        self.readers.get(shard.index())
-    }
-
-    fn bell(&self) -> &Doorbell {
-        self.control.bell()
-    }
-
-    fn spins(&self) -> u32 {
-        self.spins
-    }
-
-    fn ring(&self, shard: ShardId) {
-        if let Some(door) = self.doors.get(shard.index()) {
-            // A full channel wakes its receiver as well.
-            let _ = door.try_send(Parcel::Nudge);
-        }
-    }
-
-    fn ring_all(&self) {
-        (0_u32..).zip(&self.doors).for_each(|(id, _)| self.ring(ShardId(id)));
-    }
-
-    fn probe(&mut self, members: &[Member], _: RoundId) -> Option<Death> {
-        let dead = members.iter().find(|&&member| self.is_gone(member))?;
-        let cause = DeathCause::Unknown;
-        Some(Death { shard: dead.shard, pid: 0, generation: ONLY_LIFE, txn: None, cause })
-    }
-
-    fn is_gone(&self, member: Member) -> bool {
-        self.threads.get(member.shard.index()).is_none_or(JoinHandle::is_finished)
-    }
-
-    fn kill(&mut self, _: Member, _: DeathCause) {}
-
-    fn recover(&mut self, deadline: Instant, _: &dyn Fn() -> bool) -> Result<(), ExecuteError> {
-        let started = |slot: &ChildSlot| slot.ready_generation.load(Ordering::Acquire) == ONLY_LIFE.0;
-        let all_started =
-            || (0_u32..).zip(&self.threads).all(|(id, _)| self.slot(ShardId(id)).is_none_or(started));
-        while !all_started() && Instant::now() < deadline {
-            self.bell().wait(0, Some(Duration::from_millis(1)), all_started);
-        }
-        Ok(())
-    }
-
-    fn explain(&mut self, death: Death, _: Duration) -> Death {
-        death
-    }
-
-    fn park_limit(&self) -> Option<Duration> {
-        None
-    }
-
-    fn stall_limit(&self) -> Option<Duration> {
-        None
-    }
-}
-
-impl Drop for ThreadFleet {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::SeqCst);
-        self.ring_all();
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
         }
     }
 }
@@ -220,6 +50,7 @@ impl Drop for ThreadFleet {
 /// returns, and one that brings its thread down brings the process down. That is what the process executor is for.
 pub struct Threads {
     coordinator: Coordinator<ThreadFleet>,
+    timeline: Arc<TimelineBook>,
 }
 
 impl std::fmt::Debug for Threads {
@@ -237,57 +68,26 @@ impl Threads {
         let shards = config.shards.clamp(1, crate::MAX_SHARDS);
         let memory = CoordinatorMemory::create(&config.memory, state)?;
         let fds = ShardFds::of(&memory)?;
-        let limits = ShardLimits::of(&config.memory);
-        let host = Host::detect()?;
-        let count = u32::try_from(shards).map_err(ExecuteError::system)?;
-        let control = Arc::new(Control::create_private(count).map_err(ExecuteError::system)?);
-        let spins = Spins::adapted(&host, shards).turns();
-        let (mut regions, mut readers) = (Vec::new(), Vec::new());
-        for _ in 0..shards {
-            let region =
-                Region::create("phalanx-outputs", limits.outputs.bytes()).map_err(ExecuteError::system)?;
-            let fd = region.reader_fd().map_err(ExecuteError::system)?;
-            readers.push(OutputArenaReader::map(fd, limits.outputs).map_err(ExecuteError::system)?);
-            regions.push(region);
-        }
-        let (doors, inboxes): (Vec<_>, Vec<_>) = (0..shards).map(|_| bounded(CHANNEL_CELLS)).unzip();
-        let stop = Arc::new(AtomicBool::new(false));
-        let mut fleet =
-            ThreadFleet { control, readers: Arc::new(readers), doors, threads: Vec::new(), stop, spins };
-        for ((id, region), inbox) in (0_u32..).zip(regions).zip(inboxes) {
-            let memory = fds.duplicate()?.map(region, &limits).map_err(ExecuteError::system)?;
-            let transport = ThreadTransport {
-                id: ShardId(id),
-                spins,
-                peers: fleet.doors.clone(),
-                inbox,
-                held: None,
-                readers: Arc::clone(&fleet.readers),
-                control: Arc::clone(&fleet.control),
-            };
-            let core = host.core_of(id as usize);
-            let (control, stop, vm) = (Arc::clone(&fleet.control), Arc::clone(&fleet.stop), vm.clone());
-            let thread = std::thread::Builder::new().name(format!("phx-thread-{id}")).spawn(move || {
-                if let Err(error) = phalanx_ipc::pin_current_thread(core) {
-                    tracing::warn!(shard = id, %error, "thread is not pinned");
-                }
-                if let Some(slot) = control.slot(id) {
-                    let mut shard = Shard::new(ShardId(id), vm, memory, transport, slot, ONLY_LIFE);
-                    let last = shard.join();
-                    slot.ready_generation.store(ONLY_LIFE.0, Ordering::Release);
-                    control.bell().ring();
-                    shard.run(last, || stop.load(Ordering::SeqCst));
-                }
-            });
-            fleet.threads.push(thread.map_err(ExecuteError::system)?);
-        }
+        let limits = ShardLimits::of(&config.memory, config.timeline);
+        let fleet = ThreadFleet::launch(shards, ONLY_LIFE, &fds, &limits, &vm)?;
         let options = ExecuteOptions {
             costs: config.costs,
             validation: config.validation,
             ..ExecuteOptions::default()
         };
         let conserved = Box::new(move |key: &[u8], value: Option<&[u8]>| vm.conserved(key, value));
-        Ok(Threads { coordinator: Coordinator::new(fleet, memory, conserved, options) })
+        let mut coordinator = Coordinator::new(fleet, memory, conserved, options);
+        let timeline = Arc::new(TimelineBook::default());
+        if config.timeline.is_some() {
+            coordinator.record_into(Arc::clone(&timeline));
+        }
+        Ok(Threads { coordinator, timeline })
+    }
+
+    /// Takes what was recorded since the last time; empty unless [`ThreadsConfig::timeline`] asks for it.
+    #[must_use]
+    pub fn take_timeline(&self) -> Timeline {
+        self.timeline.take()
     }
 }
 

@@ -14,8 +14,8 @@ pub(crate) trait Transport {
     /// Makes everything sent to `to` visible and wakes it if it sleeps.
     fn publish(&mut self, to: ShardId);
 
-    /// Delivers everything that has arrived.
-    fn receive(&mut self, each: impl FnMut(ShardId, &Cell));
+    /// Delivers everything that has arrived. Returns how many channels were found damaged.
+    fn receive(&mut self, each: impl FnMut(ShardId, &Cell)) -> u64;
 
     /// Waits until something may have arrived, somebody rang, or the timeout (none: for ever). `ready` is looked at
     /// before sleeping. May return early.

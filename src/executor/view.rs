@@ -1,10 +1,10 @@
 //! The window through which a virtual machine sees the state, written once for all executors.
 
 use crate::types::{
-    Delta, Incarnation, KeyId, LimitExceeded, MAX_KEY_BYTES, MAX_VALUE_BYTES, Origin, OutputWriter,
-    PendingWrite, TxnIndex, Write, number_of,
+    BlockHeader, Delta, Incarnation, KeyId, LimitExceeded, MAX_KEY_BYTES, MAX_VALUE_BYTES, Origin,
+    OutputWriter, PendingWrite, TxnIndex, Write, number_of,
 };
-use crate::vm::{PanicNote, StateView, Vm, catch_panic};
+use crate::vm::{Finding, PanicNote, StateView, Vm, catch_panic};
 
 /// A key as a source numbers it, valid for one transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +18,13 @@ pub(super) trait ValueSource {
     fn public_id(&self, key: LocalKey) -> KeyId;
     /// The value before the transaction, and who wrote it.
     fn value(&mut self, key: LocalKey) -> (Option<&[u8]>, Origin);
+    /// As [`value`](Self::value), and records that the transaction rests on it.
+    fn read(&mut self, local: LocalKey, key: &[u8], output: &mut OutputWriter) -> Option<&[u8]> {
+        let id = self.public_id(local);
+        let (value, origin) = self.value(local);
+        output.push_read(id, key, origin, value);
+        value
+    }
 }
 
 /// Buffers of a view, kept from transaction to transaction.
@@ -26,6 +33,9 @@ pub(super) struct ViewBuffers {
     pub(super) output: OutputWriter,
     /// The key of each pending write, in the same order.
     pub(super) written: Vec<LocalKey>,
+    /// What the virtual machine said when it panicked at the beginning of the block: none of its transactions can be
+    /// executed then.
+    broken: Option<PanicNote>,
 }
 
 struct TransactionView<'a, S> {
@@ -34,10 +44,16 @@ struct TransactionView<'a, S> {
     sum: [u8; 32],
 }
 
-/// Executes one transaction and returns its encoded output, with a note if the virtual machine panicked.
+/// Begins a block. If the virtual machine panics, every transaction of the block does.
+pub(super) fn begin_block<V: Vm>(vm: &mut V, header: &BlockHeader, buffers: &mut ViewBuffers) {
+    buffers.broken = catch_panic(|| vm.begin_block(header)).err();
+}
+
+/// Executes one transaction and returns its encoded output, with a note if the virtual machine panicked, now or at
+/// [`begin_block`].
 pub(super) fn execute_transaction<'b, V: Vm, S: ValueSource>(
     vm: &mut V,
-    transaction: &[u8],
+    (transaction, finding): (&[u8], Finding),
     source: &mut S,
     buffers: &'b mut ViewBuffers,
     txn: TxnIndex,
@@ -45,12 +61,15 @@ pub(super) fn execute_transaction<'b, V: Vm, S: ValueSource>(
 ) -> (&'b [u8], Option<PanicNote>) {
     buffers.output.clear();
     buffers.written.clear();
+    if let Some(note) = buffers.broken.clone() {
+        return (buffers.output.finish_panicked(txn, incarnation, &note.0), Some(note));
+    }
     let mut view = TransactionView { source, buffers: &mut *buffers, sum: [0; 32] };
-    match catch_panic(|| vm.execute(transaction, &mut view)) {
+    match catch_panic(|| vm.execute_examined(transaction, finding, &mut view)) {
         Ok(outcome) => (buffers.output.finish(txn, incarnation, outcome), None),
         Err(note) => {
             buffers.written.clear();
-            (buffers.output.finish_panicked(txn, incarnation), Some(note))
+            (buffers.output.finish_panicked(txn, incarnation, &note.0), Some(note))
         }
     }
 }
@@ -70,9 +89,7 @@ impl<S: ValueSource> TransactionView<'_, S> {
     }
 
     fn record_read(&mut self, local: LocalKey, key: &[u8]) {
-        let id = self.source.public_id(local);
-        let (value, origin) = self.source.value(local);
-        self.buffers.output.push_read(id, key, origin, value);
+        self.source.read(local, key, &mut self.buffers.output);
     }
 
     /// Records a read of the value before the transaction: what is decided now rests on it, and no interval says so.
@@ -116,12 +133,7 @@ impl<S: ValueSource> StateView for TransactionView<'_, S> {
                 let after = delta.apply(before).unwrap_or(before);
                 Some(delta.width.encode(after, &mut self.sum))
             }
-            (local, None) => {
-                let id = self.source.public_id(local);
-                let (value, origin) = self.source.value(local);
-                self.buffers.output.push_read(id, key, origin, value);
-                value
-            }
+            (local, None) => self.source.read(local, key, &mut self.buffers.output),
         }
     }
 

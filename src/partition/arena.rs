@@ -5,8 +5,10 @@
 //! so that offsets follow from the limits alone. `docs/layout.md` has the byte table.
 
 use crate::MAX_SHARDS;
-use crate::partition::key_table::{self, KeyRecord};
-use crate::types::{Incarnation, KeyId, PreparedTransaction, RoundId, TxnIndex};
+use crate::types::{
+    Incarnation, KeyId, KeyRecord, OutOfRange, PreparedTransaction, RoundId, TransactionAccess, TxnIndex,
+    index_slots,
+};
 use bytemuck::{Pod, Zeroable};
 use phalanx_ipc::RegionError;
 use thiserror::Error;
@@ -21,16 +23,35 @@ pub const NO_EDGE: u32 = u32::MAX;
 pub struct ArenaLimits {
     /// Transactions; 1 ..= 2^28.
     pub transactions: usize,
-    /// Bytes of all encoded transactions; up to 2^32 - 2.
+    /// Bytes of all encoded transactions; 1 ..= 2^32 - 2.
     pub transaction_bytes: usize,
-    /// Declared or learned accesses.
+    /// Declared or learned accesses, and writes that one overlay shows; 1 ..= 2^32 - 2.
     pub accesses: usize,
-    /// Distinct keys.
+    /// Distinct keys; 1 ..= 2^30.
     pub keys: usize,
-    /// Bytes of all distinct keys, and of those learned in later rounds.
+    /// Bytes of all declared keys, and of those learned in later rounds; 1 ..= 2^32 - 2.
     pub key_bytes: usize,
-    /// Cross-shard edges of one round; beyond it readers go without and are validated as ever.
+    /// Cross-shard edges of one round; beyond it readers go without and are validated as ever. 0 ..= 2^32 - 2.
     pub edges: usize,
+}
+
+/// Places in sections are 32-bit numbers, of which the last says "none".
+const PLACES_MAX: u64 = u32::MAX as u64 - 1;
+
+impl ArenaLimits {
+    /// Whether an arena can be made with these limits.
+    ///
+    /// # Errors
+    /// [`OutOfRange`] for the first that is not possible.
+    pub fn check(&self) -> Result<(), OutOfRange> {
+        let ArenaLimits { transactions, transaction_bytes, accesses, keys, key_bytes, edges } = *self;
+        OutOfRange::check("arena.transactions", transactions as u64, 1..=1 << 28)?;
+        OutOfRange::check("arena.transaction_bytes", transaction_bytes as u64, 1..=PLACES_MAX)?;
+        OutOfRange::check("arena.accesses", accesses as u64, 1..=PLACES_MAX)?;
+        OutOfRange::check("arena.keys", keys as u64, 1..=1 << 30)?;
+        OutOfRange::check("arena.key_bytes", key_bytes as u64, 1..=PLACES_MAX)?;
+        OutOfRange::check("arena.edges", edges as u64, 0..=PLACES_MAX)
+    }
 }
 
 impl Default for ArenaLimits {
@@ -49,6 +70,9 @@ impl Default for ArenaLimits {
 /// A block that does not fit its arena, or an arena that cannot be made or read.
 #[derive(Debug, Error)]
 pub enum ArenaError {
+    /// A limit that no arena can have.
+    #[error(transparent)]
+    OutOfRange(#[from] OutOfRange),
     /// The region could not be made, mapped or sliced.
     #[error("block arena: {0}")]
     Region(#[from] RegionError),
@@ -92,16 +116,6 @@ pub struct RoundHeader {
     pub header_bytes: u32,
     /// Slots of the key index, as a power of two.
     pub key_index_log2: u32,
-}
-
-/// One expected access of a transaction.
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-#[repr(C)]
-pub struct TransactionAccess {
-    /// Which key.
-    pub key: KeyId,
-    /// An [`crate::types::AccessMode`] as its byte.
-    pub mode: u32,
 }
 
 /// What a shard needs to know of one transaction that it executes this round.
@@ -183,7 +197,7 @@ impl Sections {
             accesses: section(limits.accesses * size_of::<TransactionAccess>()),
             keys: section(limits.keys * size_of::<KeyRecord>()),
             key_bytes: section(limits.key_bytes),
-            key_index: section(key_table::index_slots(limits.keys) * size_of::<u32>()),
+            key_index: section(index_slots(limits.keys) * size_of::<u32>()),
             planned: section(limits.transactions * size_of::<PlannedTransaction>()),
             edges: section(limits.edges * size_of::<Edge>()),
             end: at,

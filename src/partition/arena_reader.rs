@@ -3,10 +3,10 @@
 use crate::MAX_SHARDS;
 use crate::partition::arena::{
     ArenaError, ArenaLimits, Edge, HEADER_BYTES_MAX, PlannedTransaction, RoundHeader, Sections, SubBlock,
-    TransactionAccess,
 };
-use crate::partition::key_table::KeyTable;
-use crate::types::{BlockHeader, KeyHasher, KeyId, PreparedTransaction, TxnIndex};
+use crate::types::{
+    BlockHeader, KeyHasher, KeyId, KeyTable, PreparedTransaction, TransactionAccess, TxnIndex,
+};
 use phalanx_ipc::RegionReader;
 
 /// A shard's end of an arena; may be asked only between the announcement of a round and parking.

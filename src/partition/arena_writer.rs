@@ -2,12 +2,12 @@
 
 use crate::MAX_SHARDS;
 use crate::partition::arena::{
-    ArenaError, ArenaLimits, Edge, HEADER_BYTES_MAX, NO_TXN, PlannedTransaction, RoundHeader, Sections,
-    SubBlock, TransactionAccess,
+    ArenaError, ArenaLimits, Edge, NO_TXN, PlannedTransaction, RoundHeader, Sections, SubBlock,
 };
-use crate::partition::key_table::{self, KeyRecord, KeyTable};
+use crate::partition::arena_load::Loading;
 use crate::types::{
-    BlockHeader, Incarnation, KeyId, PreparedBlock, PreparedTransaction, RoundId, ShardId, TxnIndex,
+    Incarnation, KeyId, KeyRecord, KeyTable, PreparedTransaction, RoundId, ShardId, TransactionAccess,
+    TxnIndex, index_slots, link,
 };
 use bytemuck::{Pod, Zeroable};
 use phalanx_ipc::Region;
@@ -16,23 +16,33 @@ use std::os::fd::OwnedFd;
 /// The coordinator's end of an arena.
 #[derive(Debug)]
 pub struct ArenaWriter {
-    region: Region,
-    limits: ArenaLimits,
-    sections: Sections,
-    header: RoundHeader,
-    key_bytes: usize,
-    accesses: usize,
+    pub(super) region: Region,
+    pub(super) limits: ArenaLimits,
+    pub(super) sections: Sections,
+    pub(super) header: RoundHeader,
+    pub(super) key_bytes: usize,
+    pub(super) accesses: usize,
+    pub(super) loading: Loading,
 }
 
 impl ArenaWriter {
     /// An empty arena.
     ///
     /// # Errors
-    /// [`ArenaError::Region`].
+    /// [`ArenaError::OutOfRange`], [`ArenaError::Region`].
     pub fn create(name: &str, limits: ArenaLimits) -> Result<ArenaWriter, ArenaError> {
+        limits.check()?;
         let sections = Sections::new(&limits);
         let region = Region::create(name, sections.end)?;
-        Ok(ArenaWriter { region, limits, sections, header: RoundHeader::zeroed(), key_bytes: 0, accesses: 0 })
+        Ok(ArenaWriter {
+            region,
+            limits,
+            sections,
+            header: RoundHeader::zeroed(),
+            key_bytes: 0,
+            accesses: 0,
+            loading: Loading::Done,
+        })
     }
 
     /// The region, to seal it.
@@ -47,95 +57,21 @@ impl ArenaWriter {
         self.limits
     }
 
-    /// Copies a block in and forgets the one before. No key is known yet.
-    ///
-    /// # Errors
-    /// [`ArenaError::BlockTooLarge`] before anything is written.
-    pub fn load(&mut self, block: &PreparedBlock) -> Result<(), ArenaError> {
-        let encoded = encode_header(block.header())?;
-        let fits = |what, needed, limit| {
-            if needed > limit { Err(ArenaError::BlockTooLarge { what, needed, limit }) } else { Ok(()) }
-        };
-        fits("transactions", block.len(), self.limits.transactions)?;
-        fits("bytes of transactions", block.transaction_bytes().len(), self.limits.transaction_bytes)?;
-        fits("declared accesses", block.accesses().len(), self.limits.accesses)?;
-        fits("bytes of declared keys", block.key_bytes().len(), self.limits.key_bytes)?;
-        fits("bytes of block header", encoded.len(), HEADER_BYTES_MAX)?;
-        self.copy_in(self.sections.header, &encoded)?;
-        self.copy_in(self.sections.transactions, block.transactions())?;
-        self.copy_in(self.sections.transaction_bytes, block.transaction_bytes())?;
-        self.copy_in(self.sections.key_bytes, block.key_bytes())?;
-        self.key_bytes = block.key_bytes().len();
-        self.accesses = block.accesses().len();
-        let log2 = key_table::index_slots(block.accesses().len().min(self.limits.keys)).trailing_zeros();
-        self.header = RoundHeader {
-            round: RoundId(0),
-            seed: block.hasher().seed(),
-            transactions: u32_of("transactions", block.len(), self.limits.transactions)?,
-            keys: 0,
-            edges: 0,
-            has_overlay: 0,
-            header_bytes: u32_of("bytes of block header", encoded.len(), HEADER_BYTES_MAX)?,
-            key_index_log2: log2,
-        };
-        self.region.slice_mut::<u32>(self.sections.key_index, 1 << log2)?.fill(0);
+    pub(super) fn copy_in<T: Pod>(&mut self, offset: usize, items: &[T]) -> Result<(), ArenaError> {
+        self.region.slice_mut::<T>(offset, items.len())?.copy_from_slice(items);
         Ok(())
     }
 
-    fn copy_in<T: Pod>(&mut self, offset: usize, items: &[T]) -> Result<(), ArenaError> {
-        self.region.slice_mut::<T>(offset, items.len())?.copy_from_slice(items);
-        Ok(())
+    /// Number of transactions of the loaded block.
+    #[must_use]
+    pub fn transactions(&self) -> usize {
+        self.header.transactions as usize
     }
 
     /// Number of keys known so far.
     #[must_use]
     pub fn keys(&self) -> usize {
         self.header.keys as usize
-    }
-
-    /// Gives ids to the keys of the declared accesses `range` of `block`, which must be the loaded one.
-    ///
-    /// # Errors
-    /// [`ArenaError::BlockTooLarge`] when there are too many distinct keys.
-    pub fn identify(
-        &mut self,
-        block: &PreparedBlock,
-        range: std::ops::Range<usize>,
-    ) -> Result<(), ArenaError> {
-        let (limit, total) = (self.limits.keys, self.accesses);
-        let mut log2 = self.header.key_index_log2;
-        let mut known = self.header.keys;
-        let parts = self.key_parts(log2)?;
-        let accesses = part_mut::<TransactionAccess>(parts.accesses, total)?;
-        let declared = block.accesses().get(range.clone()).unwrap_or(&[]);
-        let targets = accesses.get_mut(range).unwrap_or(&mut []);
-        for (access, target) in declared.iter().zip(targets) {
-            let start = access.key_offset as usize;
-            let key = parts.bytes.get(start..start + usize::from(access.key_bytes)).unwrap_or(&[]);
-            let table =
-                KeyTable { index: &*parts.index, keys: &parts.keys[..known as usize], bytes: parts.bytes };
-            let id = match table.find(access.hash, key) {
-                Some(id) => id,
-                None if known as usize >= limit => {
-                    let needed = known as usize + 1;
-                    return Err(ArenaError::BlockTooLarge { what: "distinct keys", needed, limit });
-                }
-                None => {
-                    parts.keys[known as usize] = KeyRecord {
-                        hash: access.hash,
-                        offset: access.key_offset,
-                        bytes: u32::from(access.key_bytes),
-                    };
-                    key_table::link(parts.index, access.hash, KeyId(known));
-                    known += 1;
-                    KeyId(known - 1)
-                }
-            };
-            *target = TransactionAccess { key: id, mode: u32::from(access.mode) };
-        }
-        self.header.keys = known;
-        log2 = log2.max(key_table::index_slots(known as usize).trailing_zeros());
-        if log2 > self.header.key_index_log2 { self.grow_key_index(log2) } else { Ok(()) }
     }
 
     /// The id of a key that the block did not declare, given now if it had none.
@@ -158,28 +94,13 @@ impl ArenaWriter {
         self.header.keys += 1;
         let id = KeyId(self.header.keys - 1);
         let log2 = self.header.key_index_log2;
-        if key_table::index_slots(known + 1) > 1 << log2 {
+        if index_slots(known + 1) > 1 << log2 {
             self.grow_key_index(log2 + 1)?;
         } else {
             let index = self.region.slice_mut::<u32>(self.sections.key_index, 1 << log2)?;
-            key_table::link(index, hash, id);
+            link(index, hash, id);
         }
         Ok(id)
-    }
-
-    /// The parts of the key table, and the accesses before it.
-    fn key_parts(&mut self, log2: u32) -> Result<KeyParts<'_>, ArenaError> {
-        let (s, limit) = (self.sections, self.limits.keys);
-        let all = self.region.slice_mut::<u8>(0, s.end)?;
-        let (head, index) = all.split_at_mut(s.key_index);
-        let (head, bytes) = head.split_at_mut(s.key_bytes);
-        let (head, keys) = head.split_at_mut(s.keys);
-        Ok(KeyParts {
-            accesses: &mut head[s.accesses..],
-            keys: part_mut(keys, limit)?,
-            bytes,
-            index: part_mut(index, 1 << log2)?,
-        })
     }
 
     fn append_key_bytes(&mut self, key: &[u8]) -> Result<u32, ArenaError> {
@@ -204,7 +125,7 @@ impl ArenaWriter {
         let index = self.region.slice_mut::<u32>(self.sections.key_index, 1 << log2)?;
         index.fill(0);
         for (id, hash) in (0_u32..).zip(hashes) {
-            key_table::link(index, hash, KeyId(id));
+            link(index, hash, KeyId(id));
         }
         Ok(())
     }
@@ -356,14 +277,6 @@ impl ArenaWriter {
     }
 }
 
-/// The parts of an arena that hold its keys.
-struct KeyParts<'a> {
-    accesses: &'a mut [u8],
-    keys: &'a mut [KeyRecord],
-    bytes: &'a [u8],
-    index: &'a mut [u32],
-}
-
 /// The parts of an arena that the planner works on.
 #[derive(Debug)]
 pub(super) struct PlanParts<'a> {
@@ -386,15 +299,6 @@ fn part_mut<T: Pod>(bytes: &mut [u8], count: usize) -> Result<&mut [T], ArenaErr
     bytemuck::try_cast_slice_mut(bytes).map_err(|_| ArenaError::Damaged { field: "section", value: 0 })
 }
 
-fn encode_header(header: &BlockHeader) -> Result<Vec<u8>, ArenaError> {
-    let needed = header.extra.len();
-    bcs::to_bytes(header).map_err(|_| ArenaError::BlockTooLarge {
-        what: "bytes of block header",
-        needed,
-        limit: HEADER_BYTES_MAX,
-    })
-}
-
-fn u32_of(what: &'static str, value: usize, limit: usize) -> Result<u32, ArenaError> {
+pub(super) fn u32_of(what: &'static str, value: usize, limit: usize) -> Result<u32, ArenaError> {
     u32::try_from(value).map_err(|_| ArenaError::BlockTooLarge { what, needed: value, limit })
 }

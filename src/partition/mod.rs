@@ -1,16 +1,12 @@
 //! Planning: who executes what, who waits for whom. A plan is a hint written large: correctness never rests on it.
 
 mod arena;
+mod arena_load;
 mod arena_reader;
 mod arena_writer;
-mod key_table;
 mod planner;
 
-pub use arena::{
-    ArenaError, ArenaLimits, Edge, NO_EDGE, NO_TXN, PlannedTransaction, RoundHeader, SubBlock,
-    TransactionAccess,
-};
+pub use arena::{ArenaError, ArenaLimits, Edge, NO_EDGE, NO_TXN, PlannedTransaction, RoundHeader, SubBlock};
 pub use arena_reader::{ArenaReader, RoundPlan};
 pub use arena_writer::ArenaWriter;
-pub use key_table::KeyRecord;
 pub use planner::{CostModel, PlanTotals, Planner, Standing};

@@ -3,11 +3,11 @@
 //! List scheduling with communication costs (the earliest-finish-time rule of HEFT, Topcuoglu 2002, with the block
 //! order as the priority list). The same inputs always give the same plan.
 
-use crate::partition::arena::{
-    ArenaError, Edge, NO_EDGE, NO_TXN, PlannedTransaction, SubBlock, TransactionAccess,
-};
+use crate::partition::arena::{ArenaError, Edge, NO_EDGE, NO_TXN, PlannedTransaction, SubBlock};
 use crate::partition::arena_writer::{ArenaWriter, PlanParts};
-use crate::types::{AccessMode, Incarnation, KeyId, PreparedTransaction, RoundId, ShardId, TxnIndex};
+use crate::types::{
+    AccessMode, Incarnation, KeyId, PreparedTransaction, RoundId, ShardId, TransactionAccess, TxnIndex,
+};
 
 /// Where a transaction stands between rounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +64,9 @@ struct Input {
     holder: u32,
 }
 
+/// Keys and transactions for which room is made in one step: well under a millisecond of work.
+const ROOM_STEP: usize = 1 << 14;
+
 /// Most inputs considered for placing one transaction; the edges of all are planned.
 const INPUTS_MAX: usize = 8;
 
@@ -110,21 +113,20 @@ impl Planner {
         self.shards.clear();
         self.shards.extend_from_slice(shards);
         self.writers.clear();
-        self.writers.resize(arena.keys(), NOBODY);
+        self.writers.reserve(arena.keys());
         self.older_holder.clear();
         self.last_of_seat.clear();
         self.last_of_seat.resize(shards.len(), NO_TXN);
         self.load.reset(shards.len());
         self.cursor = 0;
         self.transactions = 0;
-        let parts = arena.plan_parts()?;
         self.finish_ns.clear();
-        self.finish_ns.resize(parts.planned.len(), 0);
-        parts.sub_blocks.fill(SubBlock { first: NO_TXN, count: 0 });
+        self.finish_ns.reserve(arena.transactions());
+        arena.plan_parts()?.sub_blocks.fill(SubBlock { first: NO_TXN, count: 0 });
         Ok(())
     }
 
-    /// Plans up to `limit` further transactions; true when all are planned. `standing` says what is to be done with a
+    /// Plans up to `limit` further transactions, or makes room to do so; true when all are planned. `standing` says what is to be done with a
     /// transaction and which execution it would be.
     ///
     /// # Errors
@@ -135,7 +137,9 @@ impl Planner {
         limit: usize,
         standing: impl Fn(TxnIndex) -> (Standing, Incarnation),
     ) -> Result<bool, ArenaError> {
-        self.writers.resize(arena.keys(), NOBODY);
+        if !self.make_room(arena.keys(), arena.transactions()) {
+            return Ok(false);
+        }
         let mut parts = arena.plan_parts()?;
         let transactions = parts.transactions;
         let end = transactions.len().min(self.cursor + limit);
@@ -152,6 +156,14 @@ impl Planner {
         }
         self.cursor = end;
         Ok(end == transactions.len())
+    }
+
+    /// Makes some of the room for `keys` and `transactions`; true when there is enough.
+    fn make_room(&mut self, keys: usize, transactions: usize) -> bool {
+        let (writers, finished) = (self.writers.len(), self.finish_ns.len());
+        self.writers.resize(keys.min(writers + ROOM_STEP).max(writers), NOBODY);
+        self.finish_ns.resize(transactions.min(finished + ROOM_STEP).max(finished), 0);
+        self.writers.len() >= keys && self.finish_ns.len() >= transactions
     }
 
     /// Completes the plan as that of `round`.
@@ -178,7 +190,7 @@ impl Planner {
     /// A provisional output stands between earlier writers and later readers: they find it in the overlay.
     fn pass_over(&mut self, accesses: &[TransactionAccess]) {
         for access in accesses {
-            match mode_of(access) {
+            match access.access_mode() {
                 AccessMode::Write | AccessMode::ReadWrite => {
                     if let Some(writer) = self.writers.get_mut(access.key.index()) {
                         *writer = NOBODY;
@@ -222,7 +234,7 @@ impl Planner {
 
     fn collect_inputs(&mut self, accesses: &[TransactionAccess]) {
         self.inputs.clear();
-        for access in accesses.iter().filter(|access| mode_of(access).wants_value()) {
+        for access in accesses.iter().filter(|access| access.access_mode().wants_value()) {
             let Some(writer) = self.writers.get(access.key.index()) else { continue };
             if writer.txn != NO_TXN && self.inputs.len() < INPUTS_MAX {
                 let ready_ns = self.finish_ns[writer.txn.index()];
@@ -280,7 +292,7 @@ impl Planner {
 
     /// Records what one access of a placed transaction means: an edge from the writer, a new last writer.
     fn connect(&mut self, parts: &mut PlanParts<'_>, txn: TxnIndex, seat: usize, access: &TransactionAccess) {
-        let mode = mode_of(access);
+        let mode = access.access_mode();
         let Some(&writer) = self.writers.get(access.key.index()) else { return };
         let elsewhere = writer.txn != NO_TXN && writer.txn != txn && writer.seat as usize != seat;
         if mode.wants_value()
@@ -304,10 +316,6 @@ impl Planner {
             self.writers[access.key.index()] = LastWriter { txn, seat, holder: NO_EDGE };
         }
     }
-}
-
-fn mode_of(access: &TransactionAccess) -> AccessMode {
-    AccessMode::from_byte(u8::try_from(access.mode).unwrap_or(u8::MAX))
 }
 
 /// Load of every seat with the least loaded one at hand: a winner tree (Knuth, TAOCP 3, 5.4.1).

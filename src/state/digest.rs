@@ -21,6 +21,11 @@ impl StateDigest {
     pub fn remove(&mut self, key: &[u8], value: &[u8]) {
         self.0 = self.0.wrapping_sub(entry_hash(key, value));
     }
+
+    /// Counts in what another digest counted from nothing.
+    pub fn merge(&mut self, other: StateDigest) {
+        self.0 = self.0.wrapping_add(other.0);
+    }
 }
 
 impl fmt::Display for StateDigest {
@@ -29,8 +34,8 @@ impl fmt::Display for StateDigest {
     }
 }
 
-/// Entries up to this size are hashed in one call from a buffer on the stack.
-const SHORT_BYTES: usize = 240;
+/// Entries up to this size are hashed in one call from a buffer on the stack; nearly all are.
+const SHORT_BYTES: usize = 64;
 
 fn entry_hash(key: &[u8], value: &[u8]) -> u128 {
     let seed = key.len() as u64;

@@ -6,7 +6,7 @@
 
 use crate::state::StateDigest;
 use crate::state::heap::{Heap, same_class};
-use crate::types::KeyHasher;
+use crate::types::{KeyHasher, OutOfRange};
 use bytemuck::{Pod, Zeroable, bytes_of, bytes_of_mut, cast_slice};
 use phalanx_ipc::{Region, RegionError, RegionReader};
 use std::os::fd::OwnedFd;
@@ -39,9 +39,14 @@ impl Header {
     }
 }
 
-/// Where an entry stood.
+/// Where an entry stood, and how long its value was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place(usize);
+pub struct Place {
+    index: usize,
+    value_bytes: u32,
+    /// The table's count of moves then.
+    moves: u32,
+}
 
 /// One entry. `hash` 0 means empty. The payload is key then value, or (with `FLAG_HEAP`) the byte offset of both.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
@@ -59,11 +64,22 @@ const _: () = assert!(size_of::<Slot>() == SLOT_BYTES && size_of::<Header>() <= 
 /// Sizes of a base state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StateConfig {
-    /// Most entries, rounded up to a power of two; 2^10 ..= 2^34. Address space is reserved for 96 bytes each in
-    /// slots, memory is taken as it is touched.
+    /// Most entries, at least; 1 ..= 2^34, rounded up to two thirds of a power of two and to 682. Address space is
+    /// reserved for 144 to 288 bytes each in slots, memory is taken as it is touched.
     pub max_entries: u64,
-    /// Address space for entries longer than 48 bytes.
+    /// Address space for entries longer than 48 bytes; 0 ..= 2^45.
     pub heap_bytes: u64,
+}
+
+impl StateConfig {
+    /// Whether a state can be made with these sizes.
+    ///
+    /// # Errors
+    /// [`OutOfRange`] for the first that is not possible.
+    pub fn check(&self) -> Result<(), OutOfRange> {
+        OutOfRange::check("state.max_entries", self.max_entries, 1..=1 << 34)?;
+        OutOfRange::check("state.heap_bytes", self.heap_bytes, 0..=1 << 45)
+    }
 }
 
 impl Default for StateConfig {
@@ -75,6 +91,9 @@ impl Default for StateConfig {
 /// A base state that cannot be made, read or changed.
 #[derive(Debug, Error)]
 pub enum StateError {
+    /// A size that no state can have.
+    #[error(transparent)]
+    OutOfRange(#[from] OutOfRange),
     /// The region could not be made or mapped.
     #[error("base state: {0}")]
     Region(#[from] RegionError),
@@ -118,6 +137,13 @@ impl Room {
             self.long_entries += 1;
             self.long_bytes += bytes;
         }
+    }
+
+    /// Counts in the changes that another one counted.
+    pub fn merge(&mut self, other: Room) {
+        self.entries += other.entries;
+        self.long_entries += other.long_entries;
+        self.long_bytes += other.long_bytes;
     }
 }
 
@@ -163,14 +189,17 @@ pub struct BaseState {
     digest: StateDigest,
     heap: Heap,
     hasher: KeyHasher,
+    /// How often entries were moved or removed, or a value got another length: a [`Place`] is true as long as none were.
+    moves: u32,
 }
 
 impl BaseState {
     /// An empty state in a region of its own.
     ///
     /// # Errors
-    /// [`StateError::Region`].
+    /// [`StateError::OutOfRange`], [`StateError::Region`].
     pub fn create(config: StateConfig) -> Result<BaseState, StateError> {
+        config.check()?;
         let layout = Layout::new(config);
         let region = Region::create("phalanx-base", to_usize(layout.end))?;
         let hasher = KeyHasher::of_process();
@@ -181,7 +210,8 @@ impl BaseState {
             seed: hasher.seed(),
         };
         let heap = Heap::new(layout.heap_start, layout.end);
-        let mut state = BaseState { region, layout, header, digest: StateDigest::default(), heap, hasher };
+        let digest = StateDigest::default();
+        let mut state = BaseState { region, layout, header, digest, heap, hasher, moves: 0 };
         state.publish_header()?;
         Ok(state)
     }
@@ -202,7 +232,22 @@ impl BaseState {
             state.reserve(room)?;
             state.put(state.hasher.hash(key), key, Some(value))?;
         }
+        state.settle();
         Ok(state)
+    }
+
+    /// Puts what is there onto huge pages, where the kernel has some. Takes about half a millisecond per MiB.
+    fn settle(&self) {
+        let slots = SLOT_BYTES << self.header.slots_log2;
+        let areas = [
+            (to_usize(self.header.area_offset), slots),
+            (to_usize(self.layout.heap_start), to_usize(self.heap.used())),
+        ];
+        for (offset, bytes) in areas {
+            if let Err(error) = self.region.collapse(offset, bytes) {
+                tracing::debug!(%error, "base state stays on small pages");
+            }
+        }
     }
 
     /// The region, to hand a read-only descriptor to readers.
@@ -247,22 +292,25 @@ impl BaseState {
         self.region.prefetch(self.header.line_of(hash));
     }
 
-    /// The place and the value of `key`, or `None` if it is absent. Places are good until an entry is added or removed.
+    /// The place and the value of `key`, or `None` if it is absent. A place gets useless when entries are added or removed.
     #[must_use]
     pub fn locate(&self, hash: u64, key: &[u8]) -> Option<(Place, &[u8])> {
         let source = Source::Writer(&self.region);
-        source.find(&self.header, hash, key).map(|(index, value)| (Place(index), value))
+        source.find(&self.header, hash, key).map(|(index, value)| {
+            let value_bytes = u32::try_from(value.len()).unwrap_or(u32::MAX);
+            (Place { index, value_bytes, moves: self.moves }, value)
+        })
     }
 
-    /// Fetches the cache line of an entry.
+    /// Fetches the cache line of an entry that is about to change.
     pub fn prefetch_place(&self, place: Place) {
-        self.region.prefetch(to_usize(self.header.area_offset) + place.0 * SLOT_BYTES);
+        self.region.prefetch_to_write(to_usize(self.header.area_offset) + place.index * SLOT_BYTES);
     }
 
     /// The value at a place, if `key` stands there.
     #[must_use]
     pub fn value_at(&self, place: Place, key: &[u8]) -> Option<&[u8]> {
-        Source::Writer(&self.region).value_at(&self.header, place, key)
+        Source::Writer(&self.region).value_at(&self.header, place.index, key)
     }
 
     /// Calls `each` with every entry, in table order.
@@ -314,26 +362,83 @@ impl BaseState {
         key: &[u8],
         value: Option<&[u8]>,
     ) -> Result<(), StateError> {
+        self.change(place, hash, key, value, |digest, old, new| {
+            if let Some(old) = old {
+                digest.remove(key, old);
+            }
+            if let Some(new) = new {
+                digest.insert(key, new);
+            }
+        })
+    }
+
+    /// As [`put_at`](Self::put_at), but leaves the digest as it is: for callers that count all their changes with
+    /// [`count`](Self::count).
+    pub(crate) fn put_uncounted(
+        &mut self,
+        place: Option<Place>,
+        hash: u64,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<(), StateError> {
+        if let (Some(place), Some(value)) = (place, value)
+            && self.overwrite_at(place, key, value)
+        {
+            return Ok(());
+        }
+        self.change(place, hash, key, value, |_, _, _| {})
+    }
+
+    /// Overwrites a value in its slot, without a look at the slot: its line need not be there yet. False, and nothing done, if
+    /// the place may be true no more, or the new value has another length or does not lie in the slot.
+    fn overwrite_at(&mut self, place: Place, key: &[u8], value: &[u8]) -> bool {
+        let (start, end) = (key.len(), key.len() + value.len());
+        if place.moves != self.moves || place.value_bytes as usize != value.len() || end > INLINE_BYTES {
+            return false;
+        }
+        debug_assert_eq!(
+            Source::Writer(&self.region).value_at(&self.header, place.index, key).map(<[u8]>::len),
+            Some(value.len()),
+            "a place is true as long as the table did not count a move"
+        );
+        let Some(slot) = self.slots_mut().ok().and_then(|slots| slots.get_mut(place.index)) else {
+            return false;
+        };
+        let payload: &mut [u8] = bytes_of_mut(&mut slot.payload);
+        payload[start..end].copy_from_slice(value);
+        true
+    }
+
+    /// Counts changes into the digest: the sum of their [`StateDigest`]s from nothing.
+    pub(crate) fn count(&mut self, changes: StateDigest) {
+        self.digest.merge(changes);
+    }
+
+    fn change(
+        &mut self,
+        place: Option<Place>,
+        hash: u64,
+        key: &[u8],
+        value: Option<&[u8]>,
+        count: impl Fn(&mut StateDigest, Option<&[u8]>, Option<&[u8]>),
+    ) -> Result<(), StateError> {
         let source = Source::Writer(&self.region);
-        let known = place.and_then(|place| Some((place.0, source.value_at(&self.header, place, key)?)));
+        let known =
+            place.and_then(|Place { index, .. }| Some((index, source.value_at(&self.header, index, key)?)));
         let found = known.or_else(|| source.find(&self.header, hash, key));
+        let old = found.map(|(_, old)| old);
+        if old == value {
+            return Ok(());
+        }
+        count(&mut self.digest, old, value);
         match (found, value) {
             (None, None) => Ok(()),
-            (None, Some(new)) => {
-                self.digest.insert(key, new);
-                self.insert(hash, key, new)
-            }
-            (Some((_, old)), Some(new)) if old == new => Ok(()),
+            (None, Some(new)) => self.insert(hash, key, new),
             (Some((index, old)), Some(new)) => {
-                self.digest.remove(key, old);
-                self.digest.insert(key, new);
                 let old_bytes = old.len();
                 self.overwrite(index, key, old_bytes, new)
             }
-            (Some((index, old)), None) => {
-                self.digest.remove(key, old);
-                self.remove(index)
-            }
+            (Some((index, _)), None) => self.remove(index),
         }
     }
 
@@ -367,6 +472,7 @@ impl BaseState {
             payload[key.len()..key.len() + value.len()].copy_from_slice(value);
             return Ok(());
         }
+        self.count_move();
         let place = (old.flags & FLAG_HEAP != 0).then_some((old.payload[0], key.len() + old_bytes));
         let slot = self.write_entry(old, key, value, place)?;
         self.slots_mut()?[index] = slot;
@@ -408,7 +514,12 @@ impl BaseState {
         Ok(slot)
     }
 
+    fn count_move(&mut self) {
+        self.moves = self.moves.wrapping_add(1);
+    }
+
     fn remove(&mut self, index: usize) -> Result<(), StateError> {
+        self.count_move();
         let log2 = self.header.slots_log2;
         let mask = (1_usize << log2) - 1;
         let slots = self.slots_mut()?;
@@ -434,6 +545,7 @@ impl BaseState {
 
     /// Copies all slots into the other area at twice the size and gives the old area back.
     fn grow(&mut self) -> Result<(), StateError> {
+        self.count_move();
         let old = self.header;
         let log2 = old.slots_log2 + 1;
         if log2 > self.layout.max_log2 {
@@ -553,8 +665,8 @@ impl<'a> Source<'a> {
         Some(both.split_at(key_bytes))
     }
 
-    fn value_at(&self, header: &Header, place: Place, key: &[u8]) -> Option<&'a [u8]> {
-        let slot = self.slots(header).get(place.0).filter(|slot| slot.hash != 0)?;
+    fn value_at(&self, header: &Header, index: usize, key: &[u8]) -> Option<&'a [u8]> {
+        let slot = self.slots(header).get(index).filter(|slot| slot.hash != 0)?;
         self.entry(slot).filter(|&(found, _)| found == key).map(|(_, value)| value)
     }
 

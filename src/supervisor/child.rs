@@ -21,18 +21,30 @@ pub struct Pacing {
     pub intensity: u32,
     /// How long it stays out before it is tried again, in milliseconds.
     pub rest_ms: u64,
+    /// How long a new process may take until it is ready, in milliseconds; then it is killed. A start takes a fraction of
+    /// a millisecond, but the host may be starved.
+    pub start_limit_ms: u64,
 }
 
 impl Default for Pacing {
     fn default() -> Pacing {
-        Pacing { immediate: 3, first_pause_ms: 1, longest_pause_ms: 100, intensity: 16, rest_ms: 1_000 }
+        Pacing {
+            immediate: 3,
+            first_pause_ms: 1,
+            longest_pause_ms: 100,
+            intensity: 16,
+            rest_ms: 1_000,
+            start_limit_ms: 5_000,
+        }
     }
 }
 
 /// Where a shard stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ChildState {
-    /// A process runs (or has just been made).
+    /// A process was made and is to be ready by this time.
+    Starting { pid: i32, generation: u32, until: Instant },
+    /// A process runs, and was ready once.
     Running { pid: i32, generation: u32 },
     /// None runs; the next one is made at this time.
     Waiting { until: Instant },
@@ -43,6 +55,7 @@ pub(super) enum ChildState {
 impl ChildState {
     pub(super) fn name(&self) -> &'static str {
         match self {
+            ChildState::Starting { .. } => "starting",
             ChildState::Running { .. } => "running",
             ChildState::Waiting { .. } => "waiting",
             ChildState::Resting { .. } => "resting",
@@ -52,7 +65,7 @@ impl ChildState {
     /// As the control segment shows it.
     pub(super) fn slot_state(&self) -> SlotState {
         match self {
-            ChildState::Running { .. } => SlotState::Up,
+            ChildState::Starting { .. } | ChildState::Running { .. } => SlotState::Up,
             ChildState::Waiting { .. } => SlotState::Down,
             ChildState::Resting { .. } => SlotState::Resting,
         }
@@ -62,8 +75,26 @@ impl ChildState {
     pub(super) fn due(&self) -> Option<Instant> {
         match self {
             ChildState::Running { .. } => None,
-            ChildState::Waiting { until } | ChildState::Resting { until } => Some(*until),
+            ChildState::Starting { until, .. }
+            | ChildState::Waiting { until }
+            | ChildState::Resting { until } => Some(*until),
         }
+    }
+
+    /// The process and its generation, if there is one.
+    pub(super) fn process(&self) -> Option<(i32, u32)> {
+        match self {
+            ChildState::Starting { pid, generation, .. } | ChildState::Running { pid, generation } => {
+                Some((*pid, *generation))
+            }
+            ChildState::Waiting { .. } | ChildState::Resting { .. } => None,
+        }
+    }
+
+    /// The state of a process made at `now`.
+    pub(super) fn starting(pacing: &Pacing, pid: i32, generation: u32, now: Instant) -> ChildState {
+        let until = now.checked_add(Duration::from_millis(pacing.start_limit_ms)).unwrap_or(now);
+        ChildState::Starting { pid, generation, until }
     }
 }
 
@@ -99,7 +130,7 @@ mod tests {
     fn pause_of(state: ChildState, now: Instant) -> Option<u64> {
         match state {
             ChildState::Waiting { until } => u64::try_from((until - now).as_millis()).ok(),
-            ChildState::Running { .. } | ChildState::Resting { .. } => None,
+            ChildState::Starting { .. } | ChildState::Running { .. } | ChildState::Resting { .. } => None,
         }
     }
 

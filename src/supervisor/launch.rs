@@ -1,10 +1,13 @@
 //! Making the regions of a process family.
 
-use crate::executor::{CoordinatorMemory, ExecuteError, OutputArenaReader, ShardFds, ShardLimits};
+use crate::executor::{
+    CoordinatorMemory, ExecuteError, OutputArenaReader, ShardFds, ShardLimits, SpanReader, create_span_region,
+};
 use crate::supervisor::config::ProcessesConfig;
 use crate::supervisor::protocol::{LaunchOrder, WireMemory};
+use crate::telemetry::TimelineConfig;
 use crate::topology::{Host, Spins};
-use phalanx_ipc::{Control, InboxLayout, Outlet, Region, raise_fd_limit};
+use phalanx_ipc::{Control, InboxLayout, Outlet, Region, nice_now, raise_fd_limit};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use thiserror::Error;
 
@@ -54,9 +57,29 @@ pub(super) struct ShardEnds {
     /// For its doorbell.
     pub(super) door: Outlet,
     pub(super) outputs: OutputArenaReader,
+    /// None if no timeline is wanted.
+    pub(super) spans: Option<SpanEnds>,
     inbox_fd: OwnedFd,
     outputs_fd: OwnedFd,
     outputs_reader_fd: OwnedFd,
+}
+
+/// What the coordinator keeps of one shard's region for spans.
+#[derive(Debug)]
+pub(super) struct SpanEnds {
+    pub(super) reader: SpanReader,
+    fd: OwnedFd,
+}
+
+impl SpanEnds {
+    fn create(config: TimelineConfig) -> Result<SpanEnds, LaunchError> {
+        let region = create_span_region(config).map_err(LaunchError::resource)?;
+        let reader = region.reader_fd().and_then(|fd| SpanReader::map(fd, config));
+        Ok(SpanEnds {
+            reader: reader.map_err(LaunchError::resource)?,
+            fd: region.writer_fd().map_err(LaunchError::resource)?,
+        })
+    }
 }
 
 /// Everything that a supervisor is given, kept to start another one.
@@ -67,9 +90,9 @@ pub(super) struct FamilyRegions {
     pub(super) ends: Vec<ShardEnds>,
 }
 
-/// Descriptors that a supervisor holds at a time per shard, and a shard while it starts: three handed over, and as many
+/// Descriptors that a supervisor holds at a time per shard, and a shard while it starts: four handed over, and as many
 /// again duplicated while it maps.
-const FDS_PER_SHARD: u64 = 8;
+const FDS_PER_SHARD: u64 = 10;
 const FDS_BESIDE: u64 = 128;
 
 impl FamilyRegions {
@@ -81,22 +104,26 @@ impl FamilyRegions {
         let shards = config.shards;
         raise_fd_limit(FDS_BESIDE + FDS_PER_SHARD * shards as u64).map_err(LaunchError::resource)?;
         let host = Host::detect().map_err(ExecuteError::from)?;
-        let limits = ShardLimits::of(&config.memory);
+        let limits = ShardLimits::of(&config.memory, config.timeline);
         let layout = InboxLayout::for_budget(shards, config.memory.ring_budget_bytes);
         let ends =
             (0..shards).map(|place| shard_ends(place, layout, &limits)).collect::<Result<Vec<_>, _>>()?;
         let shared = ShardFds::of(memory)?;
         let cores = (0..shards).map(|shard| u32::try_from(host.core_of(shard)).unwrap_or(0)).collect();
+        let fds_each = 3 + usize::from(config.timeline.is_some());
         let order = LaunchOrder {
             control: control.os_id().unwrap_or_default().to_owned(),
             cores,
             ring_cells: layout.capacity as u64,
             memory: WireMemory::from(&config.memory),
             spins: Spins::adapted(&host, shards).turns(),
+            run_first: config.run_first,
+            nice: nice_now(),
             vm: config.vm.clone(),
             pacing: config.pacing,
+            timeline: config.timeline,
             log: config.log.clone(),
-            fds: u32::try_from(5 + 3 * shards).unwrap_or(u32::MAX),
+            fds: u32::try_from(5 + fds_each * shards).unwrap_or(u32::MAX),
         };
         Ok(FamilyRegions { order, shared, ends })
     }
@@ -106,7 +133,10 @@ impl FamilyRegions {
         let ShardFds { board, arenas: [first, second], overlay, base } = &self.shared;
         let shared = [board, first, second, overlay, base].map(AsFd::as_fd);
         let own = self.ends.iter().flat_map(|ends| {
+            let spans = ends.spans.as_ref().map(|spans| spans.fd.as_fd());
             [ends.inbox_fd.as_fd(), ends.outputs_fd.as_fd(), ends.outputs_reader_fd.as_fd()]
+                .into_iter()
+                .chain(spans)
         });
         shared.into_iter().chain(own).collect()
     }
@@ -124,6 +154,7 @@ fn shard_ends(place: usize, layout: InboxLayout, limits: &ShardLimits) -> Result
     Ok(ShardEnds {
         door,
         outputs: OutputArenaReader::map(reader, limits.outputs).map_err(LaunchError::resource)?,
+        spans: limits.timeline.map(SpanEnds::create).transpose()?,
         inbox_fd,
         outputs_fd: outputs.writer_fd().map_err(LaunchError::resource)?,
         outputs_reader_fd,

@@ -5,6 +5,9 @@
 mod child;
 mod config;
 mod entry;
+mod fallback_fleet;
+mod health;
+mod incidents;
 mod launch;
 mod process_fleet;
 mod processes;
@@ -14,11 +17,16 @@ mod shard_process;
 mod stall;
 mod supervisor_link;
 mod supervisor_loop;
+mod turns;
 
 pub use child::Pacing;
-pub use config::{ProcessesConfig, SupervisorImage};
-pub use entry::{is_supervisor_image, supervisor_entry, supervisor_entry_with};
+pub use config::{Fallback, ProcessesConfig, SupervisorImage};
+pub use entry::{
+    Served, SupervisorSeat, is_supervisor_image, supervisor_entry, supervisor_entry_by, supervisor_entry_with,
+};
+pub use health::{ShardHealth, SupervisorHealth};
+pub use incidents::{INCIDENTS_KEPT, Incidents, ShardIncident, SupervisorIncident};
 pub use launch::LaunchError;
-pub use processes::{Processes, ShardHealth};
+pub use processes::Processes;
 
-pub(crate) use processes::health_of;
+pub(crate) use health::HealthDesk;

@@ -1,14 +1,20 @@
 //! Shard processes as the coordinator sees them.
 
-use crate::executor::{Death, DeathCause, ExecuteError, Fleet, Member, OutputArenaReader};
+use crate::executor::{
+    Death, DeathCause, ExecuteError, Fleet, LOOK_INTERVAL, Member, OutputArenaReader, Phase, SpanReader,
+};
 use crate::supervisor::config::SupervisorImage;
+use crate::supervisor::health::HealthDesk;
 use crate::supervisor::launch::FamilyRegions;
 use crate::supervisor::protocol::Command;
 use crate::supervisor::stall::StallWatch;
 use crate::supervisor::supervisor_link::SupervisorLink;
 use crate::types::{Generation, RoundId, ShardId, TxnIndex};
-use phalanx_ipc::{ChildSlot, Control, Doorbell, LifelineState, ProcessIdentity, SlotState};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use phalanx_ipc::{ChildSlot, Control, Doorbell, LifelineState, SlotState};
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -17,56 +23,82 @@ use std::time::{Duration, Instant};
 const FULL_STRENGTH_LIMIT: Duration = Duration::from_millis(10);
 /// How long a member may take to leave a round that was cut short, at least.
 const PARK_LIMIT: Duration = Duration::from_millis(500);
+/// How much longer than the stall limit: one that hangs is found by then, and killed for that.
+const PARK_GRACE: Duration = Duration::from_millis(250);
 /// Supervisors in a row that may end before they answer.
 const STILLBORN_MAX: u32 = 5;
-/// Probes between two looks at the supervisor.
-const LOOK_EVERY: u32 = 64;
+/// How long shards may take to come back while no block waits for them.
+const IDLE_RECOVERY_LIMIT: Duration = Duration::from_secs(2);
+/// Pause between looks at a family that is not at full strength, while no block runs.
+const IDLE_LOOK: Duration = Duration::from_millis(20);
+/// Pause between attempts to get a supervisor while no block waits for it.
+const IDLE_RETRY: Duration = Duration::from_secs(1);
+/// Time between looks at the shards while the coordinator does work of its own.
+const PATROL_INTERVAL: Duration = Duration::from_micros(200);
 
 pub(super) struct ProcessFleet {
-    pub(super) control: Arc<Control>,
+    control: Arc<Control>,
+    desk: Arc<HealthDesk>,
     regions: FamilyRegions,
     image: SupervisorImage,
     link: SupervisorLink,
     spins: u32,
     stall: StallWatch,
-    /// Causes that the coordinator knows better than the kernel does.
-    known_causes: HashMap<Member, DeathCause>,
-    probes: u32,
-    supervisor_restarts: u64,
+    /// When supervisor and motion of the shards were last looked at.
+    looked: Instant,
     /// Supervisors in a row that ended before they ever answered.
     stillborn: u32,
+    /// The last life of each shard that the present supervisor was told to replace.
+    replaced: RefCell<HashMap<ShardId, Generation>>,
+    /// When the shards were last looked at between rounds.
+    patrolled: Cell<Instant>,
 }
 
 impl ProcessFleet {
     pub(super) fn new(
-        control: Arc<Control>,
+        desk: Arc<HealthDesk>,
         regions: FamilyRegions,
         image: SupervisorImage,
         link: SupervisorLink,
         stall_limit: Duration,
     ) -> ProcessFleet {
+        desk.set_supervisor(link.pid());
         ProcessFleet {
-            control,
+            control: Arc::clone(desk.control()),
+            desk,
             spins: regions.order.spins,
             regions,
             image,
             link,
             stall: StallWatch::new(stall_limit),
-            known_causes: HashMap::new(),
-            probes: 0,
-            supervisor_restarts: 0,
+            looked: Instant::now(),
             stillborn: 0,
+            replaced: RefCell::default(),
+            patrolled: Cell::new(Instant::now()),
         }
     }
 
-    /// Times that the supervisor had to be started again.
-    pub(super) fn supervisor_restarts(&self) -> u64 {
-        self.supervisor_restarts
-    }
-
-    /// The supervisor's process.
-    pub(super) fn supervisor(&self) -> Option<ProcessIdentity> {
-        self.link.identity()
+    /// Sleeps until `wake` is readable. A supervisor that is lost meanwhile is replaced at once; while a shard is missing
+    /// the supervisor is asked now and then whether it is still at work.
+    pub(super) fn idle(&mut self, wake: BorrowedFd<'_>) {
+        loop {
+            if self.link.is_there() && !self.is_filling() {
+                self.link.sleep(wake);
+            } else if self.link.is_well() {
+                is_readable(wake, IDLE_LOOK);
+            } else {
+                let limit = Instant::now() + IDLE_RECOVERY_LIMIT;
+                if let Err(error) = self.recover(limit, &|| is_readable(wake, Duration::ZERO))
+                    && !is_readable(wake, Duration::ZERO)
+                {
+                    tracing::error!(%error, "no shard can be had; trying again in a while");
+                    is_readable(wake, IDLE_RETRY);
+                }
+            }
+            if is_readable(wake, Duration::ZERO) {
+                return;
+            }
+        }
     }
 
     fn shards(&self) -> impl Iterator<Item = ShardId> + use<> {
@@ -82,44 +114,55 @@ impl ProcessFleet {
         let generation = slot.generation.load(Ordering::Acquire);
         let ready = generation != 0
             && slot.ready_generation.load(Ordering::Acquire) == generation
-            && slot.lifeline(generation).probe() == LifelineState::Held;
+            && slot.lifeline(generation).probe() == LifelineState::Held
+            && !slot.is_dying(generation);
         // 0 as long as the supervisor has not noted which process it made.
         let pid = slot.pid.load(Ordering::Acquire);
         (ready && pid != 0).then_some(Member { shard, generation: Generation(generation), pid })
     }
 
-    /// The death of a member as far as it is known now.
-    fn death_of(&self, member: Member) -> Death {
-        let mut death = Death {
-            shard: member.shard,
-            pid: member.pid,
-            generation: member.generation,
-            txn: None,
-            cause: DeathCause::Unknown,
-        };
-        let Some(slot) = self.control.slot(member.shard.0) else { return death };
-        let present = slot.generation.load(Ordering::Acquire);
-        let current = if present == member.generation.0 {
-            slot.current.load(Ordering::Relaxed)
-        } else {
-            slot.died_at.load(Ordering::Relaxed)
-        };
-        death.txn = current.checked_sub(1).and_then(|txn| u32::try_from(txn).ok()).map(TxnIndex);
-        death.cause = self.cause_of(member);
-        death
+    fn cause_of(&self, member: Member) -> DeathCause {
+        self.control.slot(member.shard.0).map_or(DeathCause::Unknown, |slot| {
+            self.desk.incidents().cause_of(slot, member.shard, member.generation)
+        })
     }
 
-    fn cause_of(&self, member: Member) -> DeathCause {
-        if let Some(known) = self.known_causes.get(&member) {
-            return known.clone();
+    /// Has a life of a shard replaced. Says so once: the supervisor may take its time, and the shard is looked at every
+    /// 250 us.
+    fn replace(&self, shard: ShardId, generation: Generation) {
+        if self.replaced.borrow_mut().insert(shard, generation) != Some(generation) {
+            self.link.command(Command::Replace { shard: shard.0, generation: generation.0 });
         }
-        let raw = self.control.slot(member.shard.0).and_then(|slot| slot.exit_of(member.generation.0));
-        match raw {
-            None => DeathCause::Unknown,
-            Some(raw) => match raw & 0x7f {
-                0 => DeathCause::Exit(raw >> 8),
-                signal => DeathCause::Signal(signal),
-            },
+    }
+
+    /// Has shards replaced that died between two rounds: the supervisor may not have heard of it yet.
+    fn replace_the_dead(&self) {
+        for shard in self.shards() {
+            let Some(slot) = self.control.slot(shard.0).filter(|slot| slot.state() == SlotState::Up) else {
+                continue;
+            };
+            let generation = slot.generation.load(Ordering::Acquire);
+            let over = match slot.lifeline(generation).probe() {
+                LifelineState::Gone => true,
+                // Who called itself ready holds its lifeline: the word is damaged.
+                LifelineState::Free => slot.ready_generation.load(Ordering::Acquire) == generation,
+                LifelineState::Held => slot.is_dying(generation),
+            };
+            if over {
+                let pid = slot.pid.load(Ordering::Relaxed);
+                let dead = Member { shard, generation: Generation(generation), pid };
+                self.desk.incidents().note_death(dead, None);
+                self.replace(shard, Generation(generation));
+            }
+        }
+    }
+
+    /// Kills a supervisor that is gone or does not answer, and its shards with it.
+    fn give_up_supervisor(&mut self) {
+        if let Some(cause) = self.link.kill() {
+            tracing::warn!(cause, "supervisor is lost");
+            self.desk.incidents().note_supervisor(&self.control, self.link.pid(), cause);
+            self.desk.set_supervisor(0);
         }
     }
 
@@ -127,8 +170,7 @@ impl ProcessFleet {
     ///
     /// One that ends over and over without ever having answered is given up: its image or its limits are wrong.
     fn restart_supervisor(&mut self) -> Result<(), ExecuteError> {
-        tracing::warn!("supervisor is gone or does not answer; starting another");
-        self.link.kill();
+        self.give_up_supervisor();
         self.stillborn = if self.link.has_answered() { 0 } else { self.stillborn + 1 };
         if self.stillborn >= STILLBORN_MAX {
             self.stillborn = 0;
@@ -141,10 +183,17 @@ impl ProcessFleet {
         while self.any_ready() && Instant::now() < deadline {
             self.control.bell().wait(0, Some(Duration::from_micros(250)), || false);
         }
-        self.supervisor_restarts += 1;
         self.link = SupervisorLink::start(&self.image, &self.regions)
             .map_err(|error| ExecuteError::NoShards(error.to_string()))?;
+        self.desk.count_supervisor(self.link.pid());
+        self.replaced.borrow_mut().clear();
         Ok(())
+    }
+
+    /// Whether every shard is taken out for a while.
+    pub(super) fn all_rest(&self) -> bool {
+        self.shards()
+            .all(|shard| self.control.slot(shard.0).is_some_and(|slot| slot.state() == SlotState::Resting))
     }
 
     /// Whether waiting longer may bring more shards: some are neither ready nor resting.
@@ -162,12 +211,25 @@ impl Fleet for ProcessFleet {
         members.extend(self.shards().filter_map(|shard| self.is_ready(shard)));
     }
 
+    #[cfg(feature = "fail-points")]
+    fn pass(&self, step: &'static str) {
+        // Whoever comes next in turn fails: by how often the armed point was passed.
+        let turn = self.control.words()[4].load(Ordering::Relaxed);
+        let victim = u32::try_from(turn % u64::from(self.control.shards())).unwrap_or(0);
+        let pid = self.control.slot(victim).map_or(0, |slot| slot.pid.load(Ordering::Acquire));
+        phalanx_ipc::fail_point_of(&self.control, step, pid);
+    }
+
     fn slot(&self, shard: ShardId) -> Option<&ChildSlot> {
         self.control.slot(shard.0)
     }
 
     fn outputs(&self, shard: ShardId) -> Option<&OutputArenaReader> {
         self.regions.ends.get(shard.index()).map(|ends| &ends.outputs)
+    }
+
+    fn spans(&self, shard: ShardId) -> Option<&SpanReader> {
+        self.regions.ends.get(shard.index())?.spans.as_ref().map(|spans| &spans.reader)
     }
 
     fn bell(&self) -> &Doorbell {
@@ -190,47 +252,83 @@ impl Fleet for ProcessFleet {
         }
     }
 
-    fn probe(&mut self, members: &[Member], round: RoundId) -> Option<Death> {
+    fn wait(&self, members: &[Member], spins: u32, ready: &mut dyn FnMut() -> bool) {
+        let lifelines = members.iter().filter_map(|member| {
+            self.control.slot(member.shard.0).map(|slot| slot.lifeline(member.generation.0))
+        });
+        self.control.bell().wait_beside(lifelines, spins, LOOK_INTERVAL, ready);
+    }
+
+    fn probe(&mut self, members: &[Member], round: RoundId, phase: Phase) -> Option<Death> {
         if let Some(&dead) = members.iter().find(|&&member| self.is_gone(member)) {
             let Member { shard, generation, .. } = dead;
-            self.link.command(Command::Replace { shard: shard.0, generation: generation.0 });
-            return Some(self.death_of(dead));
+            self.replace(shard, generation);
+            let death = self.death_of(dead);
+            self.desk.incidents().note_death(dead, death.txn);
+            return Some(death);
         }
-        self.probes = self.probes.wrapping_add(1);
-        if !self.probes.is_multiple_of(LOOK_EVERY) {
+        if self.looked.elapsed() < LOOK_INTERVAL {
             return None;
         }
+        self.looked = Instant::now();
         if !self.link.is_well() {
             // Its shards die with it: the round ends by their deaths, and recovery starts another.
-            self.link.kill();
+            self.give_up_supervisor();
             return None;
         }
-        let (hung, cause) = self.stall.look(&self.control, members, round)?;
+        let (hung, cause) = self.stall.look(&self.control, members, (round, phase))?;
         self.kill(hung, cause);
         None
+    }
+
+    fn patrol(&self, now: Instant) {
+        if now.duration_since(self.patrolled.get()) >= PATROL_INTERVAL {
+            self.patrolled.set(now);
+            self.replace_the_dead();
+        }
     }
 
     fn is_gone(&self, member: Member) -> bool {
         self.control.slot(member.shard.0).is_none_or(|slot| {
             slot.generation.load(Ordering::Acquire) != member.generation.0
                 || slot.lifeline(member.generation.0).probe() != LifelineState::Held
+                // Reaped: a damaged lifeline cannot tell.
+                || slot.exit_of(member.generation.0).is_some()
+                // It does nothing more; its lifeline is held until its core is dumped.
+                || slot.is_dying(member.generation.0)
         })
     }
 
+    fn death_of(&self, member: Member) -> Death {
+        let mut death = Death {
+            shard: member.shard,
+            pid: member.pid,
+            generation: member.generation,
+            txn: None,
+            cause: DeathCause::Unknown,
+        };
+        let Some(slot) = self.control.slot(member.shard.0) else { return death };
+        let present = slot.generation.load(Ordering::Acquire);
+        let current = if present == member.generation.0 {
+            slot.current.load(Ordering::Relaxed)
+        } else {
+            slot.died_at.load(Ordering::Relaxed)
+        };
+        death.txn = current.checked_sub(1).and_then(|txn| u32::try_from(txn).ok()).map(TxnIndex);
+        death.cause = self.cause_of(member);
+        death
+    }
+
     fn kill(&mut self, member: Member, cause: DeathCause) {
-        tracing::warn!(shard = %member.shard, generation = %member.generation, %cause, "shard is killed");
-        self.known_causes.insert(member, cause);
+        let first = self.desk.incidents().note_kill(member, cause.clone());
+        if first {
+            tracing::warn!(shard = %member.shard, generation = %member.generation, %cause, "shard is killed");
+        }
         let Member { shard, generation, .. } = member;
         self.link.command(Command::Kill { shard: shard.0, generation: generation.0 });
     }
 
     fn recover(&mut self, deadline: Instant, cancelled: &dyn Fn() -> bool) -> Result<(), ExecuteError> {
-        self.known_causes.retain(|member, _| {
-            // Causes of lives long gone are of no interest.
-            self.control.slot(member.shard.0).is_some_and(|slot| {
-                slot.generation.load(Ordering::Relaxed) <= member.generation.0.saturating_add(4)
-            })
-        });
         let begun = Instant::now();
         loop {
             if !self.link.is_well() {
@@ -239,17 +337,7 @@ impl Fleet for ProcessFleet {
             if !self.is_filling() {
                 break;
             }
-            for shard in self.shards() {
-                // A death that fell between two rounds: the supervisor may not have heard of it yet.
-                if let Some(slot) = self.control.slot(shard.0)
-                    && slot.state() == SlotState::Up
-                {
-                    let generation = slot.generation.load(Ordering::Acquire);
-                    if slot.lifeline(generation).probe() == LifelineState::Gone {
-                        self.link.command(Command::Replace { shard: shard.0, generation });
-                    }
-                }
-            }
+            self.replace_the_dead();
             let now = Instant::now();
             let some_ready = self.any_ready();
             if now >= deadline
@@ -265,13 +353,15 @@ impl Fleet for ProcessFleet {
             self.wait_for_one(deadline, cancelled)?;
         }
         self.link.note_answer();
+        self.desk.incidents().sweep(&self.control);
         Ok(())
     }
 
     fn explain(&mut self, death: Death, limit: Duration) -> Death {
         let member = Member { shard: death.shard, generation: death.generation, pid: death.pid };
         let deadline = Instant::now() + limit;
-        let mut cause = self.cause_of(member);
+        let mut cause =
+            if death.cause == DeathCause::Unknown { self.cause_of(member) } else { death.cause.clone() };
         while cause == DeathCause::Unknown && Instant::now() < deadline {
             // Sends what is still unsent, and notices if nobody is left to reap.
             if !self.link.is_well() {
@@ -284,7 +374,7 @@ impl Fleet for ProcessFleet {
     }
 
     fn park_limit(&self) -> Option<Duration> {
-        Some(self.stall.limit().max(PARK_LIMIT))
+        Some(self.stall.limit().saturating_add(PARK_GRACE).max(PARK_LIMIT))
     }
 
     fn stall_limit(&self) -> Option<Duration> {
@@ -312,4 +402,10 @@ impl ProcessFleet {
             .collect();
         Err(ExecuteError::NoShards(format!("none became ready before the deadline; {}", messages.join("; "))))
     }
+}
+
+/// Whether a descriptor is readable within `limit`.
+fn is_readable(fd: BorrowedFd<'_>, limit: Duration) -> bool {
+    let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
+    poll(&mut fds, PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX)).is_ok_and(|count| count > 0)
 }

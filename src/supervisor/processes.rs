@@ -1,52 +1,42 @@
 //! The process executor.
 
+use crate::durable::{DurableState, JournalWatch};
 use crate::executor::Fleet;
 use crate::executor::{
-    BlockExecutor, BlockOutput, Call, Coordinator, CoordinatorMemory, ExecuteError, ExecuteOptions,
+    BlockExecutor, BlockOutput, Call, Coordinator, CoordinatorMemory, ExecuteError, ExecuteOptions, ShardFds,
+    ShardLimits,
 };
 use crate::state::{BaseState, StateDigest};
 use crate::supervisor::config::ProcessesConfig;
 use crate::supervisor::entry::is_supervisor_image;
+use crate::supervisor::fallback_fleet::FallbackFleet;
+use crate::supervisor::health::{HealthDesk, ShardHealth, SupervisorHealth};
+use crate::supervisor::incidents::Incidents;
 use crate::supervisor::launch::{FamilyRegions, LaunchError};
 use crate::supervisor::process_fleet::ProcessFleet;
 use crate::supervisor::supervisor_link::SupervisorLink;
+use crate::supervisor::turns::as_coordinator;
+use crate::telemetry::{Timeline, TimelineBook};
 use crate::types::PreparedBlock;
 use crate::vm::Vm;
-use phalanx_ipc::{Control, LifelineState, SlotState};
+use phalanx_ipc::Control;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
-
-/// What is known of one shard process now. Each field may be stale at once.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ShardHealth {
-    /// Its process; 0 before the first.
-    pub pid: i32,
-    /// Which life it is in.
-    pub generation: u32,
-    /// Whether it can take part in a round.
-    pub ready: bool,
-    /// Whether it is taken out for a while because it kept dying.
-    pub resting: bool,
-    /// Processes made for it so far.
-    pub spawns: u64,
-    /// Processes of it that ended so far.
-    pub deaths: u64,
-    /// Transactions that it has executed, over all its lives.
-    pub executed: u64,
-    /// What its last process had to say before it ended, if anything.
-    pub message: String,
-}
 
 /// Executes blocks over forked shard processes.
 pub struct Processes {
-    coordinator: Coordinator<ProcessFleet>,
-    control: Arc<Control>,
+    coordinator: Coordinator<FallbackFleet>,
+    desk: Arc<HealthDesk>,
+    timeline: Arc<TimelineBook>,
+    journal: Option<JournalWatch>,
+    /// The cores of the shards, if whoever coordinates is to run before them.
+    run_before: Option<Vec<u32>>,
 }
 
 impl std::fmt::Debug for Processes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Processes").field("control", &self.control.os_id()).finish_non_exhaustive()
+        f.debug_struct("Processes").field("desk", &self.desk).finish_non_exhaustive()
     }
 }
 
@@ -61,19 +51,44 @@ impl Processes {
         vm: V,
         state: BaseState,
     ) -> Result<Processes, LaunchError> {
+        Processes::start(config, vm, state)?.ready(config)
+    }
+
+    /// As [`launch`](Self::launch), on a state directory: every block is appended to its log before it is applied.
+    ///
+    /// # Errors
+    /// [`LaunchError`]; no process is left then.
+    pub fn launch_durable<V: Vm>(
+        config: &ProcessesConfig,
+        vm: V,
+        state: DurableState,
+    ) -> Result<Processes, LaunchError> {
+        let (base, journal) = state.into_parts();
+        let mut processes = Processes::start(config, vm, base)?;
+        processes.journal = Some(journal.watch());
+        processes.coordinator.keep_journal(journal);
+        processes.ready(config)
+    }
+
+    fn start<V: Vm>(config: &ProcessesConfig, vm: V, state: BaseState) -> Result<Processes, LaunchError> {
         if is_supervisor_image() {
             return Err(LaunchError::EntryMissing);
         }
         if config.shards == 0 || config.shards > crate::MAX_SHARDS {
             return Err(LaunchError::ShardCount { shards: config.shards });
         }
+        config.check().map_err(ExecuteError::from)?;
         let count = u32::try_from(config.shards).unwrap_or(u32::MAX);
         let control = Arc::new(Control::create_named(count).map_err(LaunchError::resource)?);
+        let desk = Arc::new(HealthDesk::new(Arc::clone(&control)));
         let memory = CoordinatorMemory::create(&config.memory, state)?;
         let regions = FamilyRegions::create(config, &control, &memory)?;
+        let run_before = config.run_first.then(|| regions.order.cores.clone());
         let link = SupervisorLink::start(&config.image, &regions)?;
+        let inside = (ShardFds::of(&memory)?, ShardLimits::of(&config.memory, config.timeline));
         let fleet =
-            ProcessFleet::new(Arc::clone(&control), regions, config.image.clone(), link, config.stall_limit);
+            ProcessFleet::new(Arc::clone(&desk), regions, config.image.clone(), link, config.stall_limit);
+        let fleet = FallbackFleet::new(fleet, config.fallback, Arc::clone(&desk), inside, vm.clone());
         let options = ExecuteOptions {
             on_death: config.on_death,
             rounds_without_progress: config.rounds_without_progress,
@@ -81,10 +96,17 @@ impl Processes {
             validation: true,
         };
         let conserved = Box::new(move |key: &[u8], value: Option<&[u8]>| vm.conserved(key, value));
-        let mut processes =
-            Processes { coordinator: Coordinator::new(fleet, memory, conserved, options), control };
-        processes.await_ready(config)?;
-        Ok(processes)
+        let mut coordinator = Coordinator::new(fleet, memory, conserved, options);
+        let timeline = Arc::new(TimelineBook::default());
+        if config.timeline.is_some() {
+            coordinator.record_into(Arc::clone(&timeline));
+        }
+        Ok(Processes { coordinator, desk, timeline, journal: None, run_before })
+    }
+
+    fn ready(mut self, config: &ProcessesConfig) -> Result<Processes, LaunchError> {
+        self.await_ready(config)?;
+        Ok(self)
     }
 
     fn await_ready(&mut self, config: &ProcessesConfig) -> Result<(), LaunchError> {
@@ -112,55 +134,60 @@ impl Processes {
     }
 
     /// Executes one block with everything that a caller can ask for.
+    /// The calling thread is to coordinate and nothing else: it runs first if that is wanted.
+    pub(crate) fn take_over(&self) {
+        if let Some(cores) = &self.run_before {
+            as_coordinator(cores);
+        }
+    }
+
     pub(crate) fn call(&mut self, call: &Call<'_>) -> Result<BlockOutput, ExecuteError> {
         self.coordinator.execute(call)
+    }
+
+    /// Sleeps until `wake` is readable. A supervisor that is lost meanwhile is replaced at once.
+    pub(crate) fn idle(&mut self, wake: BorrowedFd<'_>) {
+        self.coordinator.fleet_mut().idle(wake);
     }
 
     /// What is known of each shard now.
     #[must_use]
     pub fn health(&self) -> Vec<ShardHealth> {
-        health_of(&self.control)
+        self.desk.shards()
     }
 
-    /// Times that the supervisor had to be started again.
-    pub fn supervisor_restarts(&mut self) -> u64 {
-        self.coordinator.fleet_mut().supervisor_restarts()
+    /// What is known of the supervisor now.
+    #[must_use]
+    pub fn supervisor(&self) -> SupervisorHealth {
+        self.desk.supervisor()
     }
 
-    /// The supervisor's process id, if it runs.
-    pub fn supervisor_pid(&mut self) -> Option<i32> {
-        self.coordinator.fleet_mut().supervisor().map(|identity| identity.pid)
+    /// Takes what befell the processes since the last time, as far as it is complete.
+    #[must_use]
+    pub fn take_incidents(&self) -> Incidents {
+        self.desk.take_incidents()
     }
 
-    /// The control segment, for whoever asks for health from another thread.
-    pub(crate) fn control(&self) -> Arc<Control> {
-        Arc::clone(&self.control)
+    /// Takes what was recorded since the last time; empty unless [`ProcessesConfig::timeline`] asks for it.
+    #[must_use]
+    pub fn take_timeline(&self) -> Timeline {
+        self.timeline.take()
     }
-}
 
-/// Reads the health of all shards from their slots.
-pub(crate) fn health_of(control: &Control) -> Vec<ShardHealth> {
-    let slots = (0..control.shards()).filter_map(|shard| control.slot(shard));
-    slots
-        .map(|slot| {
-            let generation = slot.generation.load(Ordering::Acquire);
-            let pid = slot.pid.load(Ordering::Acquire);
-            let ready = pid != 0
-                && slot.ready_generation.load(Ordering::Acquire) == generation
-                && generation != 0
-                && slot.lifeline(generation).probe() == LifelineState::Held;
-            ShardHealth {
-                pid,
-                generation,
-                ready,
-                resting: slot.state() == SlotState::Resting,
-                spawns: slot.spawns.load(Ordering::Relaxed),
-                deaths: slot.crashes.load(Ordering::Relaxed),
-                executed: slot.counters[crate::executor::counter::EXECUTED].load(Ordering::Relaxed),
-                message: slot.message(),
-            }
-        })
-        .collect()
+    /// For whoever asks for the timeline from another thread.
+    pub(crate) fn timeline(&self) -> Arc<TimelineBook> {
+        Arc::clone(&self.timeline)
+    }
+
+    /// For whoever asks how durable blocks are; `None` without a state directory.
+    pub(crate) fn journal(&self) -> Option<JournalWatch> {
+        self.journal.clone()
+    }
+
+    /// For whoever asks for health from another thread.
+    pub(crate) fn desk(&self) -> Arc<HealthDesk> {
+        Arc::clone(&self.desk)
+    }
 }
 
 impl BlockExecutor for Processes {

@@ -5,6 +5,7 @@ use crate::executor::MemoryConfig;
 use crate::partition::ArenaLimits;
 use crate::state::StateConfig;
 use crate::supervisor::child::Pacing;
+use crate::telemetry::TimelineConfig;
 use phalanx_ipc::{Channel, ChannelError};
 use serde::{Deserialize, Serialize};
 use std::os::fd::BorrowedFd;
@@ -27,13 +28,20 @@ pub(super) struct LaunchOrder {
     pub(super) memory: WireMemory,
     /// Turns that a shard spins before it sleeps.
     pub(super) spins: u32,
+    /// Whether supervisor and new shards ask to run before others.
+    pub(super) run_first: bool,
+    /// Nice value of shards.
+    pub(super) nice: i32,
     /// What the virtual machine is made from.
     pub(super) vm: Vec<u8>,
     pub(super) pacing: Pacing,
+    /// Whether there are regions for spans, and what goes into them.
+    pub(super) timeline: Option<TimelineConfig>,
     /// Log filter of this family.
     pub(super) log: String,
     /// Descriptors that follow in further messages: board, two arenas, overlay, base (read-only), then per shard inbox
-    /// (writable), output arena (writable), output arena (read-only).
+    /// (writable), output arena (writable), output arena (read-only), and the region for spans (writable) if there is a
+    /// timeline.
     pub(super) fds: u32,
 }
 

@@ -2,7 +2,7 @@
 
 use crate::executor::{OutputArenaReader, Transport};
 use crate::types::ShardId;
-use phalanx_ipc::{Cell, Control, Inbox, Outlet};
+use phalanx_ipc::{Cell, Control, Drained, Inbox, Outlet, WakeCause};
 use std::time::Duration;
 
 /// One shard's ends of all rings.
@@ -14,6 +14,26 @@ pub(super) struct RingTransport<'c> {
     pub(super) outlets: Vec<Option<Outlet>>,
     pub(super) readers: Vec<Option<OutputArenaReader>>,
     pub(super) control: &'c Control,
+    /// The last wait ended without a ring: a ring may have been lost to damage.
+    pub(super) unrung: bool,
+}
+
+impl RingTransport<'_> {
+    fn ring(&self, shard: usize) {
+        if let Some(Some(outlet)) = self.outlets.get(shard) {
+            outlet.doorbell().ring();
+        }
+    }
+
+    /// Puts back every index of this shard that somebody scribbled on; returns how many there were.
+    fn mend(&self) -> u64 {
+        let (mut mended, heads) = (0, self.inbox.mend());
+        for producer in heads.iter() {
+            self.ring(producer);
+            mended += 1;
+        }
+        mended + self.outlets.iter().flatten().map(|outlet| u64::from(outlet.mend())).sum::<u64>()
+    }
 }
 
 impl Transport for RingTransport<'_> {
@@ -32,26 +52,31 @@ impl Transport for RingTransport<'_> {
         }
     }
 
-    fn receive(&mut self, mut each: impl FnMut(ShardId, &Cell)) {
-        let drained = self.inbox.drain(|from, cell| {
+    fn receive(&mut self, mut each: impl FnMut(ShardId, &Cell)) -> u64 {
+        let deliver = |from: usize, cell: &Cell| {
             if let Ok(from) = u32::try_from(from) {
                 each(ShardId(from), cell);
             }
-        });
-        for producer in drained.freed_for.iter() {
-            if let Some(Some(outlet)) = self.outlets.get(producer) {
-                outlet.doorbell().ring();
-            }
+        };
+        let unrung = std::mem::take(&mut self.unrung);
+        let drained = if unrung { self.inbox.drain_all(deliver) } else { self.inbox.drain(deliver) };
+        let Drained { cells, freed_for, corrupt } = drained;
+        freed_for.iter().for_each(|producer| self.ring(producer));
+        let mut damaged = 0;
+        if let Some(producer) = corrupt {
+            // Its producer puts its index back when it is rung for nothing; then it is looked at again.
+            tracing::warn!(producer, "ring is damaged and is passed over for now");
+            damaged += 1;
+            self.ring(producer);
         }
-        if let Some(producer) = drained.corrupt {
-            // Nothing more comes out of that ring; whoever waits for it makes no progress, and the round is cut short
-            // when nobody does.
-            tracing::error!(producer, "ring is damaged and is passed over");
+        if unrung || cells == 0 {
+            damaged += self.mend();
         }
+        damaged
     }
 
     fn wait(&mut self, timeout: Option<Duration>, ready: impl FnMut() -> bool) {
-        self.inbox.wait(self.spins, timeout, ready);
+        self.unrung = self.inbox.wait(self.spins, timeout, ready) == WakeCause::TimedOut;
     }
 
     fn ring_coordinator(&self) {

@@ -1,19 +1,20 @@
 //! What a shard process does from fork to death.
 
-use crate::executor::{MemoryConfig, OutputArenaReader, Shard, ShardFds, ShardLimits};
+use crate::executor::{ExecuteError, MemoryConfig, OutputArenaReader, Shard, ShardFds, ShardLimits};
 use crate::supervisor::protocol::LaunchOrder;
 use crate::supervisor::ring_transport::RingTransport;
+use crate::supervisor::turns;
 use crate::telemetry::name_process;
 use crate::types::{Generation, ShardId};
 use crate::vm::Vm;
 use nix::unistd::Pid;
 use phalanx_ipc::{
-    ChildSlot, Control, Inbox, InboxLayout, Outlet, Region, SignalSetup, close_all_fds_except,
-    die_with_parent, install_fault_handlers, pin_current_thread,
+    ChildSlot, Control, Inbox, InboxLayout, OsCause, Outlet, Region, SignalSetup, close_all_fds_except,
+    die_with_parent, fail_point, install_fault_handlers, monotonic_now, pin_current_thread,
 };
 use std::error::Error;
+use std::mem::ManuallyDrop;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::Ordering;
 
 /// Exit code of a shard that could not start.
 pub(super) const EXIT_START: i32 = 70;
@@ -33,6 +34,7 @@ pub(super) struct OneShardFds {
     pub(super) inbox: OwnedFd,
     pub(super) outputs: OwnedFd,
     pub(super) outputs_reader: OwnedFd,
+    pub(super) spans: Option<OwnedFd>,
 }
 
 /// What a fresh shard is told.
@@ -55,12 +57,12 @@ impl<V: Vm> Birth<'_, V> {
         match lived {
             Ok(Ok(())) => 0,
             Ok(Err(error)) => {
-                slot.set_message(&error.to_string());
+                slot.set_last_words(self.generation, &error.to_string());
                 tracing::error!(%error, "shard cannot start");
                 EXIT_START
             }
             Err(note) => {
-                slot.set_message(&note.0);
+                slot.set_last_words(self.generation, &note.0);
                 tracing::error!(message = note.0, "shard panicked");
                 EXIT_PANIC
             }
@@ -68,31 +70,47 @@ impl<V: Vm> Birth<'_, V> {
     }
 
     fn start_and_run(&self, slot: &ChildSlot) -> Result<(), Box<dyn Error>> {
+        if self.order.run_first {
+            turns::as_newborn();
+        }
         SignalSetup::child()?;
         die_with_parent(self.supervisor)?;
+        fail_point("shard born");
         slot.lifeline(self.generation).hold()?;
-        // SAFETY: the slot lies in the control segment, which stays mapped until the process ends.
-        #[allow(unsafe_code, reason = "a signal handler keeps a pointer to the slot")]
+        fail_point("lifeline held");
+        // SAFETY: slot and doorbell lie in the control segment, which stays mapped until the process ends.
+        #[allow(unsafe_code, reason = "a signal handler keeps pointers to slot and doorbell")]
         unsafe {
-            install_fault_handlers(slot, self.generation)?;
+            install_fault_handlers(slot, self.control.bell(), self.generation)?;
         }
         let core = self.order.cores.get(self.id.index()).copied().unwrap_or(0);
         if let Err(error) = pin_current_thread(core as usize) {
             tracing::warn!(%error, "shard is not pinned");
         }
         let config = MemoryConfig::from(self.order.memory);
-        let limits = ShardLimits::of(&config);
+        let limits = ShardLimits::of(&config, self.order.timeline);
         let own = self.fds.shards.get(self.id.index()).ok_or("no descriptors for this shard")?;
-        let outputs = Region::map_writer(own.outputs.try_clone()?)?;
-        let memory = self.fds.shared.duplicate()?.map(outputs, &limits)?;
+        let outputs = Region::map_writer(copy_of(&own.outputs)?)?;
+        let spans = own.spans.as_ref().map(copy_of).transpose()?;
+        let spans = spans.map(Region::map_writer).transpose()?;
+        let memory = self.fds.shared.duplicate()?.map(outputs, spans, &limits)?;
         let transport = self.attach(&limits)?;
+        let vm = self.vm.clone();
+        fail_point("regions mapped");
         // Everything is mapped: from here on the shard needs no descriptor, and holds none.
         close_all_fds_except(&[])?;
-        let mut shard =
-            Shard::new(self.id, self.vm.clone(), memory, transport, slot, Generation(self.generation));
+        let generation = Generation(self.generation);
+        // Never dropped, by a panic neither: its descriptors are closed already.
+        let mut shard = ManuallyDrop::new(Shard::new(self.id, vm, memory, transport, slot, generation));
         let last = shard.join();
-        slot.ready_generation.store(self.generation, Ordering::SeqCst);
+        fail_point("about to be ready");
+        slot.record_ready(self.generation, monotonic_now());
+        fail_point("ready");
         self.control.bell().ring();
+        // Until now it was urgent; from now on it works, as anyone does.
+        if self.order.run_first {
+            turns::as_shard(self.order.nice);
+        }
         tracing::debug!(generation = self.generation, "shard is ready");
         shard.run(last, || false);
         Ok(())
@@ -102,7 +120,7 @@ impl<V: Vm> Birth<'_, V> {
         let layout = InboxLayout::new(self.order.cores.len(), usize::try_from(self.order.ring_cells)?)?;
         let (mut outlets, mut readers, mut inbox) = (Vec::new(), Vec::new(), None);
         for (place, fds) in self.fds.shards.iter().enumerate() {
-            let region = Region::map_writer(fds.inbox.try_clone()?)?;
+            let region = Region::map_writer(copy_of(&fds.inbox)?)?;
             if place == self.id.index() {
                 let mut own = Inbox::attach(region, layout)?;
                 // Whatever the last life left unread is stale.
@@ -112,10 +130,22 @@ impl<V: Vm> Birth<'_, V> {
                 readers.push(None);
             } else {
                 outlets.push(Some(Outlet::attach(region, layout, self.id.index())?));
-                readers.push(Some(OutputArenaReader::map(fds.outputs_reader.try_clone()?, limits.outputs)?));
+                readers.push(Some(OutputArenaReader::map(copy_of(&fds.outputs_reader)?, limits.outputs)?));
             }
         }
         let inbox = inbox.ok_or("no inbox for this shard")?;
-        Ok(RingTransport { spins: self.order.spins, inbox, outlets, readers, control: self.control })
+        Ok(RingTransport {
+            spins: self.order.spins,
+            inbox,
+            outlets,
+            readers,
+            control: self.control,
+            unrung: false,
+        })
     }
+}
+
+/// The descriptors stay with the supervisor, for the next life.
+fn copy_of(fd: &OwnedFd) -> Result<OwnedFd, ExecuteError> {
+    fd.try_clone().map_err(|error| ExecuteError::system(OsCause::from(error)))
 }

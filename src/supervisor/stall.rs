@@ -1,7 +1,7 @@
-//! Hang detection: no progress, and stopped or burning CPU time. A shard that waits for a peer, or that the host
-//! starves of its core, is left alone.
+//! Hang detection: no progress, and stopped, burning CPU time, or asleep. A shard that waits for a peer and says so, or
+//! that the host starves of its core, is left alone: one that is starved is never seen asleep.
 
-use crate::executor::{DeathCause, Member};
+use crate::executor::{DeathCause, Member, Phase};
 use crate::types::RoundId;
 use phalanx_ipc::{Activity, ChildSlot, Control, cpu_time_of, state_of};
 use std::sync::atomic::Ordering;
@@ -12,10 +12,30 @@ use std::time::{Duration, Instant};
 struct Sighting {
     member: Member,
     round: RoundId,
+    /// Since the cut, or the round's beginning, for one that only then has to move.
+    phase: Phase,
     progress: (u64, u64),
     activity: Activity,
     since: Instant,
     cpu: Option<Duration>,
+    /// Looks at the process since it has been still for a while, and those that saw it asleep.
+    looks: u32,
+    asleep: u32,
+}
+
+/// Fewest looks at a process that tell whether it is asleep.
+const LOOKS_MIN: u32 = 4;
+
+impl Sighting {
+    fn look(&mut self, state: Option<char>) {
+        self.looks += 1;
+        self.asleep += u32::from(state == Some('S'));
+    }
+
+    /// Whether it has slept for most of the time, of its own accord.
+    fn sleeps(&self) -> bool {
+        self.looks >= LOOKS_MIN && self.asleep > self.looks / 2
+    }
 }
 
 #[derive(Debug)]
@@ -38,7 +58,7 @@ impl StallWatch {
         &mut self,
         control: &Control,
         members: &[Member],
-        round: RoundId,
+        (round, phase): (RoundId, Phase),
     ) -> Option<(Member, DeathCause)> {
         let now = Instant::now();
         self.seen.retain(|sighting| members.contains(&sighting.member) && sighting.round == round);
@@ -52,24 +72,38 @@ impl StallWatch {
             let seen = match self.seen.iter_mut().find(|sighting| sighting.member == member) {
                 Some(seen) => seen,
                 None => {
-                    self.seen.push(sighting(member, round, slot, pid, now));
+                    self.seen.push(sighting(member, (round, phase), slot, pid, now));
                     continue;
                 }
             };
-            if seen.progress != progress_of(slot) || seen.activity != slot.activity() {
-                *seen = sighting(member, round, slot, pid, now);
+            let moved = seen.progress != progress_of(slot) || seen.activity != slot.activity();
+            // One that was waiting when the round was cut short has had no reason to move until then.
+            let released = seen.phase != phase && seen.activity != Activity::Running;
+            if moved || released {
+                *seen = sighting(member, (round, phase), slot, pid, now);
                 continue;
             }
             let stalled = now.duration_since(seen.since);
+            // In an ordinary round nobody is still for so long, and nobody's state is read.
+            if stalled < limit / 4 {
+                continue;
+            }
+            let state = state_of(pid);
+            seen.look(state);
             if stalled < limit {
                 continue;
             }
-            if state_of(pid).is_some_and(|state| matches!(state, 'T' | 't')) {
+            if matches!(state, Some('T' | 't')) {
                 return Some((member, DeathCause::Stopped { stalled }));
             }
             let used =
                 cpu_time_of(pid).zip(seen.cpu).map_or(Duration::ZERO, |(now, then)| now.saturating_sub(then));
-            if seen.activity == Activity::Running && used >= limit {
+            let should_move = match seen.activity {
+                Activity::Running => true,
+                Activity::Waiting | Activity::Damaged => phase == Phase::Cut,
+                Activity::Parked => false,
+            };
+            if should_move && (used >= limit || seen.sleeps()) {
                 return Some((member, DeathCause::Hang { stalled }));
             }
         }
@@ -77,14 +111,23 @@ impl StallWatch {
     }
 }
 
-fn sighting(member: Member, round: RoundId, slot: &ChildSlot, pid: i32, now: Instant) -> Sighting {
+fn sighting(
+    member: Member,
+    (round, phase): (RoundId, Phase),
+    slot: &ChildSlot,
+    pid: i32,
+    now: Instant,
+) -> Sighting {
     Sighting {
         member,
         round,
+        phase,
         progress: progress_of(slot),
         activity: slot.activity(),
         since: now,
         cpu: cpu_time_of(pid),
+        looks: 0,
+        asleep: 0,
     }
 }
 

@@ -3,7 +3,10 @@
 use crate::supervisor::config::SupervisorImage;
 use crate::supervisor::launch::{FamilyRegions, LaunchError};
 use crate::supervisor::protocol::{Command, MARKER, MARKER_VALUE, Reply, send};
-use phalanx_ipc::{Channel, ChannelError, MAX_FDS_PER_MESSAGE, ProcessIdentity, spawn_image, state_of};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use phalanx_ipc::{Channel, ChannelError, MAX_FDS_PER_MESSAGE, spawn_image, state_of};
+use std::cell::RefCell;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::process::Child;
 use std::time::{Duration, Instant};
 
@@ -36,7 +39,9 @@ pub(super) struct SupervisorLink {
     answered: bool,
     last_heard: Instant,
     /// Commands that found no room in the socket.
-    unsent: Vec<Command>,
+    unsent: RefCell<Vec<Command>>,
+    /// Whether it is killed and reaped.
+    ended: bool,
 }
 
 impl SupervisorLink {
@@ -55,7 +60,8 @@ impl SupervisorLink {
             pings: 0,
             answered: false,
             last_heard: Instant::now(),
-            unsent: Vec::new(),
+            unsent: RefCell::default(),
+            ended: false,
         };
         if let Err(error) = link.hand_over(regions) {
             link.kill();
@@ -78,7 +84,7 @@ impl SupervisorLink {
     fn send_patiently<T: serde::Serialize>(
         &self,
         message: &T,
-        fds: &[std::os::fd::BorrowedFd<'_>],
+        fds: &[BorrowedFd<'_>],
     ) -> Result<(), LaunchError> {
         let deadline = Instant::now() + Duration::from_secs(5);
         loop {
@@ -92,21 +98,21 @@ impl SupervisorLink {
     }
 
     /// Gives an order. Never waits; what finds no room is sent with the next call.
-    pub(super) fn command(&mut self, command: Command) {
-        self.unsent.push(command);
+    pub(super) fn command(&self, command: Command) {
+        self.unsent.borrow_mut().push(command);
         self.send_unsent();
     }
 
-    fn send_unsent(&mut self) {
-        let channel = &self.channel;
-        let sent = self.unsent.iter().take_while(|command| send(channel, command, &[]).is_ok()).count();
-        self.unsent.drain(..sent);
+    fn send_unsent(&self) {
+        let (channel, mut unsent) = (&self.channel, self.unsent.borrow_mut());
+        let sent = unsent.iter().take_while(|command| send(channel, command, &[]).is_ok()).count();
+        unsent.drain(..sent);
     }
 
     /// Whether the supervisor is there and answers; asks now and then. Never waits.
     pub(super) fn is_well(&mut self) -> bool {
         self.send_unsent();
-        if !self.hear() {
+        if !self.is_there() {
             return false;
         }
         let now = Instant::now();
@@ -126,6 +132,19 @@ impl SupervisorLink {
                 }
             },
         }
+    }
+
+    /// Sleeps until the supervisor says something or hangs up, or `wake` is readable. No timeout.
+    pub(super) fn sleep(&self, wake: BorrowedFd<'_>) {
+        let watch = PollFlags::POLLIN;
+        let mut fds = [PollFd::new(wake, watch), PollFd::new(self.channel.as_fd(), watch)];
+        // Interrupted or refused: the caller looks again.
+        let _ = poll(&mut fds, PollTimeout::NONE);
+    }
+
+    /// Whether the supervisor has not hung up. Does not ask whether it answers. Never waits.
+    pub(super) fn is_there(&mut self) -> bool {
+        !self.ended && self.hear()
     }
 
     /// Takes in replies; false if the supervisor hung up.
@@ -149,10 +168,8 @@ impl SupervisorLink {
     }
 
     fn is_stopped(&self) -> bool {
-        i32::try_from(self.process.id())
-            .ok()
-            .and_then(state_of)
-            .is_none_or(|state| matches!(state, 'T' | 't' | 'Z' | 'X'))
+        // It is not reaped before its end is noticed, so it has a state; one that cannot be read tells nothing.
+        state_of(self.pid()).is_some_and(|state| matches!(state, 'T' | 't' | 'Z' | 'X'))
     }
 
     /// Whether the supervisor has shown that it works.
@@ -165,22 +182,35 @@ impl SupervisorLink {
         self.answered = true;
     }
 
-    /// The supervisor's process.
-    pub(super) fn identity(&self) -> Option<ProcessIdentity> {
-        ProcessIdentity::of(i32::try_from(self.process.id()).ok()?)
+    /// The supervisor's process id.
+    pub(super) fn pid(&self) -> i32 {
+        i32::try_from(self.process.id()).unwrap_or(0)
     }
 
-    /// Kills the supervisor and reaps it; the kernel kills its shards with it.
-    pub(super) fn kill(&mut self) {
-        // It may have ended already: then there is only the reaping.
-        let _ = self.process.kill();
-        if let Err(error) = self.process.wait() {
-            tracing::error!(%error, "supervisor cannot be reaped");
+    /// Kills the supervisor and reaps it; the kernel kills its shards with it. Returns how it ended, in words, the first
+    /// time.
+    pub(super) fn kill(&mut self) -> Option<String> {
+        if std::mem::replace(&mut self.ended, true) {
+            return None;
         }
+        if let Ok(Some(status)) = self.process.try_wait() {
+            return Some(format!("ended by {status}"));
+        }
+        let stopped = matches!(state_of(self.pid()), Some('T' | 't'));
+        // A failure means that it is ending by itself: then there is only the reaping.
+        let _ = self.process.kill();
+        Some(match self.process.wait() {
+            Ok(_) if stopped => "stopped, so that it did not answer, and killed".to_owned(),
+            Ok(status) => format!("hung up or did not answer; ended by {status}"),
+            Err(error) => format!("cannot be reaped: {error}"),
+        })
     }
 
     /// Stops the supervisor and its shards in order, or kills it when that takes too long.
     fn stop(&mut self) {
+        if self.ended {
+            return;
+        }
         self.command(Command::Stop);
         let deadline = Instant::now() + STOP_LIMIT;
         while Instant::now() < deadline {

@@ -1,6 +1,8 @@
 //! Declared access sets. A declaration is a hint: it steers the plan and costs time when it is wrong, nothing else.
 
-use crate::types::{KeyHasher, MAX_KEY_BYTES, PreparedAccess};
+use crate::types::key_list::KeyList;
+use crate::types::{KeyHasher, KeyId, MAX_KEY_BYTES};
+use bytemuck::{Pod, Zeroable};
 
 /// How a transaction is expected to touch a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,12 +43,32 @@ impl AccessMode {
     }
 }
 
+/// One expected access of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct TransactionAccess {
+    /// Which key.
+    pub key: KeyId,
+    /// An [`AccessMode`] as its byte.
+    pub mode: u32,
+}
+
+impl TransactionAccess {
+    /// The mode; an unknown one is the most careful mode.
+    #[must_use]
+    pub fn access_mode(&self) -> AccessMode {
+        AccessMode::from_byte(u8::try_from(self.mode).unwrap_or(u8::MAX))
+    }
+}
+
 /// Receives one transaction's declared access set and cost estimate.
 #[derive(Debug)]
 pub struct HintWriter<'a> {
     pub(super) hasher: KeyHasher,
-    pub(super) accesses: &'a mut Vec<PreparedAccess>,
-    pub(super) keys: &'a mut Vec<u8>,
+    pub(super) accesses: &'a mut Vec<TransactionAccess>,
+    pub(super) keys: &'a mut KeyList,
+    /// Whether the block has no room for what was declared.
+    pub(super) overflown: bool,
     pub(super) cost_ns: u32,
 }
 
@@ -54,19 +76,13 @@ impl HintWriter<'_> {
     /// Declares one access. Declare in the order in which execution touches the keys: look-ups are then fastest. A key
     /// over [`MAX_KEY_BYTES`] is left out (it cannot exist).
     pub fn access(&mut self, key: &[u8], mode: AccessMode) {
-        let Ok(key_bytes) = u16::try_from(key.len()) else { return };
-        let Ok(key_offset) = u32::try_from(self.keys.len()) else { return };
-        if usize::from(key_bytes) > MAX_KEY_BYTES {
+        if key.len() > MAX_KEY_BYTES {
             return;
         }
-        self.keys.extend_from_slice(key);
-        self.accesses.push(PreparedAccess {
-            hash: self.hasher.hash(key),
-            key_offset,
-            key_bytes,
-            mode: mode as u8,
-            reserved: 0,
-        });
+        match self.keys.intern(self.hasher.hash(key), key) {
+            Some(key) => self.accesses.push(TransactionAccess { key, mode: mode as u32 }),
+            None => self.overflown = true,
+        }
     }
 
     /// Declares the expected execution time in nanoseconds. Without it a default is assumed.

@@ -1,8 +1,12 @@
 //! Blocks as they come in, and blocks prepared for planning: flat arrays with every declared key hashed once.
 
-use crate::types::{HintWriter, KeyHasher, TxnIndex};
+use crate::types::key_list::KeyList;
+use crate::types::{
+    BlockHash, HintWriter, KeyHasher, KeyId, KeyRecord, KeyTable, TransactionAccess, TxnIndex,
+};
 use bytemuck::{Pod, Zeroable};
 use serde::{Deserialize, Serialize};
+use std::sync::OnceLock;
 use thiserror::Error;
 
 /// What all transactions of a block see alike.
@@ -25,22 +29,6 @@ pub struct Block {
     pub header: BlockHeader,
     /// The encoded transactions. Any bytes are allowed; what does not decode gets a status of its own.
     pub transactions: Vec<Vec<u8>>,
-}
-
-/// One declared access of one transaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-#[repr(C)]
-pub struct PreparedAccess {
-    /// Hash of the key under the process's [`KeyHasher`].
-    pub hash: u64,
-    /// Where the key's bytes start in the block's key bytes.
-    pub key_offset: u32,
-    /// Length of the key.
-    pub key_bytes: u16,
-    /// An [`crate::types::AccessMode`] as its byte.
-    pub mode: u8,
-    /// Always 0.
-    pub reserved: u8,
 }
 
 /// Where one transaction's parts lie in the flat arrays of a [`PreparedBlock`].
@@ -69,8 +57,9 @@ pub struct PreparedBlock {
     hasher: KeyHasher,
     transactions: Vec<PreparedTransaction>,
     transaction_bytes: Vec<u8>,
-    accesses: Vec<PreparedAccess>,
-    key_bytes: Vec<u8>,
+    accesses: Vec<TransactionAccess>,
+    keys: KeyList,
+    hash: OnceLock<BlockHash>,
 }
 
 /// A block that cannot be prepared.
@@ -98,7 +87,8 @@ impl PreparedBlock {
             transactions: Vec::new(),
             transaction_bytes: Vec::new(),
             accesses: Vec::new(),
-            key_bytes: Vec::new(),
+            keys: KeyList::default(),
+            hash: OnceLock::new(),
         }
     }
 
@@ -113,25 +103,29 @@ impl PreparedBlock {
     ) -> Result<(), PrepareError> {
         let offset = addressable("transactions", self.transaction_bytes.len(), transaction.len())?;
         let access_start = addressable("declared accesses", self.accesses.len(), 0)?;
-        let keys_before = self.key_bytes.len();
+        let keys_before = self.keys.len();
         let mut hint = HintWriter {
             hasher: self.hasher,
             accesses: &mut self.accesses,
-            keys: &mut self.key_bytes,
+            keys: &mut self.keys,
+            overflown: false,
             cost_ns: DEFAULT_COST_NS,
         };
         declare(&mut hint);
-        let cost_ns = hint.cost_ns;
-        let access_end = match addressable("declared keys", self.key_bytes.len(), 0)
+        let (cost_ns, overflown) = (hint.cost_ns, hint.overflown);
+        // Keys that found no room end where 32 bits do.
+        let keys_end = if overflown { usize::MAX } else { self.keys.table().bytes.len() };
+        let access_end = match addressable("declared keys", keys_end, 0)
             .and_then(|_| addressable("declared accesses", self.accesses.len(), 0))
         {
             Ok(end) => end,
             Err(error) => {
                 self.accesses.truncate(access_start as usize);
-                self.key_bytes.truncate(keys_before);
+                self.keys.truncate(keys_before);
                 return Err(error);
             }
         };
+        self.hash.take();
         self.transaction_bytes.extend_from_slice(transaction);
         let bytes = addressable("one transaction", transaction.len(), 0)?;
         self.transactions.push(PreparedTransaction {
@@ -148,6 +142,25 @@ impl PreparedBlock {
     #[must_use]
     pub fn header(&self) -> &BlockHeader {
         &self.header
+    }
+
+    /// What names the block: BLAKE3 of header and transactions. Computed when it is asked for first, at about a gigabyte
+    /// per second.
+    #[must_use]
+    pub fn hash(&self) -> BlockHash {
+        *self.hash.get_or_init(|| {
+            let mut hasher = blake3::Hasher::new_derive_key("phalanx block 1");
+            let BlockHeader { height, timestamp_s, beneficiary, extra } = &self.header;
+            hasher.update(&height.to_le_bytes()).update(&timestamp_s.to_le_bytes()).update(beneficiary);
+            hasher.update(&(extra.len() as u64).to_le_bytes()).update(extra);
+            hasher.update(&(self.transactions.len() as u64).to_le_bytes());
+            // Lengths first: what they add up to is the rest, so that no two blocks give the same bytes.
+            for transaction in &self.transactions {
+                hasher.update(&transaction.bytes.to_le_bytes());
+            }
+            hasher.update(&self.transaction_bytes);
+            BlockHash(*hasher.finalize().as_bytes())
+        })
     }
 
     /// Number of transactions.
@@ -183,14 +196,39 @@ impl PreparedBlock {
 
     /// All declared accesses, transaction by transaction.
     #[must_use]
-    pub fn accesses(&self) -> &[PreparedAccess] {
+    pub fn accesses(&self) -> &[TransactionAccess] {
         &self.accesses
     }
 
-    /// Bytes of all declared keys.
+    /// The declared accesses of one transaction; none past the end.
+    #[must_use]
+    pub fn accesses_of(&self, txn: TxnIndex) -> &[TransactionAccess] {
+        let Some(entry) = self.transactions.get(txn.index()) else { return &[] };
+        let first = entry.access_start as usize;
+        self.accesses.get(first..first + entry.access_count as usize).unwrap_or(&[])
+    }
+
+    /// All distinct declared keys; a key's id is its place.
+    #[must_use]
+    pub fn keys(&self) -> &[KeyRecord] {
+        self.keys.table().keys
+    }
+
+    /// Hash and bytes of a declared key, or `None` for an id that is none's.
+    #[must_use]
+    pub fn key(&self, id: KeyId) -> Option<(u64, &[u8])> {
+        self.keys.table().key(id)
+    }
+
+    /// Bytes of all distinct declared keys.
     #[must_use]
     pub fn key_bytes(&self) -> &[u8] {
-        &self.key_bytes
+        self.keys.table().bytes
+    }
+
+    /// Index over the declared keys, records and bytes.
+    pub(crate) fn key_table(&self) -> KeyTable<'_> {
+        self.keys.table()
     }
 
     /// The hasher under which the keys were hashed.

@@ -2,17 +2,25 @@
 
 mod access;
 mod block;
+mod block_hash;
 mod delta;
 mod ids;
 mod key;
+mod key_list;
+mod key_table;
+mod out_of_range;
 mod output;
 mod output_writer;
 
-pub use access::{AccessMode, HintWriter};
-pub use block::{Block, BlockHeader, PrepareError, PreparedAccess, PreparedBlock, PreparedTransaction};
+pub use access::{AccessMode, HintWriter, TransactionAccess};
+pub use block::{Block, BlockHeader, PrepareError, PreparedBlock, PreparedTransaction};
+pub use block_hash::BlockHash;
 pub use delta::{Delta, NumberWidth, number_of};
 pub use ids::{Generation, Incarnation, KeyId, Origin, RoundId, ShardId, TxnIndex};
 pub use key::{KeyHasher, LimitExceeded, MAX_KEY_BYTES, MAX_OUTPUT_BYTES, MAX_VALUE_BYTES};
+pub use key_table::KeyRecord;
+pub(crate) use key_table::{KeyTable, index_slots, link};
+pub use out_of_range::OutOfRange;
 pub use output::{
     Event, Observed, Outcome, OutputError, OutputHeader, OutputView, ReadRecord, StatusCode, Write,
     WriteRecord,

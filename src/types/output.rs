@@ -3,7 +3,9 @@
 //! Little-endian, every part padded to 8 bytes. The public part (header, writes, events) comes first so that it can be
 //! kept without the reads. `docs/layout.md` has the byte tables.
 
-use crate::types::{Delta, Incarnation, KeyId, NumberWidth, Origin, TxnIndex};
+use crate::types::{
+    Delta, Incarnation, KeyId, MAX_KEY_BYTES, MAX_VALUE_BYTES, NumberWidth, OUTPUT_PANICKED, Origin, TxnIndex,
+};
 use bytemuck::{Pod, Zeroable, pod_read_unaligned};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -40,7 +42,7 @@ pub struct OutputHeader {
     pub incarnation: Incarnation,
     /// Status code.
     pub status: u16,
-    /// Bit 0: the virtual machine panicked; nothing else in the output counts.
+    /// Bit 0: the virtual machine panicked; the one event is what it said, nothing else in the output counts.
     pub flags: u16,
     /// Number of write records.
     pub writes: u32,
@@ -227,6 +229,15 @@ impl<'a> OutputView<'a> {
         (0..self.header.writes).map(move |_| cursor.write())
     }
 
+    /// What the virtual machine said when it panicked; `None` if it did not.
+    #[must_use]
+    pub fn panic_note(&self) -> Option<String> {
+        let panicked = self.header.flags & OUTPUT_PANICKED != 0;
+        let note =
+            || self.events().next()?.ok().map(|event| String::from_utf8_lossy(event.data).into_owned());
+        panicked.then(|| note().unwrap_or_default())
+    }
+
     /// The events, in order of emission.
     pub fn events(&self) -> impl Iterator<Item = Result<Event<'a>, OutputError>> + use<'a> {
         let mut cursor = self.cursor(size_of::<OutputHeader>());
@@ -268,14 +279,26 @@ impl<'a> Cursor<'a> {
     }
 
     fn key(&mut self, id: KeyId, length: u16) -> Result<&'a [u8], OutputError> {
-        if id == KeyId::UNKNOWN { self.take(usize::from(length)) } else { Ok(&[]) }
+        if id != KeyId::UNKNOWN {
+            return Ok(&[]);
+        }
+        if usize::from(length) > MAX_KEY_BYTES {
+            return Err(OutputError::BadField { field: "key length", value: length.into(), at: self.at });
+        }
+        self.take(usize::from(length))
     }
 
+    // Inlined: a record that is returned is put together and taken apart in memory, which costs more than all the rest.
+    #[inline(always)]
     fn write(&mut self) -> Result<WriteRecord<'a>, OutputError> {
         let at = self.at;
         let head: WriteHead = self.pod()?;
         let key = self.key(head.key, head.key_bytes)?;
         let write = match head.kind & !WRITE_NEGATIVE {
+            WRITE_SET if head.value_bytes as usize > MAX_VALUE_BYTES => {
+                let value = head.value_bytes.into();
+                return Err(OutputError::BadField { field: "value length", value, at });
+            }
             WRITE_SET => Write::Set(self.take(head.value_bytes as usize)?),
             WRITE_DELETE => Write::Delete,
             WRITE_ADD => {
@@ -292,6 +315,7 @@ impl<'a> Cursor<'a> {
         Ok(WriteRecord { key_id: head.key, key, write })
     }
 
+    #[inline(always)]
     fn read(&mut self) -> Result<ReadRecord<'a>, OutputError> {
         let at = self.at;
         let head: ReadHead = self.pod()?;
@@ -323,4 +347,46 @@ fn delta_of(
         at,
     })?;
     Ok(Delta { amount, negative: head.kind & WRITE_NEGATIVE != 0, width, at_least, at_most })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytemuck::bytes_of;
+
+    /// An output with one write: a key of so many bytes, spelled out, and a value.
+    fn output(key_bytes: usize, value_bytes: usize) -> Vec<u8> {
+        let head = WriteHead {
+            key: KeyId::UNKNOWN,
+            kind: WRITE_SET,
+            width: 0,
+            key_bytes: u16::try_from(key_bytes).unwrap(),
+            value_bytes: u32::try_from(value_bytes).unwrap(),
+            reserved: 0,
+        };
+        let body = key_bytes.next_multiple_of(8) + value_bytes.next_multiple_of(8);
+        let bytes = size_of::<OutputHeader>() + size_of::<WriteHead>() + body;
+        let length = u32::try_from(bytes).unwrap();
+        let header =
+            OutputHeader { total_bytes: length, public_bytes: length, writes: 1, ..Zeroable::zeroed() };
+        let mut encoded = [bytes_of(&header), bytes_of(&head)].concat();
+        encoded.resize(bytes, 7);
+        encoded
+    }
+
+    /// A value longer than any class of the state's heap would be found only while it is committed, which poisons the
+    /// state.
+    #[test]
+    fn a_key_or_a_value_that_no_view_lets_through_is_damage() {
+        for (key_bytes, value_bytes, fits) in [
+            (MAX_KEY_BYTES, MAX_VALUE_BYTES, true),
+            (MAX_KEY_BYTES + 1, 8, false),
+            (8, MAX_VALUE_BYTES + 1, false),
+            (0, 16 << 20, false),
+        ] {
+            let encoded = output(key_bytes, value_bytes);
+            let write = OutputView::parse(&encoded).unwrap().writes().next().unwrap();
+            assert_eq!(write.is_ok(), fits, "{key_bytes} {value_bytes}: {:?}", write.err());
+        }
+    }
 }

@@ -12,6 +12,8 @@ use bytemuck::bytes_of;
 
 /// Flag of an output whose virtual machine panicked.
 pub const OUTPUT_PANICKED: u16 = 1;
+/// Longest note of a panic that an output carries, in bytes.
+const PANIC_NOTE_BYTES: usize = 1024;
 
 /// A write not yet encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,24 +178,29 @@ impl OutputWriter {
         &self.encoded
     }
 
-    /// Encodes an output that says only that the virtual machine panicked, keeping the reads that led there.
-    pub fn finish_panicked(&mut self, txn: TxnIndex, incarnation: Incarnation) -> &[u8] {
+    /// Encodes an output that says only that the virtual machine panicked and what it said (as its one event), keeping
+    /// the reads that led there.
+    pub fn finish_panicked(&mut self, txn: TxnIndex, incarnation: Incarnation, note: &str) -> &[u8] {
+        let note = note.as_bytes().get(..PANIC_NOTE_BYTES).unwrap_or(note.as_bytes());
         self.encoded.clear();
-        let public_bytes = length_u32(size_of::<OutputHeader>());
+        self.encoded.resize(size_of::<OutputHeader>(), 0);
+        self.encoded.extend_from_slice(bytes_of(&EventHead { kind: 0, bytes: length_u32(note.len()) }));
+        push_padded(&mut self.encoded, note);
+        let public_bytes = length_u32(self.encoded.len());
+        self.encoded.extend_from_slice(&self.reads);
         let header = OutputHeader {
-            total_bytes: public_bytes + length_u32(self.reads.len()),
+            total_bytes: length_u32(self.encoded.len()),
             public_bytes,
             txn,
             incarnation,
             status: 0,
             flags: OUTPUT_PANICKED,
             writes: 0,
-            events: 0,
+            events: 1,
             reads: self.read_count,
             gas_used: 0,
         };
-        self.encoded.extend_from_slice(bytes_of(&header));
-        self.encoded.extend_from_slice(&self.reads);
+        self.encoded[..size_of::<OutputHeader>()].copy_from_slice(bytes_of(&header));
         &self.encoded
     }
 

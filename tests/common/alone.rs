@@ -1,7 +1,7 @@
 //! Tests that need a process of their own: for counting descriptors and children, or to be killed.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
 const MARKER: &str = "PHALANX_TEST_APART";
 
@@ -12,20 +12,60 @@ pub fn is_apart() -> bool {
 
 /// Runs `test`, which must be the body of the test called `name`, with no other test in the process.
 pub fn alone(name: &str, test: impl FnOnce()) {
+    run_alone(name, command(name), test);
+}
+
+fn run_alone(name: &str, mut command: Command, test: impl FnOnce()) {
     if is_apart() {
         return test();
     }
-    let output = command(name).output().unwrap();
+    let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{name} in a process of its own: {}\n{text}\n{errors}", output.status);
     assert!(text.contains("1 passed"), "{name} is no test: {text}");
+    print!("{text}");
+}
+
+/// As [`alone`], with the process started by a command that changes its surroundings (`unshare`, `setpriv`). Where
+/// that is not permitted the test is skipped, and says so.
+pub fn alone_under(name: &str, wrapper: &[&str], test: impl FnOnce()) {
+    if !is_apart() {
+        // Listing the tests shows that the program can be run in those surroundings at all.
+        let probe = command_under(name, wrapper).arg("--list").output();
+        if !probe.as_ref().is_ok_and(|probe| probe.status.success()) {
+            println!("SKIPPED {name}: {wrapper:?} is not permitted here: {probe:?}");
+            return;
+        }
+    }
+    run_alone(name, command_under(name, wrapper), test);
+}
+
+fn command_under(name: &str, wrapper: &[&str]) -> Command {
+    let mut command = Command::new(wrapper[0]);
+    command.args(&wrapper[1..]).arg(std::env::current_exe().unwrap());
+    arguments(&mut command, name);
+    command
+}
+
+/// Runs the test called `name`, which must look at [`is_apart`], in a process of its own; returns what it and its
+/// children print.
+pub fn output_of(name: &str) -> String {
+    let output = command(name).output().unwrap();
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "{name}: {}\n{text}", output.status);
+    text
 }
 
 fn command(name: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", name, "--nocapture", "--test-threads=1"]).env(MARKER, "1");
+    arguments(&mut command, name);
     command
+}
+
+fn arguments(command: &mut Command, name: &str) {
+    command.args(["--exact", name, "--nocapture", "--test-threads=1"]).env(MARKER, "1");
 }
 
 /// A test running in a process of its own. Killed and reaped when dropped.
@@ -36,7 +76,13 @@ pub struct Apart {
 
 /// Starts the test called `name` in a process of its own.
 pub fn apart(name: &str) -> Apart {
-    let mut child = command(name).stdout(Stdio::piped()).spawn().unwrap();
+    apart_with(name, &[])
+}
+
+/// As [`apart`], with these variables in its environment.
+pub fn apart_with(name: &str, variables: &[(&str, String)]) -> Apart {
+    let variables = variables.iter().map(|(name, value)| (name, value));
+    let mut child = command(name).envs(variables).stdout(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap());
     Apart { child, lines }
 }
@@ -56,6 +102,17 @@ impl Apart {
             line.clear();
         }
         panic!("the other end exited without a line {mark}");
+    }
+
+    /// The next line, whatever it is; `None` when the other end has exited.
+    pub fn any_line(&mut self) -> Option<String> {
+        let mut line = String::new();
+        (self.lines.read_line(&mut line).unwrap() > 0).then_some(line)
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        self.child.wait().unwrap()
     }
 
     /// SIGKILL, and the end of the process itself.

@@ -26,11 +26,7 @@ pub fn prepare_with(
     let declared: Vec<(&[u8], AccessMode)> = right
         .accesses()
         .iter()
-        .map(|access| {
-            let start = access.key_offset as usize;
-            let key = &right.key_bytes()[start..start + usize::from(access.key_bytes)];
-            (key, AccessMode::from_byte(access.mode))
-        })
+        .map(|access| (right.key(access.key).unwrap().1, access.access_mode()))
         .collect();
     let mut prepared = PreparedBlock::new(block.header.clone());
     for (transaction, entry) in block.transactions.iter().zip(right.transactions()) {

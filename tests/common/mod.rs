@@ -11,19 +11,28 @@
 )]
 
 mod alone;
+mod bank;
+pub mod contracts;
 mod dice;
+mod durable;
+mod family;
 mod hints;
 mod process;
 mod scene;
+mod tally;
 
-pub use alone::{Apart, alone, apart, is_apart};
+pub use alone::{Apart, alone, alone_under, apart, apart_with, is_apart, output_of};
+pub use bank::{Bank, CULPRIT, RECIPIENT};
 pub use dice::{Dice, seed};
+pub use durable::{Refusals, scratch, small_durable};
+pub use family::{all_ready, kill_shard, launch, nothing_left, own_pid, works};
 pub use hints::{Hints, prepare_with};
 pub use process::{
     allowed_cores, children_of, comm_of, eventually, fds_of, parent_of, segments_of, send_signal, state_of,
     switches_of, threads_of,
 };
 pub use scene::{Scene, assert_same, small_memory, transfer};
+pub use tally::Tally;
 
 use std::time::{Duration, Instant};
 

@@ -1,12 +1,16 @@
 //! A ledger with random blocks, its oracle, and the executors to compare with it.
 
 use super::deadline;
-use phalanx::executor::{BlockExecutor, BlockOutput, MemoryConfig, Sequential, Threads, ThreadsConfig};
+use phalanx::executor::{
+    BlockExecutor, BlockOutput, BlockStm, BlockStmConfig, ExecuteError, MemoryConfig, Sequential, Threads,
+    ThreadsConfig,
+};
 use phalanx::partition::ArenaLimits;
 use phalanx::state::{BaseState, StateConfig};
 use phalanx::supervisor::{Processes, ProcessesConfig, SupervisorImage};
 use phalanx::types::{Block, PreparedBlock};
-use phalanx::vm::ledger::{Address, GenesisEntry, LedgerVm, Payload, RawTransaction};
+use phalanx::vm::BuiltInVm;
+use phalanx::vm::ledger::{Address, GenesisEntry, LedgerConfig, LedgerVm, Payload, RawTransaction};
 use phalanx::{Phalanx, PhalanxBuilder};
 use phalanx_bench::{MixedWorkload, WORKLOAD_CHAIN_ID};
 use std::sync::Arc;
@@ -43,9 +47,19 @@ impl Scene {
         Scene { genesis: workload.genesis(), vm, workload, memory: small_memory() }
     }
 
+    /// The same ledger with every change of a number as a read and a plain write.
+    pub fn without_commutative_writes(mut self) -> Scene {
+        self.vm = LedgerVm::new(LedgerConfig { commutative: false, ..self.vm.config() });
+        self
+    }
+
     pub fn state(&self) -> BaseState {
-        BaseState::with_entries(self.memory.state, self.genesis.iter().map(|(key, value)| (key, value)))
-            .unwrap()
+        self.try_state().unwrap()
+    }
+
+    pub fn try_state(&self) -> Result<BaseState, ExecuteError> {
+        let entries = self.genesis.iter().map(|(key, value)| (key, value));
+        Ok(BaseState::with_entries(self.memory.state, entries)?)
     }
 
     pub fn oracle(&self) -> Sequential<LedgerVm> {
@@ -64,11 +78,19 @@ impl Scene {
         Threads::launch(config, self.vm.clone(), self.state()).unwrap()
     }
 
+    pub fn block_stm(&self, threads: usize) -> BlockStm {
+        self.block_stm_as(BlockStmConfig { threads, ..BlockStmConfig::default() })
+    }
+
+    pub fn block_stm_as(&self, config: BlockStmConfig) -> BlockStm {
+        BlockStm::launch(config, self.vm.clone(), self.state()).unwrap()
+    }
+
     pub fn processes_config(&self, shards: usize) -> ProcessesConfig {
         ProcessesConfig {
             shards,
             image: Scene::image(),
-            vm: bcs::to_bytes(&self.vm.config()).unwrap(),
+            vm: BuiltInVm::Ledger(self.vm.config()).to_bytes(),
             memory: self.memory,
             log: "error".to_owned(),
             ..ProcessesConfig::default()

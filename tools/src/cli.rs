@@ -1,15 +1,21 @@
 //! The command line.
 
 use crate::bench::BenchOptions;
+use crate::chaos::ChaosOptions;
 use crate::exit::EXIT_CODES;
+use crate::replay::ReplayOptions;
+use crate::state::StateOptions;
+use crate::time::parse_time;
 use clap::builder::RangedU64ValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use phalanx::MAX_SHARDS;
 use phalanx::executor::OnDeath;
+use phalanx::supervisor::Fallback;
 use std::convert::Infallible;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 /// The longest deadline: a day, in milliseconds.
 const DEADLINE_LIMIT_MS: u64 = 86_400_000;
@@ -29,20 +35,31 @@ pub enum Command {
     /// Executes a workload block by block and verifies each block against sequential execution.
     #[command(after_help = EXIT_CODES)]
     Run(RunOptions),
+    /// Executes real Ethereum blocks over shards and checks them against their headers and against revm alone.
+    #[command(after_help = EXIT_CODES)]
+    Replay(ReplayOptions),
     /// Measures parts of it beside what others use for the same.
     Bench(BenchOptions),
+    /// Executes blocks while faults are injected into shards and supervisor, and looks whether anything is wrong, lost or
+    /// left behind.
+    #[command(after_help = EXIT_CODES)]
+    Chaos(ChaosOptions),
+    /// Looks at state directories, and takes snapshots of them.
+    State(StateOptions),
 }
 
 /// Options of `phalanx run`.
 #[derive(Clone, Debug, Args)]
 pub struct RunOptions {
-    /// Executes with one thread and no plan, with threads of this process, or with shard processes. Default: processes.
+    /// Executes with one thread and no plan (sequential), with shards as threads of this process (threads) or as
+    /// processes (processes), or optimistically with threads over versions of every key (block-stm: what the others are
+    /// measured against). Default: processes.
     #[arg(long, value_enum, default_value_t = ExecutorKind::Processes, hide_default_value = true)]
     pub executor: ExecutorKind,
 
     /// Uses this many shards, 1 to 384; more than there are cores is fine. `auto` takes one per core that this process
-    /// may use, less one for the coordinator when there are more than two. The sequential executor has no shards.
-    /// Default: auto.
+    /// may use, less one for the coordinator when there are more than two. The sequential executor has no shards;
+    /// for block-stm it is the number of threads, and `auto` takes every core. Default: auto.
     #[arg(long, value_name = "N|auto", default_value = "auto", hide_default_value = true)]
     pub shards: Shards,
 
@@ -95,6 +112,11 @@ pub struct RunOptions {
     #[arg(long)]
     pub unsigned: bool,
 
+    /// Has every change of a balance or sequence number read the number and set it. Default: changes are commutative
+    /// writes, which do not conflict with each other.
+    #[arg(long)]
+    pub no_commutative: bool,
+
     /// Derives everything random from this number: the same seed gives the same blocks on every host. Default: 1.
     #[arg(long, value_name = "N", default_value = "1", hide_default_value = true)]
     pub seed: u64,
@@ -120,6 +142,31 @@ pub struct RunOptions {
     #[arg(long, value_enum, default_value_t = DeathPolicy::Resume, hide_default_value = true)]
     pub on_death: DeathPolicy,
 
+    /// Has a shard process killed that is stopped, or works without progress, for this long. Other executors ignore it.
+    /// Default: 1s.
+    #[arg(long, value_name = "TIME", default_value = "1s", hide_default_value = true, value_parser = parse_time)]
+    pub stall_limit: Duration,
+
+    /// What to do when no shard process can be had: waits until the deadline and ends the run (error), or executes in
+    /// this process until one is back (in-process). Other executors ignore it. Default: error.
+    #[arg(long, value_enum, default_value_t = FallbackPolicy::Error, hide_default_value = true)]
+    pub fallback: FallbackPolicy,
+    /// Writes who did what when into this file, in the trace event format that ui.perfetto.dev and chrome://tracing
+    /// show: a row for the coordinator and for each shard, and every death. Not for the sequential executor.
+    /// Default: nothing is recorded.
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+
+    /// Records each transaction too. Default: only stretches of transactions between two waits.
+    #[arg(long, requires = "trace")]
+    pub trace_transactions: bool,
+
+    /// Makes every block durable in this directory, and goes on where the last run with it ended: --blocks are executed
+    /// on top. Give the same --workload, --accounts, --seed and --block-size again. The directory is made if it is
+    /// missing. Only for the processes executor. Default: the state is in memory only.
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+
     /// Prints the result on standard output as a table (text) or as exactly one JSON object (json). Everything else
     /// goes to standard error. Default: text.
     #[arg(long, value_enum, default_value_t = Format::Text, hide_default_value = true)]
@@ -139,6 +186,8 @@ pub enum ExecutorKind {
     Threads,
     /// Shards as processes.
     Processes,
+    /// Optimistic execution on threads of this process.
+    BlockStm,
 }
 
 impl fmt::Display for ExecutorKind {
@@ -147,6 +196,7 @@ impl fmt::Display for ExecutorKind {
             ExecutorKind::Sequential => "sequential",
             ExecutorKind::Threads => "threads",
             ExecutorKind::Processes => "processes",
+            ExecutorKind::BlockStm => "block-stm",
         })
     }
 }
@@ -165,6 +215,24 @@ impl From<DeathPolicy> for OnDeath {
         match policy {
             DeathPolicy::Resume => OnDeath::Resume,
             DeathPolicy::Fail => OnDeath::Fail,
+        }
+    }
+}
+
+/// What to do when no shard process can be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FallbackPolicy {
+    /// End the run.
+    Error,
+    /// Execute in this process.
+    InProcess,
+}
+
+impl From<FallbackPolicy> for Fallback {
+    fn from(policy: FallbackPolicy) -> Fallback {
+        match policy {
+            FallbackPolicy::Error => Fallback::Error,
+            FallbackPolicy::InProcess => Fallback::InProcess,
         }
     }
 }
@@ -238,7 +306,7 @@ impl fmt::Display for WorkloadName {
     }
 }
 
-fn parse_skew(text: &str) -> Result<f64, String> {
+pub fn parse_skew(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(skew) if skew.is_finite() && skew >= 0.0 => Ok(skew),
         Ok(_) | Err(_) => Err("give a finite number from 0 up".to_owned()),
@@ -255,6 +323,9 @@ mod tests {
         match parsed.command {
             Command::Run(options) => Ok(options),
             Command::Bench(options) => panic!("{options:?}"),
+            Command::Chaos(options) => panic!("{options:?}"),
+            Command::Replay(options) => panic!("{options:?}"),
+            Command::State(options) => panic!("{options:?}"),
         }
     }
 
@@ -279,12 +350,23 @@ mod tests {
     #[test]
     fn every_option_states_its_default() {
         let mut command = Cli::command();
-        for path in [&["run"][..], &["bench", "ring"]] {
+        let paths: [&[&str]; 9] = [
+            &["replay"],
+            &["run"],
+            &["bench", "ring"],
+            &["bench", "recovery"],
+            &["bench", "executor"],
+            &["bench", "durable"],
+            &["chaos"],
+            &["state", "verify"],
+            &["state", "stat"],
+        ];
+        for path in paths {
             let mut command = &mut command;
             for name in path {
                 command = command.find_subcommand_mut(name).unwrap();
             }
-            let options = command.get_arguments();
+            let options = command.get_arguments().filter(|argument| !argument.is_positional());
             for option in options.filter(|option| !["help", "version"].contains(&option.get_id().as_str())) {
                 let help = option.get_help().unwrap().to_string();
                 assert!(help.contains("Default: "), "{path:?} {}: {help}", option.get_id());
@@ -294,7 +376,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        let nonsense: [&[&str]; 10] = [
+        let nonsense: [&[&str]; 11] = [
             &["--shards", "0"],
             &["--shards", "385"],
             &["--shards", "many"],
@@ -305,6 +387,7 @@ mod tests {
             &["--skew", "NaN"],
             &["--deadline-ms", "0"],
             &["--executor", "gpu"],
+            &["--trace-transactions"],
         ];
         for line in nonsense {
             assert!(options(line).is_err(), "{line:?} was accepted");

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 pub enum Exit {
     /// Everything was executed, and verified unless verification was off.
     Ok,
-    /// A block could not be executed, or the report could not be written.
+    /// A block could not be executed, or the report or trace could not be written.
     Failed,
     /// The options make no sense. The option parser ends with the same code by itself.
     Usage,
@@ -17,6 +17,10 @@ pub enum Exit {
     Workload,
     /// Memory, threads or shard processes could not be had.
     Start,
+    /// Chaos found something wrong, lost or left behind.
+    Violation,
+    /// A state directory or snapshot cannot be opened, or is damaged.
+    State,
     /// Ended by SIGINT.
     Interrupted,
     /// Ended by SIGTERM.
@@ -27,15 +31,18 @@ pub enum Exit {
 pub const EXIT_CODES: &str = "\
 Exit codes:
     0  all blocks were executed, and verified unless --no-verify was given
-    1  a block could not be executed, or the report could not be written
+    1  a block could not be executed, or the report or trace could not be written
     2  the options make no sense
     3  a result differs from sequential execution
     4  the workload's file cannot be read
     5  memory, threads or shard processes could not be had
+    6  chaos found a violation; its report names the check
+    7  a state directory or snapshot cannot be opened, or is damaged
   130  ended by SIGINT (Ctrl-C)
   143  ended by SIGTERM
 
-A run that fails prints one line on standard error and nothing on standard output, in either format.";
+A run that fails prints one line on standard error and nothing on standard output, in either format. Chaos prints its
+report also with 6, and after a signal with 130 or 143 (with 6 if it had found a violation).";
 
 impl Exit {
     /// The code that the caller of the command sees.
@@ -47,6 +54,8 @@ impl Exit {
             Exit::Mismatch => 3,
             Exit::Workload => 4,
             Exit::Start => 5,
+            Exit::Violation => 6,
+            Exit::State => 7,
             Exit::Interrupted => 130,
             Exit::Terminated => 143,
         }
@@ -72,6 +81,8 @@ mod tests {
             Exit::Mismatch,
             Exit::Workload,
             Exit::Start,
+            Exit::Violation,
+            Exit::State,
             Exit::Interrupted,
             Exit::Terminated,
         ];

@@ -2,12 +2,19 @@
 #![deny(unsafe_code)]
 
 mod bench;
+mod chaos;
 mod cli;
 mod exit;
 mod logging;
 mod output;
+mod percentiles;
+mod proc;
+mod replay;
 mod run;
 mod signals;
+mod state;
+mod time;
+mod victims;
 
 use clap::Parser;
 use cli::{Cli, Command};
@@ -15,15 +22,22 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // First: the supervisor of the shards is this very program, started again.
-    phalanx::supervisor_entry();
+    phalanx_bench::supervisor_entry();
     // And so is the far end of a ring that is measured between two processes.
     if let Some(exit) = phalanx_bench::ring::far_end_entry() {
         return exit;
+    }
+    // And so are the process that injects faults, and planted violations.
+    if let Some(exit) = chaos::entry() {
+        return exit.into();
     }
     let cli = Cli::parse();
     let exit = match cli.command {
         Command::Run(options) => run::command(options),
         Command::Bench(options) => bench::command(options),
+        Command::Replay(options) => replay::command(&options),
+        Command::Chaos(options) => chaos::command(&options),
+        Command::State(options) => state::command(options),
     };
     exit.into()
 }

@@ -51,7 +51,7 @@ fn the_json_object_has_all_keys_and_nothing_is_beside_it() {
     ];
     assert!(strings.iter().all(|key| json[key].is_string()), "{json}");
     assert!(numbers.iter().all(|key| json[key].is_number()), "{json}");
-    assert_eq!(json["verified"], Value::Bool(true));
+    assert_eq!((&json["verified"], &json["commutative"]), (&Value::Bool(true), &Value::Bool(true)));
     assert_eq!((&json["executor"], &json["workload"]), (&Value::from("processes"), &Value::from("uniform")));
     assert_eq!((&json["shards"], &json["seed"], &json["blocks"]), (&2.into(), &7.into(), &3.into()));
     assert_eq!((&json["transactions"], &json["succeeded"]), (&450.into(), &450.into()));
@@ -83,7 +83,7 @@ fn every_executor_and_shard_count_comes_to_the_same_digest() {
             json["state_digest"].as_str().unwrap().to_owned()
         };
         let expected = digest(&["--executor", "sequential"]);
-        for executor in ["threads", "processes"] {
+        for executor in ["threads", "processes", "block-stm"] {
             for shards in ["1", "2", "3", "8"] {
                 let found = digest(&["--executor", executor, "--shards", shards]);
                 assert_eq!(found, expected, "{workload:?}, {executor}, {shards} shards");

@@ -3,6 +3,7 @@
 //! A row is a serde type with a `kind` tag; rows that several benchmarks have ([`Ratio`]) are here.
 
 mod host;
+pub mod page;
 mod statistics;
 mod verdict;
 

@@ -15,7 +15,8 @@ pub enum Bound {
 }
 
 impl Bound {
-    fn judge(self, value: f64) -> Verdict {
+    /// Whether the value is what it should be.
+    pub(crate) fn judge(self, value: f64) -> Verdict {
         let met = match self {
             Bound::AtLeast(least) => value >= least,
             Bound::AtMost(most) => value <= most,

@@ -1,12 +1,13 @@
 //! The rings of `phalanx-ipc` beside what others use to pass messages between two ends on one host.
 //!
-//! Every transport is measured by the same code ([`role`]): one end sends, the other reads every word and verifies the
+//! Every transport is measured by the same code (`role`): one end sends, the other reads every word and verifies the
 //! order; the ends have a core each. Transports take turns, round by round.
 
 mod clock;
 mod error;
 mod job;
 mod message;
+mod page;
 mod patience;
 mod peers;
 mod processes;
@@ -20,6 +21,7 @@ mod transport;
 pub use error::PeerError;
 pub use job::{Cores, Job, Measure, Payload, Publication, Sample};
 pub use message::{Source, Tally};
+pub use page::page;
 pub use peers::TransportName;
 pub use processes::far_end_entry;
 pub use rows::{LatencyRow, RingRow, ThroughputRow};

@@ -110,16 +110,20 @@ fn row(series: &Series) -> RingRow {
 
 fn ratios(all: &[Series], left_open: bool) -> Vec<Ratio> {
     use Publication::{Batched, Single};
-    use TransportName::{Futex, Iceoryx2, Phalanx, PingPong1, Rtrb, RtrbPaced};
-    let wanted: [(Measure, Side, Side, Bound); 9] = [
+    use TransportName::{Futex, Iceoryx2, Phalanx, PhalanxRing, PingPong1, Rtrb};
+    let wanted: [(Measure, Side, Side, Bound); 13] = [
         (Measure::Throughput, (Phalanx, Single), (Rtrb, Single), Bound::AtLeast(1.0)),
-        (Measure::Throughput, (Phalanx, Single), (RtrbPaced, Single), Bound::AtLeast(1.0)),
+        (Measure::Throughput, (PhalanxRing, Single), (Rtrb, Single), Bound::AtLeast(1.0)),
         (Measure::Throughput, (Phalanx, Batched), (Rtrb, Single), Bound::AtLeast(2.0)),
-        (Measure::Throughput, (Phalanx, Batched), (RtrbPaced, Single), Bound::AtLeast(2.0)),
+        (Measure::Throughput, (PhalanxRing, Batched), (Rtrb, Single), Bound::AtLeast(2.0)),
         (Measure::Throughput, (Phalanx, Single), (Iceoryx2, Single), Bound::AtLeast(30.0)),
+        (Measure::Throughput, (PhalanxRing, Single), (Iceoryx2, Single), Bound::AtLeast(30.0)),
         (Measure::Throughput, (Phalanx, Batched), (Iceoryx2, Single), Bound::AtLeast(30.0)),
+        (Measure::Throughput, (PhalanxRing, Batched), (Iceoryx2, Single), Bound::AtLeast(30.0)),
         (Measure::RoundTrip, (Phalanx, Single), (Rtrb, Single), Bound::AtMost(1.0)),
+        (Measure::RoundTrip, (PhalanxRing, Single), (Rtrb, Single), Bound::AtMost(1.0)),
         (Measure::RoundTrip, (Phalanx, Single), (PingPong1, Single), Bound::AtMost(2.5)),
+        (Measure::RoundTrip, (PhalanxRing, Single), (PingPong1, Single), Bound::AtMost(2.5)),
         (Measure::Wake, (Phalanx, Single), (Futex, Single), Bound::AtMost(1.1)),
     ];
     let values = |measure, (transport, publication): Side| {

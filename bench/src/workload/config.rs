@@ -14,8 +14,17 @@ pub enum WorkloadKind {
     },
     /// Any account pays one and the same recipient.
     Hot,
+    /// Any account pays so many different accounts with one transaction; at least 1 of them, and at most
+    /// [`phalanx::vm::ledger::MAX_RECIPIENTS`], for more than that fails.
+    Batch {
+        /// Recipients of a transaction.
+        recipients: usize,
+    },
     /// Transfers from a CSV file with the header `block,index,from,to,value_wei`, in file order.
     Trace(PathBuf),
+    /// The same, from the start of the file again at its end, with amounts capped so that every account can pay all
+    /// transfers of all blocks.
+    LoopedTrace(PathBuf),
 }
 
 /// Set-up of a [`crate::Workload`].
@@ -23,7 +32,7 @@ pub enum WorkloadKind {
 pub struct WorkloadConfig {
     /// Who pays whom.
     pub kind: WorkloadKind,
-    /// Number of accounts, at least 2. A trace brings its own accounts; for it this is ignored.
+    /// Number of accounts, at least 2 (a batch: more than it has recipients). A trace brings its own accounts; for it this is ignored.
     pub accounts: usize,
     /// Transactions per block, at least 1. The last block of a trace may have fewer.
     pub block_size: usize,

@@ -1,18 +1,19 @@
 //! Blocks of transfers, all of which succeed.
 
 use crate::workload::accounts::dedicated_beneficiary;
-use crate::workload::pairs::{Pairs, Transfer};
+use crate::workload::pairs::Pairs;
 use crate::workload::parallel::in_parallel;
 use crate::workload::{Accounts, WorkloadConfig, WorkloadError};
 use phalanx::types::{Block, BlockHeader};
 use phalanx::vm::ledger::{
     Address, GenesisEntry, GenesisError, LedgerConfig, Payload, RawTransaction, SignatureMode, genesis,
 };
+use std::ops::Range;
 
 /// Chain id of every workload's ledger.
 pub const WORKLOAD_CHAIN_ID: u32 = 4_242;
 
-/// Gas limit of a transfer; it needs half of that.
+/// Gas limit per recipient of a transfer; one needs half of that, several together less.
 pub(super) const MAX_GAS: u64 = 5_000;
 
 /// Time of height 0, in seconds since the Unix epoch; each block is a second later.
@@ -50,9 +51,11 @@ impl Workload {
         }
         let mut pairs = Pairs::new(&config.kind, config.accounts, config.seed)?;
         let mut count = config.accounts;
-        if let Pairs::Trace { trace, .. } = &mut pairs {
+        if let Pairs::Trace { trace, looped, .. } = &mut pairs {
             count = trace.accounts;
-            let share = balance_of_each(count) / trace.transfers.len() as u64;
+            let once = trace.transfers.len() as u64;
+            let all = config.blocks.saturating_mul(config.block_size as u64);
+            let share = balance_of_each(count) / if *looped { all.max(once) } else { once };
             trace.cap(share.saturating_sub(MAX_GAS));
         }
         Ok(Workload {
@@ -95,46 +98,93 @@ impl Workload {
     /// The next block; `None` after the configured number, or at the end of a trace. Encoding (and signing) uses all
     /// available cores.
     pub fn next_block(&mut self) -> Option<Block> {
-        if self.height >= self.config.blocks {
-            return None;
-        }
-        let header = block_header(self.height + 1, self.beneficiary);
-        let mut planned = Vec::with_capacity(self.config.block_size);
-        while planned.len() < self.config.block_size {
-            let Some(transfer) = self.pairs.next() else { break };
-            let sequence_number = &mut self.sequence_numbers[transfer.from as usize];
-            planned.push((transfer, *sequence_number));
-            *sequence_number += 1;
-        }
-        if planned.is_empty() {
-            return None;
-        }
-        self.height += 1;
-        let transactions = in_parallel(planned.len(), |part| {
-            planned[part].iter().map(|(transfer, number)| self.encode(&header, transfer, *number)).collect()
+        let Orders { header, orders, recipients } = self.next_orders()?;
+        let transactions = in_parallel(orders.len(), |part| {
+            let orders = orders[part].iter();
+            orders.map(|order| self.encode(&header, order, &recipients[order.recipients.clone()])).collect()
         });
         Some(Block { header, transactions })
     }
 
-    fn encode(&self, header: &BlockHeader, transfer: &Transfer, sequence_number: u64) -> Vec<u8> {
+    /// Passes over the next `blocks` blocks, which were executed before, and allows for as many more.
+    pub fn skip(&mut self, blocks: u64) {
+        self.config.blocks = self.config.blocks.saturating_add(blocks);
+        for _ in 0..blocks {
+            if self.next_orders().is_none() {
+                return;
+            }
+        }
+    }
+
+    /// What the next block consists of; `None` after the last one.
+    fn next_orders(&mut self) -> Option<Orders> {
+        if self.height >= self.config.blocks {
+            return None;
+        }
+        let header = block_header(self.height + 1, self.beneficiary);
+        let mut orders = Vec::with_capacity(self.config.block_size);
+        let mut recipients = Vec::with_capacity(self.config.block_size);
+        while orders.len() < self.config.block_size {
+            let Some(transfer) = self.pairs.next() else { break };
+            let start = recipients.len();
+            self.pairs.extend(&transfer, &mut recipients);
+            let sequence_number = &mut self.sequence_numbers[transfer.from as usize];
+            let (from, number) = (transfer.from, *sequence_number);
+            orders.push(Order { from, sequence_number: number, recipients: start..recipients.len() });
+            *sequence_number += 1;
+        }
+        if orders.is_empty() {
+            return None;
+        }
+        self.height += 1;
+        Some(Orders { header, orders, recipients })
+    }
+
+    fn encode(&self, header: &BlockHeader, order: &Order, recipients: &[(u32, u64)]) -> Vec<u8> {
         let address = |account: u32| self.accounts.addresses()[account as usize];
+        let payload = match (&self.pairs, recipients) {
+            (
+                Pairs::Uniform { .. } | Pairs::Zipf { .. } | Pairs::Hot { .. } | Pairs::Trace { .. },
+                &[(to, amount), ..],
+            ) => Payload::Transfer { to: address(to), amount },
+            (_, many) => {
+                let recipients = many.iter().map(|&(to, amount)| (address(to), amount)).collect();
+                Payload::BatchTransfer { recipients }
+            }
+        };
         let raw = RawTransaction {
             chain_id: WORKLOAD_CHAIN_ID,
-            sender: address(transfer.from),
-            sequence_number,
-            max_gas: MAX_GAS,
+            sender: address(order.from),
+            sequence_number: order.sequence_number,
+            max_gas: MAX_GAS.saturating_mul(recipients.len() as u64),
             gas_price: 1,
             expiration_s: header.timestamp_s + VALID_FOR_S,
-            payload: Payload::Transfer { to: address(transfer.to), amount: transfer.amount },
+            payload,
         };
-        self.accounts.encode(raw, transfer.from as usize)
+        self.accounts.encode(raw, order.from as usize)
     }
+}
+
+/// What a block consists of.
+struct Orders {
+    header: BlockHeader,
+    orders: Vec<Order>,
+    /// Recipients and amounts of all transactions.
+    recipients: Vec<(u32, u64)>,
+}
+
+/// One transaction to be encoded.
+struct Order {
+    from: u32,
+    sequence_number: u64,
+    /// Where its recipients lie among those of the block.
+    recipients: Range<usize>,
 }
 
 /// Set-up of the ledger of signed or unsigned blocks.
 pub(super) fn ledger_config(signed: bool) -> LedgerConfig {
     let signatures = if signed { SignatureMode::Verify } else { SignatureMode::Skip };
-    LedgerConfig { chain_id: WORKLOAD_CHAIN_ID, signatures }
+    LedgerConfig { chain_id: WORKLOAD_CHAIN_ID, signatures, commutative: true }
 }
 
 /// Header of the block at `height`.

@@ -28,7 +28,8 @@ pub(super) enum Pairs {
     Uniform { accounts: u32, random: ChaCha8Rng },
     Zipf { ranks: Vec<u32>, distribution: Zipf<f64>, random: ChaCha8Rng },
     Hot { accounts: u32, random: ChaCha8Rng },
-    Trace { trace: Trace, next: usize },
+    Batch { accounts: u32, recipients: usize, random: ChaCha8Rng },
+    Trace { trace: Trace, next: usize, looped: bool },
 }
 
 impl Pairs {
@@ -42,14 +43,24 @@ impl Pairs {
                 let distribution = zipf(accounts, *skew)?;
                 Pairs::Zipf { ranks: shuffled_ranks(accounts, seed), distribution, random }
             }
-            WorkloadKind::Trace(path) => Pairs::Trace { trace: Trace::open(path)?, next: 0 },
+            WorkloadKind::Batch { recipients } => {
+                let enough = recipients.saturating_add(1).max(2);
+                if accounts < enough {
+                    return Err(WorkloadError::TooFewAccounts { accounts });
+                }
+                Pairs::Batch { accounts: countable(accounts)?, recipients: *recipients, random }
+            }
+            WorkloadKind::Trace(path) => Pairs::Trace { trace: Trace::open(path)?, next: 0, looped: false },
+            WorkloadKind::LoopedTrace(path) => {
+                Pairs::Trace { trace: Trace::open(path)?, next: 0, looped: true }
+            }
         })
     }
 
     /// The next transfer, or `None` at the end of a trace.
     pub(super) fn next(&mut self) -> Option<Transfer> {
         match self {
-            Pairs::Uniform { accounts, random } => {
+            Pairs::Uniform { accounts, random } | Pairs::Batch { accounts, random, .. } => {
                 let from = random.random_range(0..*accounts);
                 let to = other_than(from, *accounts, random);
                 Some(Transfer { from, to, amount: random.random_range(1..=AMOUNT_MAX) })
@@ -67,10 +78,28 @@ impl Pairs {
                 let amount = random.random_range(1..=AMOUNT_MAX);
                 Some(Transfer { from: ranks[from], to: ranks[to], amount })
             }
-            Pairs::Trace { trace, next } => {
+            Pairs::Trace { trace, next, looped } => {
+                if *looped && *next == trace.transfers.len() {
+                    *next = 0;
+                }
                 let transfer = trace.transfers.get(*next).copied();
                 *next += 1;
                 transfer
+            }
+        }
+    }
+
+    /// Whom the transaction pays that `transfer` begins: its own recipient, and in a batch more of them, all different
+    /// and none of them the sender.
+    pub(super) fn extend(&mut self, transfer: &Transfer, recipients: &mut Vec<(u32, u64)>) {
+        let start = recipients.len();
+        recipients.push((transfer.to, transfer.amount));
+        if let Pairs::Batch { accounts, recipients: wanted, random } = self {
+            while recipients.len() - start < *wanted {
+                let to = other_than(transfer.from, *accounts, random);
+                if recipients[start..].iter().all(|&(known, _)| known != to) {
+                    recipients.push((to, random.random_range(1..=AMOUNT_MAX)));
+                }
             }
         }
     }

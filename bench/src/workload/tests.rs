@@ -77,6 +77,35 @@ fn every_transfer_of_every_kind_succeeds_in_order() {
 }
 
 #[test]
+fn a_batch_pays_so_many_different_accounts_and_succeeds() {
+    let kind = WorkloadKind::Batch { recipients: 8 };
+    let blocks = assert_all_succeed(Workload::new(config(kind, false)).unwrap());
+    assert_eq!(blocks.len(), 3);
+    for transaction in blocks.iter().flat_map(decoded) {
+        let Payload::BatchTransfer { recipients } = transaction.raw.payload else { panic!("not a batch") };
+        let different: HashSet<_> = recipients.iter().map(|(to, _)| to).collect();
+        assert_eq!((recipients.len(), different.len()), (8, 8));
+        assert!(!different.contains(&transaction.raw.sender));
+    }
+    let few = WorkloadConfig { accounts: 8, ..config(WorkloadKind::Batch { recipients: 8 }, false) };
+    assert!(matches!(Workload::new(few), Err(WorkloadError::TooFewAccounts { accounts: 8 })));
+}
+
+#[test]
+fn a_looped_trace_never_ends_and_every_transfer_succeeds() {
+    let directory = std::env::temp_dir().join(format!("phalanx-looped-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let path = directory.join("trace.csv");
+    let rows =
+        format!("7,0,{ALICE},{BOB},{max}\n7,1,{BOB},{ALICE},{max}\n8,0,{ALICE},{BOB},5\n", max = u128::MAX);
+    std::fs::write(&path, format!("block,index,from,to,value_wei\n{rows}")).unwrap();
+    let workload = Workload::new(config(WorkloadKind::LoopedTrace(path), false));
+    std::fs::remove_dir_all(&directory).unwrap();
+    let blocks = assert_all_succeed(workload.unwrap());
+    assert!(blocks.len() == 3 && blocks.iter().all(|block| block.transactions.len() == 200));
+}
+
+#[test]
 fn signed_blocks_carry_signatures_that_hold() {
     let workload = Workload::new(config(WorkloadKind::Uniform, true)).unwrap();
     assert_eq!(workload.ledger_config().signatures, SignatureMode::Verify);
@@ -229,12 +258,10 @@ fn a_created_account_is_used_in_the_block_that_creates_it() {
                 continue;
             };
             used += usize::from(success && created.contains(&raw.sender));
-            match raw.payload {
-                Payload::CreateAccount { account, .. } if success => {
-                    created.insert(account);
-                }
-                Payload::Transfer { to, .. } => used += usize::from(success && created.contains(&to)),
-                Payload::BatchTransfer { .. } | Payload::CreateAccount { .. } => {}
+            if let Payload::Transfer { to, .. } = &raw.payload {
+                used += usize::from(success && created.contains(to));
+            } else if let (Payload::CreateAccount { account, .. }, true) = (raw.payload, success) {
+                created.insert(account);
             }
         }
     }

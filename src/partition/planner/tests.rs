@@ -54,8 +54,8 @@ fn block_of(transactions: &[Declared]) -> PreparedBlock {
 
 fn loaded(block: &PreparedBlock, limits: ArenaLimits) -> ArenaWriter {
     let mut arena = ArenaWriter::create("phalanx-planner-test", limits).unwrap();
-    arena.load(block).unwrap();
-    arena.identify(block, 0..block.accesses().len()).unwrap();
+    arena.begin_load(block).unwrap();
+    while !arena.load_step(block).unwrap() {}
     arena
 }
 

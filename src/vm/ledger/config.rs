@@ -19,4 +19,7 @@ pub struct LedgerConfig {
     pub chain_id: u32,
     /// Whether signatures are checked.
     pub signatures: SignatureMode,
+    /// Whether changes of numbers are commutative writes. Without, they are reads and plain writes: the same statuses
+    /// and final state, for measuring what commutative writes bring.
+    pub commutative: bool,
 }

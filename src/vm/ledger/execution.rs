@@ -111,6 +111,11 @@ impl<'a> Execution<'a> {
                 single = [(*account, *balance)];
                 (&single[..], true)
             }
+            #[cfg(feature = "fault-transactions")]
+            Payload::Fault(order) => {
+                single = [(order.to, order.amount)];
+                (&single[..], false)
+            }
         };
         let total = match total_of(credits) {
             Ok(total) => total,

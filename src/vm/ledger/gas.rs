@@ -18,6 +18,8 @@ pub fn gas_needed(payload: &Payload, encoded_bytes: usize) -> u64 {
         Payload::Transfer { .. } => GAS_PER_RECIPIENT,
         Payload::BatchTransfer { recipients } => GAS_PER_RECIPIENT.saturating_mul(recipients.len() as u64),
         Payload::CreateAccount { .. } => GAS_PER_CREATED_ACCOUNT,
+        #[cfg(feature = "fault-transactions")]
+        Payload::Fault(_) => GAS_PER_RECIPIENT,
     };
     GAS_BASE.saturating_add(body).saturating_add(GAS_PER_BYTE.saturating_mul(encoded_bytes as u64))
 }

@@ -3,14 +3,15 @@
 use crate::types::{AccessMode, BlockHeader, HintWriter, StatusCode, number_of};
 use crate::vm::ledger::execution::Execution;
 use crate::vm::ledger::keys::is_balance;
+use crate::vm::ledger::signature::{BATCH, FORGED, GENUINE, SignatureBatch, SignedMessage};
 use crate::vm::ledger::{
     Address, LedgerConfig, LedgerStatus, Payload, SignatureMode, SignedTransaction, account_key, balance_key,
     gas_needed, sequence_key,
 };
-use crate::vm::{Outcome, StateView, Vm};
+use crate::vm::{Finding, Outcome, ReadAndSet, StateView, Vm};
 
 /// Expected cost of an execution with and without a signature check, and per recipient, in nanoseconds.
-const COST_VERIFIED_NS: u32 = 50_000;
+const COST_VERIFIED_NS: u32 = 25_000;
 const COST_UNVERIFIED_NS: u32 = 600;
 const COST_PER_RECIPIENT_NS: u32 = 150;
 
@@ -38,7 +39,7 @@ impl LedgerVm {
     }
 
     /// Everything that is decided without the state: the transaction and its highest fee, or why it ends here.
-    fn admit(&mut self, encoded: &[u8]) -> Result<(SignedTransaction, u64), LedgerStatus> {
+    fn admit(&mut self, encoded: &[u8], finding: Finding) -> Result<(SignedTransaction, u64), LedgerStatus> {
         let signed = SignedTransaction::decode(encoded).map_err(|_| LedgerStatus::Undecodable)?;
         let raw = &signed.raw;
         if raw.chain_id != self.config.chain_id {
@@ -52,8 +53,12 @@ impl LedgerVm {
             return Err(LedgerStatus::SequenceExhausted);
         }
         let genuine = match self.config.signatures {
-            SignatureMode::Verify => signed.signature_holds(encoded, &mut self.message),
             SignatureMode::Skip => true,
+            SignatureMode::Verify => match finding {
+                GENUINE => true,
+                FORGED => false,
+                _ => signed.signed_message(encoded, &mut self.message).is_some_and(SignedMessage::is_genuine),
+            },
         };
         if genuine { Ok((signed, max_fee)) } else { Err(LedgerStatus::BadSignature) }
     }
@@ -61,6 +66,8 @@ impl LedgerVm {
 
 impl Vm for LedgerVm {
     fn begin_block(&mut self, header: &BlockHeader) {
+        #[cfg(feature = "fault-transactions")]
+        crate::vm::ledger::fault::strike_at_block(header);
         self.timestamp_s = header.timestamp_s;
         self.beneficiary = Address(header.beneficiary);
     }
@@ -69,39 +76,90 @@ impl Vm for LedgerVm {
         let Ok(SignedTransaction { raw, .. }) = SignedTransaction::decode(transaction) else {
             return;
         };
+        let add = if self.config.commutative { AccessMode::Add } else { AccessMode::ReadWrite };
         hint.access(&account_key(&raw.sender), AccessMode::Read);
         hint.access(&sequence_key(&raw.sender), AccessMode::ReadWrite);
-        hint.access(&balance_key(&raw.sender), AccessMode::Add);
+        hint.access(&balance_key(&raw.sender), add);
         let recipients = match &raw.payload {
             Payload::Transfer { to, .. } => {
                 hint.access(&account_key(to), AccessMode::Read);
-                hint.access(&balance_key(to), AccessMode::Add);
+                hint.access(&balance_key(to), add);
                 1
             }
             Payload::BatchTransfer { recipients } => {
                 recipients.iter().for_each(|(to, _)| hint.access(&account_key(to), AccessMode::Read));
-                recipients.iter().for_each(|(to, _)| hint.access(&balance_key(to), AccessMode::Add));
+                recipients.iter().for_each(|(to, _)| hint.access(&balance_key(to), add));
                 // Decoding keeps few enough.
                 u32::try_from(recipients.len()).unwrap_or(u32::MAX)
             }
             Payload::CreateAccount { account, .. } => {
                 hint.access(&account_key(account), AccessMode::ReadWrite);
-                hint.access(&balance_key(account), AccessMode::Add);
+                hint.access(&balance_key(account), add);
+                1
+            }
+            #[cfg(feature = "fault-transactions")]
+            Payload::Fault(order) => {
+                hint.access(&account_key(&order.to), AccessMode::Read);
+                hint.access(&balance_key(&order.to), AccessMode::Add);
                 1
             }
         };
-        hint.access(&balance_key(&Address(header.beneficiary)), AccessMode::Add);
+        hint.access(&balance_key(&Address(header.beneficiary)), add);
         let once = match self.config.signatures {
             SignatureMode::Verify => COST_VERIFIED_NS,
             SignatureMode::Skip => COST_UNVERIFIED_NS,
         };
-        hint.cost_ns(once.saturating_add(COST_PER_RECIPIENT_NS.saturating_mul(recipients)));
+        let cost = once.saturating_add(COST_PER_RECIPIENT_NS.saturating_mul(recipients));
+        #[cfg(feature = "fault-transactions")]
+        let cost = match &raw.payload {
+            Payload::Fault(order) => cost.saturating_add(order.cost_ns()),
+            Payload::Transfer { .. } | Payload::BatchTransfer { .. } | Payload::CreateAccount { .. } => cost,
+        };
+        hint.cost_ns(cost);
+    }
+
+    fn examines_at_once(&self) -> usize {
+        match self.config.signatures {
+            SignatureMode::Verify => BATCH,
+            SignatureMode::Skip => 0,
+        }
+    }
+
+    fn examine(&mut self, transactions: &[&[u8]], findings: &mut [Finding]) {
+        let mut batch = SignatureBatch::default();
+        for (place, encoded) in transactions.iter().enumerate() {
+            let signed = SignedTransaction::decode(encoded).ok();
+            if let Some(signed) = signed.and_then(|it| it.signed_message(encoded, &mut self.message)) {
+                batch.push(place, encoded, signed);
+            }
+        }
+        batch.judge(findings);
     }
 
     fn execute(&mut self, transaction: &[u8], view: &mut dyn StateView) -> Outcome {
-        match self.admit(transaction) {
+        self.execute_examined(transaction, Finding::NOTHING, view)
+    }
+
+    fn execute_examined(
+        &mut self,
+        transaction: &[u8],
+        finding: Finding,
+        view: &mut dyn StateView,
+    ) -> Outcome {
+        match self.admit(transaction, finding) {
             Ok((signed, max_fee)) => {
+                #[cfg(feature = "fault-transactions")]
+                if let Payload::Fault(order) = &signed.raw.payload {
+                    order.strike(view);
+                }
                 let gas = gas_needed(&signed.raw.payload, transaction.len());
+                let mut plain;
+                let view = if self.config.commutative {
+                    view
+                } else {
+                    plain = ReadAndSet::new(view);
+                    &mut plain
+                };
                 Execution::new(&signed.raw, max_fee, gas, &self.beneficiary, view).run()
             }
             Err(status) => Outcome { status: status.code(), gas_used: 0 },

@@ -7,10 +7,13 @@
 mod address;
 mod config;
 mod execution;
+#[cfg(feature = "fault-transactions")]
+mod fault;
 mod gas;
 mod genesis;
 mod keys;
 mod machine;
+mod signature;
 mod status;
 mod transaction;
 
@@ -20,6 +23,8 @@ mod tests;
 pub use address::Address;
 pub use config::{LedgerConfig, SignatureMode};
 pub use execution::{EVENT_ACCOUNT_CREATED, EVENT_BATCH_TRANSFERRED};
+#[cfg(feature = "fault-transactions")]
+pub use fault::{Fault, FaultOrder, PANIC_AT_BLOCK, When};
 pub use gas::{GAS_BASE, GAS_PER_BYTE, GAS_PER_CREATED_ACCOUNT, GAS_PER_RECIPIENT, gas_needed};
 pub use genesis::{GenesisEntry, GenesisError, genesis};
 pub use keys::{ACCOUNT_RECORD, KEY_BYTES, account_key, balance_key, sequence_key};

@@ -4,8 +4,11 @@
 //! [`SignedTransaction`] begins: verification needs no second encoding.
 
 use crate::vm::ledger::Address;
+#[cfg(feature = "fault-transactions")]
+use crate::vm::ledger::FaultOrder;
 use crate::vm::ledger::address::fixed_bytes;
-use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use crate::vm::ledger::signature::SignedMessage;
+use ed25519_dalek::{Signer, SigningKey};
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -50,6 +53,10 @@ pub enum Payload {
         /// How much it receives.
         balance: u64,
     },
+    /// Moves an amount to an existing account, if it does not bring its shard down first. For tests: without the feature
+    /// `fault-transactions` its bytes are no transaction.
+    #[cfg(feature = "fault-transactions")]
+    Fault(FaultOrder),
 }
 
 /// A transaction before it is signed.
@@ -150,20 +157,15 @@ impl SignedTransaction {
             .map_err(|source| TransactionError::Undecodable { bytes: bytes.len(), source })
     }
 
-    /// Whether the signature is the sender's over `encoded`, the bytes that this transaction was decoded from.
+    /// What is to be checked: the sender's signature over `encoded`, the bytes that this transaction was decoded from.
     /// `message` is scratch space.
     #[must_use]
-    pub(super) fn signature_holds(&self, encoded: &[u8], message: &mut Vec<u8>) -> bool {
-        let Some(raw_bytes) = encoded.len().checked_sub(SIGNATURE_BYTES) else {
-            return false;
-        };
-        let Ok(key) = VerifyingKey::from_bytes(&self.raw.sender.0) else {
-            return false;
-        };
+    pub(super) fn signed_message(&self, encoded: &[u8], message: &mut Vec<u8>) -> Option<SignedMessage> {
+        let raw_bytes = encoded.len().checked_sub(SIGNATURE_BYTES)?;
         message.clear();
         message.extend_from_slice(SIGNING_DOMAIN);
         message.extend_from_slice(&encoded[..raw_bytes]);
-        key.verify_strict(message, &Signature::from_bytes(&self.signature)).is_ok()
+        Some(SignedMessage::new(self.raw.sender.0, self.signature, message))
     }
 }
 

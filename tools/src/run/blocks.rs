@@ -1,14 +1,16 @@
 //! The loop over the blocks: generate, prepare, execute, verify.
 
-use crate::cli::{RunOptions, WorkloadName};
-use crate::run::engine::{Engine, oracle};
+use crate::cli::{ExecutorKind, RunOptions, WorkloadName};
+use crate::run::engine::{Engine, oracle, oracle_from};
 use crate::run::error::RunError;
-use crate::run::family::Family;
+use crate::run::family::{Family, FirstState};
 use crate::run::progress::Progress;
 use crate::run::report::{Report, Tally};
-use phalanx::executor::{BlockExecutor, BlockOutput, Sequential};
+use crate::run::trace::TraceFile;
+use phalanx::durable::{DurableConfig, DurableState};
+use phalanx::executor::{BlockExecutor, BlockOutput, MemoryConfig, Sequential};
 use phalanx::types::{Block, PreparedBlock};
-use phalanx::vm::ledger::LedgerVm;
+use phalanx::vm::ledger::{GenesisEntry, LedgerConfig, LedgerVm};
 use phalanx_bench::{Workload, WorkloadConfig, WorkloadKind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,21 +28,43 @@ pub fn run(
     family: Arc<Family>,
     progress: &Progress,
 ) -> Result<Report, RunError> {
+    let mut trace = open_trace(options)?;
     progress.say("making accounts");
     let mut workload = Workload::new(workload_config(options))?;
-    let config = workload.ledger_config();
+    let config = LedgerConfig { commutative: !options.no_commutative, ..workload.ledger_config() };
     let genesis = workload.genesis()?;
-    let mut oracle = if options.no_verify { None } else { Some(oracle(config, &genesis)?) };
-    let engine = Engine::start(options, filter, config, &genesis, family)?;
+    let (first, resumed_after) = match open_state(options, &genesis)? {
+        Some(state) => {
+            let height = state.head().height();
+            (FirstState::Durable(Box::new(state)), height)
+        }
+        None => (FirstState::Genesis(&genesis), None),
+    };
+    let mut oracle = match (&first, options.no_verify) {
+        (FirstState::Genesis(_) | FirstState::Durable(_), true) => None,
+        (FirstState::Genesis(genesis), false) => Some(oracle(config, genesis)?),
+        (FirstState::Durable(state), false) => Some(oracle_from(config, state.state())?),
+    };
+    let engine = Engine::start(options, filter, config, first, family)?;
+    workload.skip(resumed_after.unwrap_or(0));
     let shards = engine.shards();
     tracing::info!(executor = %options.executor, shards, accounts = workload.accounts().len(), "executor is ready");
     drop(genesis);
+    if let Some(trace) = &mut trace {
+        trace.name(shards, options.executor == ExecutorKind::Processes)?;
+    }
 
-    let mut session = Session { engine, vm: LedgerVm::new(config), options, tally: Tally::default() };
+    let vm = LedgerVm::new(config);
+    let mut session = Session { engine, vm, options, tally: Tally::default(), last_height: None, trace };
     progress.say("generating");
     while let Some(block) = workload.next_block() {
         progress.say("executing");
-        let (prepared, output) = session.execute(&block)?;
+        let executed = session.execute(&block);
+        if executed.is_err() {
+            session.end_trace_of_failure();
+        }
+        let (prepared, output) = executed?;
+        session.trace()?;
         if let Some(oracle) = &mut oracle {
             progress.say("verifying");
             verify(oracle, &prepared, &output)?;
@@ -48,11 +72,35 @@ pub fn run(
         progress.count();
         progress.say("generating");
     }
+    progress.say("making durable");
+    session.wait_durable()?;
     progress.finish();
+    session.end_trace()?;
     let Session { engine, tally, .. } = session;
     let casualties = engine.casualties();
     engine.close();
-    Ok(Report::new(options, shards, &tally, casualties, oracle.is_some()))
+    Ok(Report::new(options, shards, &tally, casualties, oracle.is_some()).resumed(resumed_after))
+}
+
+/// The state directory, if one is asked for.
+fn open_state(options: &RunOptions, genesis: &[GenesisEntry]) -> Result<Option<DurableState>, RunError> {
+    let Some(directory) = &options.state_dir else { return Ok(None) };
+    if options.executor != ExecutorKind::Processes {
+        return Err(RunError::NothingDurable);
+    }
+    let genesis = genesis.iter().map(|(key, value)| (key, value));
+    let config = DurableConfig::new(directory);
+    let state = DurableState::open(&config, MemoryConfig::default().state, genesis)?;
+    tracing::info!(height = ?state.head().height(), "state directory is open");
+    Ok(Some(state))
+}
+
+fn open_trace(options: &RunOptions) -> Result<Option<TraceFile>, RunError> {
+    match (&options.trace, options.executor) {
+        (None, _) => Ok(None),
+        (Some(_), ExecutorKind::Sequential | ExecutorKind::BlockStm) => Err(RunError::NothingToTrace),
+        (Some(path), ExecutorKind::Threads | ExecutorKind::Processes) => TraceFile::create(path).map(Some),
+    }
 }
 
 fn workload_config(options: &RunOptions) -> WorkloadConfig {
@@ -78,6 +126,8 @@ struct Session<'a> {
     vm: LedgerVm,
     options: &'a RunOptions,
     tally: Tally,
+    last_height: Option<u64>,
+    trace: Option<TraceFile>,
 }
 
 impl Session<'_> {
@@ -93,6 +143,7 @@ impl Session<'_> {
         let output = output.map_err(|cause| RunError::Execute { height, cause })?;
         let executed = ready.elapsed();
         self.tally.count(&output, ready - begun, executed);
+        self.last_height = Some(height);
         let stats = output.stats();
         tracing::info!(
             height,
@@ -103,6 +154,42 @@ impl Session<'_> {
             "block is executed"
         );
         Ok((prepared, output))
+    }
+}
+
+impl Session<'_> {
+    /// Waits until all that was executed is durable, if it is to be.
+    fn wait_durable(&self) -> Result<(), RunError> {
+        match (&self.options.state_dir, self.last_height) {
+            (Some(_), Some(height)) => {
+                let deadline = Instant::now() + Duration::from_millis(self.options.deadline_ms);
+                Ok(self.engine.wait_durable(height, deadline)?)
+            }
+            (None, _) | (_, None) => Ok(()),
+        }
+    }
+
+    /// Writes down what was recorded since the last time.
+    fn trace(&mut self) -> Result<(), RunError> {
+        let Some(trace) = &mut self.trace else { return Ok(()) };
+        let (timeline, incidents) = self.engine.take_trace();
+        trace.add(&timeline, &incidents)
+    }
+
+    /// The block's error says more than one of its trace.
+    fn end_trace_of_failure(&mut self) {
+        if let Err(error) = self.end_trace() {
+            tracing::warn!(%error, "the trace is not whole");
+        }
+    }
+
+    fn end_trace(&mut self) -> Result<(), RunError> {
+        if self.trace.is_none() {
+            return Ok(());
+        }
+        self.engine.await_strength();
+        self.trace()?;
+        self.trace.take().map_or(Ok(()), TraceFile::finish)
     }
 }
 

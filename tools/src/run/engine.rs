@@ -2,15 +2,19 @@
 
 use crate::cli::{ExecutorKind, RunOptions, Shards};
 use crate::run::error::RunError;
-use crate::run::family::{Casualties, Family};
-use phalanx::Phalanx;
+use crate::run::family::{Casualties, Family, FirstState};
+use phalanx::durable::DurableError;
 use phalanx::executor::{
-    BlockExecutor, BlockOutput, ExecuteError, MemoryConfig, Sequential, Threads, ThreadsConfig,
+    BlockExecutor, BlockOutput, BlockStm, BlockStmConfig, ExecuteError, MemoryConfig, Sequential, Threads,
+    ThreadsConfig,
 };
 use phalanx::state::{BaseState, StateError};
+use phalanx::supervisor::Incidents;
+use phalanx::telemetry::{Timeline, TimelineConfig};
 use phalanx::topology::Host;
 use phalanx::types::{Block, PrepareError, PreparedBlock};
 use phalanx::vm::ledger::{GenesisEntry, LedgerConfig, LedgerVm};
+use phalanx::{MAX_SHARDS, Phalanx};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,10 +35,17 @@ pub enum Engine {
     },
     /// Shards as processes.
     Processes(Arc<Family>),
+    /// Optimistic execution on threads.
+    BlockStm {
+        /// The executor.
+        block_stm: Box<BlockStm>,
+        /// Number of threads.
+        threads: usize,
+    },
 }
 
 impl Engine {
-    /// Starts the executor on the first state; processes are started in `family`.
+    /// Starts the executor on its first state, which is durable only for processes; these are started in `family`.
     ///
     /// # Errors
     /// When memory, threads or processes cannot be had.
@@ -42,9 +53,20 @@ impl Engine {
         options: &RunOptions,
         filter: &str,
         config: LedgerConfig,
-        genesis: &[GenesisEntry],
+        first: FirstState<'_>,
         family: Arc<Family>,
     ) -> Result<Engine, RunError> {
+        let timeline = options.trace.is_some().then(|| TimelineConfig {
+            transactions: options.trace_transactions,
+            ..TimelineConfig::default()
+        });
+        let genesis = match &first {
+            FirstState::Genesis(genesis) => *genesis,
+            FirstState::Durable(_) if options.executor != ExecutorKind::Processes => {
+                return Err(RunError::NothingDurable);
+            }
+            FirstState::Durable(_) => &[],
+        };
         match options.executor {
             ExecutorKind::Sequential => Ok(Engine::Sequential(Box::new(oracle(config, genesis)?))),
             ExecutorKind::Threads => {
@@ -54,19 +76,41 @@ impl Engine {
                         Host::detect().map_err(|error| RunError::Threads(error.into()))?.auto_shards()
                     }
                 };
-                let config_of_threads = ThreadsConfig { shards, ..ThreadsConfig::default() };
+                let config_of_threads = ThreadsConfig { shards, timeline, ..ThreadsConfig::default() };
                 let launched =
                     Threads::launch(config_of_threads, LedgerVm::new(config), first_state(genesis)?);
                 let threads = Box::new(launched.map_err(RunError::Threads)?);
                 Ok(Engine::Threads { threads, shards })
             }
             ExecutorKind::Processes => {
-                let mut builder = Phalanx::builder(config).on_death(options.on_death.into()).log(filter);
+                let mut builder = Phalanx::builder(config)
+                    .on_death(options.on_death.into())
+                    .fallback(options.fallback.into())
+                    .stall_limit(options.stall_limit)
+                    .log(filter);
                 if let Shards::Count(count) = options.shards {
                     builder = builder.shards(count);
                 }
-                family.launch(builder, genesis)?;
+                if let Some(timeline) = timeline {
+                    builder = builder.timeline(timeline);
+                }
+                family.launch(builder, first)?;
                 Ok(Engine::Processes(family))
+            }
+            ExecutorKind::BlockStm => {
+                let threads = match options.shards {
+                    Shards::Count(count) => count,
+                    // All of them: the thread that calls sleeps meanwhile.
+                    Shards::Auto => Host::detect()
+                        .map_err(|error| RunError::Threads(error.into()))?
+                        .cores()
+                        .min(MAX_SHARDS),
+                };
+                let config_of_threads = BlockStmConfig { threads, ..BlockStmConfig::default() };
+                let launched =
+                    BlockStm::launch(config_of_threads, LedgerVm::new(config), first_state(genesis)?);
+                let block_stm = Box::new(launched.map_err(RunError::Threads)?);
+                Ok(Engine::BlockStm { block_stm, threads })
             }
         }
     }
@@ -77,6 +121,7 @@ impl Engine {
             Engine::Sequential(_) => 1,
             Engine::Threads { shards, .. } => *shards,
             Engine::Processes(family) => family.shards(),
+            Engine::BlockStm { threads, .. } => *threads,
         }
     }
 
@@ -93,7 +138,9 @@ impl Engine {
                 }
                 Ok(prepared)
             }
-            Engine::Threads { .. } | Engine::Processes(_) => PreparedBlock::prepare(vm, block),
+            Engine::Threads { .. } | Engine::Processes(_) | Engine::BlockStm { .. } => {
+                PreparedBlock::prepare(vm, block)
+            }
         }
     }
 
@@ -110,6 +157,37 @@ impl Engine {
             Engine::Sequential(sequential) => sequential.execute(block, deadline),
             Engine::Threads { threads, .. } => threads.execute(block, deadline),
             Engine::Processes(family) => family.execute(block, deadline),
+            Engine::BlockStm { block_stm, .. } => block_stm.execute(block, deadline),
+        }
+    }
+
+    /// Waits until the block at `height` is durable, if anything is to be.
+    ///
+    /// # Errors
+    /// [`DurableError`].
+    pub fn wait_durable(&self, height: u64, deadline: Instant) -> Result<(), DurableError> {
+        match self {
+            Engine::Processes(family) => family.wait_durable(height, deadline),
+            Engine::Sequential(_) | Engine::Threads { .. } | Engine::BlockStm { .. } => {
+                Err(DurableError::NoDirectory)
+            }
+        }
+    }
+
+    /// Takes what was recorded and what befell since the last time.
+    pub fn take_trace(&self) -> (Timeline, Incidents) {
+        match self {
+            Engine::Sequential(_) | Engine::BlockStm { .. } => (Timeline::default(), Incidents::default()),
+            Engine::Threads { threads, .. } => (threads.take_timeline(), Incidents::default()),
+            Engine::Processes(family) => family.take_trace(),
+        }
+    }
+
+    /// Waits a moment until all deaths so far can be told.
+    pub fn await_strength(&self) {
+        match self {
+            Engine::Sequential(_) | Engine::Threads { .. } | Engine::BlockStm { .. } => {}
+            Engine::Processes(family) => family.await_strength(),
         }
     }
 
@@ -117,7 +195,7 @@ impl Engine {
     pub fn casualties(&self) -> Casualties {
         match self {
             Engine::Processes(family) => family.casualties(),
-            Engine::Sequential(_) | Engine::Threads { .. } => Casualties::default(),
+            Engine::Sequential(_) | Engine::Threads { .. } | Engine::BlockStm { .. } => Casualties::default(),
         }
     }
 
@@ -125,7 +203,7 @@ impl Engine {
     pub fn close(self) {
         match self {
             Engine::Processes(family) => family.close(CLOSE_PATIENCE),
-            Engine::Sequential(_) | Engine::Threads { .. } => {}
+            Engine::Sequential(_) | Engine::Threads { .. } | Engine::BlockStm { .. } => {}
         }
     }
 }
@@ -136,6 +214,16 @@ impl Engine {
 /// [`StateError`] when memory cannot be had.
 pub fn oracle(config: LedgerConfig, genesis: &[GenesisEntry]) -> Result<Sequential<LedgerVm>, StateError> {
     Ok(Sequential::new(LedgerVm::new(config), first_state(genesis)?))
+}
+
+/// A sequential executor that begins with a copy of `state`.
+///
+/// # Errors
+/// [`StateError`] when memory cannot be had.
+pub fn oracle_from(config: LedgerConfig, state: &BaseState) -> Result<Sequential<LedgerVm>, StateError> {
+    let mut entries = Vec::new();
+    state.for_each(|key, value| entries.push((key.to_vec(), value.to_vec())));
+    oracle(config, &entries)
 }
 
 fn first_state(genesis: &[GenesisEntry]) -> Result<BaseState, StateError> {

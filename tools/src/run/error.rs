@@ -1,12 +1,14 @@
 //! Why a run ended early.
 
 use crate::exit::Exit;
+use phalanx::durable::DurableError;
 use phalanx::executor::{Difference, ExecuteError};
 use phalanx::state::StateError;
 use phalanx::supervisor::LaunchError;
 use phalanx::types::PrepareError;
 use phalanx::vm::ledger::GenesisError;
 use phalanx_bench::WorkloadError;
+use std::path::PathBuf;
 use thiserror::Error;
 
 /// Why a run ended early.
@@ -64,6 +66,27 @@ pub enum RunError {
         /// In what.
         difference: Difference,
     },
+    /// The state directory cannot be opened.
+    #[error(transparent)]
+    Durable(#[from] DurableError),
+    /// Only shard processes have a state directory.
+    #[error(
+        "only the processes executor has a state directory; leave --state-dir out or take --executor processes"
+    )]
+    NothingDurable,
+    /// The trace could not be written.
+    #[error("cannot write the trace {}: {cause}; name a file in a writable folder with --trace", path.display())]
+    Trace {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        cause: std::io::Error,
+    },
+    /// There is nothing to trace.
+    #[error(
+        "the sequential executor and block-stm have no timeline; leave --trace out or take --executor threads or processes"
+    )]
+    NothingToTrace,
     /// The report could not be written.
     #[error("cannot write the report: {0}; give standard output another place to go")]
     Report(std::io::Error),
@@ -86,10 +109,13 @@ impl RunError {
             | RunError::Threads(_)
             | RunError::Resource(_) => Exit::Start,
             RunError::Mismatch { .. } => Exit::Mismatch,
+            RunError::Durable(_) | RunError::Execute { cause: ExecuteError::Durable(_), .. } => Exit::State,
+            RunError::NothingToTrace | RunError::NothingDurable => Exit::Usage,
             RunError::Prepare { .. }
             | RunError::Execute { .. }
             | RunError::Verify { .. }
             | RunError::Report(_)
+            | RunError::Trace { .. }
             | RunError::Stopped
             | RunError::Panicked => Exit::Failed,
         }
@@ -119,10 +145,12 @@ fn next_move(cause: &ExecuteError) -> &'static str {
             "find out who ends the shards, -v shows each death"
         }
         ExecuteError::Busy { .. }
+        | ExecuteError::OutOfRange(_)
         | ExecuteError::Cancelled { .. }
         | ExecuteError::PoisonTransaction { .. }
         | ExecuteError::StatePoisoned { .. }
         | ExecuteError::SupplyChanged { .. }
+        | ExecuteError::Durable(_)
         | ExecuteError::Topology(_)
         | ExecuteError::Stopped
         | ExecuteError::System(_) => "run again with -v for more",
@@ -144,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_failed_block_names_the_option_that_helps() {
-        let cause = ExecuteError::DeadlineExceeded { accepted: 1, transactions: 9 };
+        let cause = ExecuteError::DeadlineExceeded { accepted: 1, transactions: 9, last_death: None };
         let error = RunError::Execute { height: 1, cause };
         assert_eq!(error.exit().code(), 1);
         assert!(error.to_string().contains("--deadline-ms"), "{error}");

@@ -2,13 +2,21 @@
 
 use crate::run::error::RunError;
 use parking_lot::Mutex;
+use phalanx::durable::{DurableError, DurableState};
 use phalanx::executor::{BlockOutput, ExecuteError};
-use phalanx::supervisor::ShardHealth;
+use phalanx::supervisor::{Incidents, ShardHealth};
+use phalanx::telemetry::Timeline;
 use phalanx::types::PreparedBlock;
 use phalanx::vm::ledger::{GenesisEntry, LedgerVm};
 use phalanx::{Phalanx, PhalanxBuilder};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// How long the end of a run waits for what is still to be known of deaths.
+const INCIDENT_PATIENCE: Duration = Duration::from_millis(500);
+
+/// The longest wait for the disk that nobody can end.
+const DURABLE_LOOK: Duration = Duration::from_millis(20);
 
 /// The shard processes: none yet, running, or ended for good.
 #[derive(Debug, Default)]
@@ -22,6 +30,15 @@ enum Stage {
     Idle,
     Running(Phalanx),
     Closed,
+}
+
+/// What the processes begin with.
+#[derive(Debug)]
+pub enum FirstState<'a> {
+    /// These entries, in memory.
+    Genesis(&'a [GenesisEntry]),
+    /// An open state directory.
+    Durable(Box<DurableState>),
 }
 
 /// What the shards went through, over the whole run.
@@ -38,16 +55,17 @@ impl Family {
     ///
     /// # Errors
     /// `Launch`, or `Stopped` when the end came before the start.
-    pub fn launch(
-        &self,
-        builder: PhalanxBuilder<LedgerVm>,
-        genesis: &[GenesisEntry],
-    ) -> Result<(), RunError> {
+    pub fn launch(&self, builder: PhalanxBuilder<LedgerVm>, first: FirstState<'_>) -> Result<(), RunError> {
         let mut stage = self.stage.lock();
         match &*stage {
             Stage::Closed => Err(RunError::Stopped),
             Stage::Idle | Stage::Running(_) => {
-                *stage = Stage::Running(builder.launch(genesis.iter().map(|(key, value)| (key, value)))?);
+                *stage = Stage::Running(match first {
+                    FirstState::Genesis(genesis) => {
+                        builder.launch(genesis.iter().map(|(key, value)| (key, value)))?
+                    }
+                    FirstState::Durable(state) => builder.launch_durable(*state)?,
+                });
                 Ok(())
             }
         }
@@ -69,6 +87,24 @@ impl Family {
         handle.wait()
     }
 
+    /// Waits until the block at `height` is durable.
+    ///
+    /// # Errors
+    /// [`DurableError`]; `NoDirectory` when no processes run.
+    pub fn wait_durable(&self, height: u64, deadline: Instant) -> Result<(), DurableError> {
+        loop {
+            // In short waits: whoever wants to end the processes meanwhile needs the lock.
+            let until = deadline.min(Instant::now() + DURABLE_LOOK);
+            let waited = match &*self.stage.lock() {
+                Stage::Running(phalanx) => phalanx.wait_durable(height, until),
+                Stage::Idle | Stage::Closed => return Err(DurableError::NoDirectory),
+            };
+            if !matches!(waited, Err(DurableError::NotYet { .. })) || until == deadline {
+                return waited;
+            }
+        }
+    }
+
     /// Number of shards; 0 unless they run.
     pub fn shards(&self) -> usize {
         match &*self.stage.lock() {
@@ -85,6 +121,28 @@ impl Family {
                 supervisor_restarts: phalanx.stats().supervisor_restarts,
             },
             Stage::Idle | Stage::Closed => Casualties::default(),
+        }
+    }
+
+    /// Takes what was recorded and what befell since the last time; nothing unless the processes run.
+    pub fn take_trace(&self) -> (Timeline, Incidents) {
+        match &*self.stage.lock() {
+            Stage::Running(phalanx) => (phalanx.take_timeline(), phalanx.take_incidents()),
+            Stage::Idle | Stage::Closed => (Timeline::default(), Incidents::default()),
+        }
+    }
+
+    /// Waits until every death so far can be told with its cause and its successor, for [`INCIDENT_PATIENCE`] at most.
+    pub fn await_strength(&self) {
+        let deadline = Instant::now() + INCIDENT_PATIENCE;
+        let whole = || match &*self.stage.lock() {
+            Stage::Running(phalanx) => {
+                phalanx.health().iter().all(|shard| shard.ready && shard.deaths + 1 >= shard.spawns)
+            }
+            Stage::Idle | Stage::Closed => true,
+        };
+        while !whole() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 
@@ -121,7 +179,7 @@ mod tests {
         let family = Family::default();
         family.close(Duration::ZERO);
         let builder = Phalanx::builder(phalanx_bench_config());
-        assert!(matches!(family.launch(builder, &[]), Err(RunError::Stopped)));
+        assert!(matches!(family.launch(builder, FirstState::Genesis(&[])), Err(RunError::Stopped)));
         let block = Arc::new(PreparedBlock::new(phalanx::types::BlockHeader::default()));
         assert!(matches!(family.execute(&block, Instant::now()), Err(ExecuteError::Stopped)));
         assert_eq!(family.casualties(), Casualties::default());
@@ -131,6 +189,7 @@ mod tests {
         phalanx::vm::ledger::LedgerConfig {
             chain_id: phalanx_bench::WORKLOAD_CHAIN_ID,
             signatures: phalanx::vm::ledger::SignatureMode::Skip,
+            commutative: true,
         }
     }
 }

@@ -10,19 +10,22 @@ mod error;
 mod family;
 mod progress;
 mod report;
+mod trace;
 
 use crate::cli::{Format, RunOptions};
 use crate::exit::Exit;
 use crate::output::{print, print_error};
 use crate::signals::{self, StopSignal};
 use engine::CLOSE_PATIENCE;
-use error::RunError;
 use family::Family;
 use progress::Progress;
 use report::Report;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
+
+pub use engine::oracle;
+pub use error::RunError;
 
 /// What the main thread waits for.
 enum News {

@@ -58,6 +58,7 @@ pub struct Report {
     accounts: Option<usize>,
     block_size: usize,
     signed: bool,
+    commutative: bool,
     seed: u64,
     blocks: u64,
     transactions: u64,
@@ -77,6 +78,8 @@ pub struct Report {
     respawns: u64,
     supervisor_restarts: u64,
     state_digest: String,
+    /// Height of the state directory's last block when the run began; `None` without one.
+    resumed_after: Option<u64>,
     /// `None` when nobody looked. A mismatch is an error and makes no report.
     verified: Option<bool>,
 }
@@ -103,6 +106,7 @@ impl Report {
             accounts: (!from_file).then_some(options.accounts),
             block_size: options.block_size,
             signed: !options.unsigned,
+            commutative: !options.no_commutative,
             seed: options.seed,
             blocks: tally.blocks,
             transactions,
@@ -122,8 +126,14 @@ impl Report {
             respawns: casualties.respawns,
             supervisor_restarts: casualties.supervisor_restarts,
             state_digest: tally.digest.to_string(),
+            resumed_after: None,
             verified: verified.then_some(true),
         }
+    }
+
+    /// Says behind which block of a state directory the run began.
+    pub fn resumed(self, after: Option<u64>) -> Report {
+        Report { resumed_after: after, ..self }
     }
 
     /// The JSON object, on one line.
@@ -148,6 +158,7 @@ impl Report {
     fn rows(&self) -> Vec<(&'static str, String)> {
         let signed = if self.signed { "signed" } else { "unsigned" };
         let skew = self.skew.map(|skew| format!(", skew {skew}")).unwrap_or_default();
+        let plain = if self.commutative { "" } else { ", no commutative writes" };
         let verified = match self.verified {
             Some(true) => "every block equals sequential execution",
             Some(false) => "NO: a block differs from sequential execution",
@@ -156,7 +167,7 @@ impl Report {
         let each = |time: f64| format!("{time:.1} ns per transaction");
         vec![
             ("executor", format!("{}, {} shards", self.executor, self.shards)),
-            ("workload", format!("{}{skew}, {signed}, seed {}", self.workload, self.seed)),
+            ("workload", format!("{}{skew}, {signed}{plain}, seed {}", self.workload, self.seed)),
             ("blocks", self.blocks.to_string()),
             (
                 "transactions",

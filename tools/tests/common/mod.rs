@@ -11,7 +11,7 @@ use serde_json::Value;
 use std::fs;
 use std::io::{Read, Seek};
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -64,9 +64,15 @@ impl Run {
 
     /// Starts another command with these options.
     pub fn start_command(command: &[&str], options: &[&str]) -> Run {
+        Run::start_in(Path::new("."), command, options)
+    }
+
+    /// Starts another command in a directory of its own.
+    pub fn start_in(directory: &Path, command: &[&str], options: &[&str]) -> Run {
         let family = format!("{}-{}", std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed));
         let (stdout, stderr) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
         let child = Command::new(env!("CARGO_BIN_EXE_phalanx"))
+            .current_dir(directory)
             .args(command)
             .args(options)
             .env(FAMILY_VARIABLE, &family)

@@ -21,10 +21,10 @@ use std::fmt;
 pub enum TransportName {
     /// Inbox, ring and doorbell of `phalanx-ipc`, as shards use them.
     Phalanx,
+    /// The ring of `phalanx-ipc` without its doorbell.
+    PhalanxRing,
     /// `rtrb`.
     Rtrb,
-    /// `rtrb` whose reader keeps a distance.
-    RtrbPaced,
     /// Bounded channel of `crossbeam`.
     Crossbeam,
     /// Publish-subscribe of `iceoryx2`.
@@ -49,8 +49,8 @@ impl TransportName {
     /// All of them, in the order of the tables.
     pub const ALL: [TransportName; 11] = [
         TransportName::Phalanx,
+        TransportName::PhalanxRing,
         TransportName::Rtrb,
-        TransportName::RtrbPaced,
         TransportName::Crossbeam,
         TransportName::Iceoryx2,
         TransportName::UnixSocket,
@@ -65,8 +65,8 @@ impl TransportName {
     pub const fn name(self) -> &'static str {
         match self {
             TransportName::Phalanx => "phalanx",
+            TransportName::PhalanxRing => "phalanx-ring",
             TransportName::Rtrb => "rtrb",
-            TransportName::RtrbPaced => "rtrb-paced",
             TransportName::Crossbeam => "crossbeam",
             TransportName::Iceoryx2 => "iceoryx2",
             TransportName::UnixSocket => "unix-socket",
@@ -83,8 +83,8 @@ impl TransportName {
         match self {
             TransportName::Iceoryx2 | TransportName::Tonic => cfg!(feature = "peers"),
             TransportName::Phalanx
+            | TransportName::PhalanxRing
             | TransportName::Rtrb
-            | TransportName::RtrbPaced
             | TransportName::Crossbeam
             | TransportName::UnixSocket
             | TransportName::Pipe
@@ -103,13 +103,13 @@ impl TransportName {
                 }
                 TransportName::PingPong1 | TransportName::PingPong2 | TransportName::Futex => false,
                 TransportName::Phalanx
+                | TransportName::PhalanxRing
                 | TransportName::Rtrb
-                | TransportName::RtrbPaced
                 | TransportName::UnixSocket
                 | TransportName::Pipe
                 | TransportName::Tonic => true,
             },
-            Measure::RoundTrip => !matches!(self, TransportName::Futex | TransportName::RtrbPaced),
+            Measure::RoundTrip => !matches!(self, TransportName::Futex),
             Measure::Wake => match self {
                 TransportName::Phalanx
                 | TransportName::Crossbeam
@@ -117,8 +117,8 @@ impl TransportName {
                 | TransportName::UnixSocket
                 | TransportName::Pipe
                 | TransportName::Futex => true,
-                TransportName::Rtrb
-                | TransportName::RtrbPaced
+                TransportName::PhalanxRing
+                | TransportName::Rtrb
                 | TransportName::Tonic
                 | TransportName::PingPong1
                 | TransportName::PingPong2 => false,
@@ -130,11 +130,11 @@ impl TransportName {
     pub const fn between_processes(self) -> bool {
         match self {
             TransportName::Phalanx
+            | TransportName::PhalanxRing
             | TransportName::Iceoryx2
             | TransportName::UnixSocket
             | TransportName::Pipe => true,
             TransportName::Rtrb
-            | TransportName::RtrbPaced
             | TransportName::Crossbeam
             | TransportName::Tonic
             | TransportName::PingPong1
@@ -149,10 +149,8 @@ impl TransportName {
             TransportName::Phalanx => {
                 "inbox and doorbell, as shards use them; up to 64 B are one cell, more is a cell that refers to an arena; batched: 64 cells per publication"
             }
-            TransportName::Rtrb => "no doorbell; batched: chunks of 64",
-            TransportName::RtrbPaced => {
-                "as rtrb, but after each chunk the reader waits 16 turns, which suited it best"
-            }
+            TransportName::PhalanxRing => "as phalanx, but nobody rings: the reader polls",
+            TransportName::Rtrb => "batched: chunks of 64",
             TransportName::Crossbeam => "bounded channel",
             TransportName::Iceoryx2 => {
                 "publish-subscribe, buffer of 256 samples, no overflow; wake: event service"
@@ -186,9 +184,9 @@ pub fn run(job: &Job) -> Result<Sample, PeerError> {
         return Err(PeerError::Unsupported("there is no such measure of this transport"));
     }
     match job.transport {
-        TransportName::Phalanx => processes::run::<shared_ring::SharedRing>(job),
+        TransportName::Phalanx => processes::run::<shared_ring::Rung>(job),
+        TransportName::PhalanxRing => processes::run::<shared_ring::Polled>(job),
         TransportName::Rtrb => threads::run::<rtrb_ring::Rtrb>(job),
-        TransportName::RtrbPaced => threads::run::<rtrb_ring::Paced>(job),
         TransportName::Crossbeam => threads::run::<crossbeam_channel::Crossbeam>(job),
         #[cfg(feature = "peers")]
         TransportName::Iceoryx2 => processes::run::<iceoryx::Iceoryx>(job),
@@ -214,7 +212,8 @@ pub fn accept(
     ready: impl FnOnce() -> Result<(), PeerError>,
 ) -> Result<Option<Sample>, PeerError> {
     match job.transport {
-        TransportName::Phalanx => processes::accept::<shared_ring::SharedRing>(job, parcel, ready),
+        TransportName::Phalanx => processes::accept::<shared_ring::Rung>(job, parcel, ready),
+        TransportName::PhalanxRing => processes::accept::<shared_ring::Polled>(job, parcel, ready),
         TransportName::UnixSocket => processes::accept::<stream::UnixSocket>(job, parcel, ready),
         TransportName::Pipe => processes::accept::<stream::Pipe>(job, parcel, ready),
         #[cfg(feature = "peers")]
@@ -222,7 +221,6 @@ pub fn accept(
         #[cfg(not(feature = "peers"))]
         TransportName::Iceoryx2 => Err(NOT_BUILT_IN),
         TransportName::Rtrb
-        | TransportName::RtrbPaced
         | TransportName::Crossbeam
         | TransportName::Tonic
         | TransportName::PingPong1

@@ -4,8 +4,6 @@ use super::slots;
 use crate::ring::{PeerError, Receiver, Sender, Source, ThreadTransport};
 use rtrb::{Consumer, Producer, RingBuffer};
 
-/// Turns that a paced reader waits after each chunk.
-const PACE: u32 = 16;
 /// Messages per chunk.
 const CHUNK: usize = 64;
 
@@ -23,43 +21,6 @@ impl ThreadTransport for Rtrb {
 
     fn batch<const W: usize>() -> usize {
         CHUNK
-    }
-}
-
-/// The same with a reader that keeps a distance from the writer, whose line each look takes away.
-#[derive(Debug)]
-pub struct Paced;
-
-/// A reading end, and how many turns it waits before it looks.
-#[derive(Debug)]
-pub struct PacedReader<const W: usize> {
-    ring: Consumer<[u64; W]>,
-    wait: u32,
-}
-
-impl ThreadTransport for Paced {
-    type Sender<const W: usize> = Producer<[u64; W]>;
-    type Receiver<const W: usize> = PacedReader<W>;
-
-    fn channel<const W: usize>() -> Result<(Self::Sender<W>, Self::Receiver<W>), PeerError> {
-        let (sender, ring) = RingBuffer::new(slots::<W>());
-        Ok((sender, PacedReader { ring, wait: 0 }))
-    }
-
-    fn batch<const W: usize>() -> usize {
-        CHUNK
-    }
-}
-
-impl<const W: usize> Receiver<W> for PacedReader<W> {
-    #[inline]
-    fn receive(&mut self, each: &mut impl FnMut(&[u64; W])) -> Result<usize, PeerError> {
-        for _ in 0..std::mem::take(&mut self.wait) {
-            std::hint::spin_loop();
-        }
-        let received = self.ring.receive(each)?;
-        self.wait = if received > 0 { PACE } else { 0 };
-        Ok(received)
     }
 }
 

@@ -14,16 +14,18 @@ const BATCH: usize = 64;
 /// The number of the only producer.
 const PRODUCER: usize = 0;
 
-/// Looks that a receiver takes before it says that nothing is there.
-const TURNS: u32 = 64;
-
-/// Inbox, ring and doorbell, as shards use them.
+/// Rings with a doorbell, as shards use them, or without.
 #[derive(Debug)]
-pub struct SharedRing;
+pub struct SharedRing<const RUNG: bool>;
+
+/// Ring and doorbell: the sender rings, the receiver looks at its inbox's news and may sleep.
+pub type Rung = SharedRing<true>;
+/// The ring alone: the receiver polls it.
+pub type Polled = SharedRing<false>;
 
 /// The sending end.
 #[derive(Debug)]
-pub struct Outgoing<const W: usize> {
+pub struct Outgoing<const W: usize, const RUNG: bool> {
     outlet: Outlet,
     arena: Region,
     /// Where in the arena the next message goes.
@@ -32,18 +34,20 @@ pub struct Outgoing<const W: usize> {
 
 /// The receiving end.
 #[derive(Debug)]
-pub struct Incoming<const W: usize> {
+pub struct Incoming<const W: usize, const RUNG: bool> {
     inbox: Inbox,
     arena: PeerReader,
     bytes: Vec<u8>,
 }
 
-impl ProcessTransport for SharedRing {
-    type Sender<const W: usize> = Outgoing<W>;
-    type Receiver<const W: usize> = Incoming<W>;
+impl<const RUNG: bool> ProcessTransport for SharedRing<RUNG> {
+    type Sender<const W: usize> = Outgoing<W, RUNG>;
+    type Receiver<const W: usize> = Incoming<W, RUNG>;
 
-    fn open<const W: usize>(_: &Job) -> Result<(Ends<Outgoing<W>, Incoming<W>>, Parcel), PeerError> {
-        let (sender, there) = outgoing::<W>()?;
+    fn open<const W: usize>(
+        _: &Job,
+    ) -> Result<(Ends<Outgoing<W, RUNG>, Incoming<W, RUNG>>, Parcel), PeerError> {
+        let (sender, there) = outgoing::<W, RUNG>()?;
         let (inbox, back) = (
             make("phalanx-bench-inbox", layout::<W>()?.bytes())?,
             make("phalanx-bench-arena", arena_bytes::<W>())?,
@@ -55,7 +59,10 @@ impl ProcessTransport for SharedRing {
         Ok((Ends { sender, receiver }, Parcel { text: String::new(), fds }))
     }
 
-    fn accept<const W: usize>(_: &Job, parcel: Parcel) -> Result<Ends<Outgoing<W>, Incoming<W>>, PeerError> {
+    fn accept<const W: usize>(
+        _: &Job,
+        parcel: Parcel,
+    ) -> Result<Ends<Outgoing<W, RUNG>, Incoming<W, RUNG>>, PeerError> {
         let fds: [OwnedFd; 4] =
             parcel.fds.try_into().map_err(|_| PeerError::refused("take descriptors")("not four"))?;
         let [inbox, arena, outlet, own_arena] = fds;
@@ -72,14 +79,17 @@ impl ProcessTransport for SharedRing {
 }
 
 /// A sending end, and the descriptors of its inbox and its arena for the receiver.
-fn outgoing<const W: usize>() -> Result<(Outgoing<W>, [OwnedFd; 2]), PeerError> {
+fn outgoing<const W: usize, const RUNG: bool>() -> Result<(Outgoing<W, RUNG>, [OwnedFd; 2]), PeerError> {
     let inbox = make("phalanx-bench-inbox", layout::<W>()?.bytes())?;
     let arena = make("phalanx-bench-arena", arena_bytes::<W>())?;
     let fds = [writer_fd(&inbox)?, arena.reader_fd().map_err(PeerError::refused("re-open an arena"))?];
     Ok((Outgoing { outlet: attach::<W>(inbox)?, arena, place: 0 }, fds))
 }
 
-fn incoming<const W: usize>(inbox: Region, arena: PeerReader) -> Result<Incoming<W>, PeerError> {
+fn incoming<const W: usize, const RUNG: bool>(
+    inbox: Region,
+    arena: PeerReader,
+) -> Result<Incoming<W, RUNG>, PeerError> {
     let inbox = Inbox::attach(inbox, layout::<W>()?).map_err(PeerError::refused("attach an inbox"))?;
     Ok(Incoming { inbox, arena, bytes: Vec::with_capacity(8 * W) })
 }
@@ -110,7 +120,7 @@ fn writer_fd(region: &Region) -> Result<OwnedFd, PeerError> {
     region.writer_fd().map_err(PeerError::refused("duplicate a descriptor"))
 }
 
-impl<const W: usize> Outgoing<W> {
+impl<const W: usize, const RUNG: bool> Outgoing<W, RUNG> {
     /// The cell that carries a message or says where it is.
     #[inline]
     fn cell(&mut self, message: &[u64; W]) -> Result<Cell, PeerError> {
@@ -127,7 +137,7 @@ impl<const W: usize> Outgoing<W> {
     }
 }
 
-impl<const W: usize> Sender<W> for Outgoing<W> {
+impl<const W: usize, const RUNG: bool> Sender<W> for Outgoing<W, RUNG> {
     #[inline]
     fn send(&mut self, source: &mut Source<W>, count: usize) -> Result<usize, PeerError> {
         let mut sent = 0;
@@ -140,18 +150,19 @@ impl<const W: usize> Sender<W> for Outgoing<W> {
             source.advance();
             sent += 1;
         }
-        self.outlet.publish();
+        if RUNG {
+            self.outlet.publish();
+        } else {
+            self.outlet.publish_unrung();
+        }
         Ok(sent)
     }
 }
 
-impl<const W: usize> Receiver<W> for Incoming<W> {
+impl<const W: usize, const RUNG: bool> Receiver<W> for Incoming<W, RUNG> {
     #[inline]
     fn receive(&mut self, each: &mut impl FnMut(&[u64; W])) -> Result<usize, PeerError> {
         let Incoming { inbox, arena, bytes } = self;
-        if inbox.spin(TURNS, || false).is_none() {
-            return Ok(0);
-        }
         let mut failure = None;
         let mut take = |_, cell: &Cell| {
             if W <= CELL_WORDS {
@@ -170,7 +181,7 @@ impl<const W: usize> Receiver<W> for Incoming<W> {
                 Err(error) => failure = Some(error.to_string()),
             }
         };
-        let drained = inbox.drain(&mut take);
+        let drained = if RUNG { inbox.drain(&mut take) } else { inbox.drain_all(&mut take) };
         if let Some(cause) = failure {
             return Err(PeerError::refused("read a message")(cause));
         }
@@ -181,7 +192,7 @@ impl<const W: usize> Receiver<W> for Incoming<W> {
     }
 
     fn sleep(&mut self, limit: Duration) -> Result<(), PeerError> {
-        self.inbox.wait(0, Some(limit), || false);
+        self.inbox.doorbell().wait(0, Some(limit), || false);
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! The decoder meets bytes from anyone: it must accept exactly what the encoder makes, and bound what it allocates.
 
 use super::*;
-use crate::vm::ledger::{MAX_RECIPIENTS, MAX_TRANSACTION_BYTES};
+use crate::vm::ledger::{Fault, FaultOrder, MAX_RECIPIENTS, MAX_TRANSACTION_BYTES, When};
 use proptest::prelude::*;
 
 fn any_address() -> impl Strategy<Value = Address> {
@@ -39,7 +39,7 @@ fn any_transaction() -> impl Strategy<Value = SignedTransaction> {
 fn kept_recipients(transaction: &SignedTransaction) -> usize {
     match &transaction.raw.payload {
         Payload::BatchTransfer { recipients } => recipients.capacity(),
-        Payload::Transfer { .. } | Payload::CreateAccount { .. } => 0,
+        Payload::Transfer { .. } | Payload::CreateAccount { .. } | Payload::Fault(_) => 0,
     }
 }
 
@@ -110,4 +110,25 @@ fn a_transaction_over_the_length_limit_is_refused_by_both_sides() {
     let transaction = raw(address(1), Payload::BatchTransfer { recipients }).unsigned();
     assert!(transaction.encode().is_err());
     assert_eq!(decoded(&bcs::to_bytes(&transaction).unwrap()), None);
+}
+
+/// Without the feature a fault transaction must be undecodable. Tests are always built with it, so this looks at what the
+/// decoder of a release sees: a payload kind after the last of its own. `.ci/run` looks into the released program itself.
+#[test]
+fn a_fault_transaction_is_of_a_kind_that_a_release_does_not_have() {
+    let order = FaultOrder {
+        fault: Fault::PanicInDrop("ä".to_owned()),
+        when: When::BalanceIsNot { of: address(3), right: 7 },
+        tally: Some("/nowhere".to_owned()),
+        to: address(2),
+        amount: 9,
+    };
+    let transaction = raw(address(1), Payload::Fault(order)).unsigned();
+    let bytes = transaction.encode().unwrap();
+    assert_eq!(decoded(&bytes), Some(transaction));
+    let known = encode(raw(address(1), Payload::Transfer { to: address(2), amount: 9 }));
+    // The two first differ in the kind of their payload.
+    let kind_at = bytes.iter().zip(&known).position(|(ours, theirs)| ours != theirs).unwrap();
+    assert_eq!(known[kind_at], 0);
+    assert_eq!(bytes[kind_at], 3, "behind transfer, batch transfer and account creation");
 }

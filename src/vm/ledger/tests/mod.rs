@@ -1,5 +1,6 @@
 mod encoding;
 mod map_view;
+mod signatures;
 mod soundness;
 mod statuses;
 
@@ -22,7 +23,7 @@ fn header(beneficiary: Address) -> BlockHeader {
 }
 
 fn machine(signatures: SignatureMode, beneficiary: Address) -> LedgerVm {
-    let mut vm = LedgerVm::new(LedgerConfig { chain_id: CHAIN, signatures });
+    let mut vm = LedgerVm::new(LedgerConfig { chain_id: CHAIN, signatures, commutative: true });
     vm.begin_block(&header(beneficiary));
     vm
 }

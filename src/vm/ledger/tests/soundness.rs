@@ -43,6 +43,7 @@ fn moved(payload: &Payload) -> u64 {
     match payload {
         Payload::Transfer { amount, .. } => *amount,
         Payload::CreateAccount { balance, .. } => *balance,
+        Payload::Fault(order) => order.amount,
         Payload::BatchTransfer { recipients } => {
             recipients.iter().fold(0, |sum, (_, amount)| sum.saturating_add(*amount))
         }

@@ -225,11 +225,7 @@ fn a_transfer_declares_its_keys_in_the_order_of_execution() {
     let declared: Vec<(&[u8], AccessMode)> = prepared
         .accesses()
         .iter()
-        .map(|access| {
-            let start = access.key_offset as usize;
-            let key = &prepared.key_bytes()[start..start + usize::from(access.key_bytes)];
-            (key, AccessMode::from_byte(access.mode))
-        })
+        .map(|access| (prepared.key(access.key).unwrap().1, access.access_mode()))
         .collect();
     assert_eq!(
         declared,

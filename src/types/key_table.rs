@@ -4,7 +4,7 @@ use crate::types::KeyId;
 use bytemuck::{Pod, Zeroable};
 
 /// A known key.
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct KeyRecord {
     /// Hash under the arena's seed.
@@ -17,22 +17,22 @@ pub struct KeyRecord {
 
 /// A view of index, records and bytes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct KeyTable<'a> {
-    pub(super) index: &'a [u32],
-    pub(super) keys: &'a [KeyRecord],
-    pub(super) bytes: &'a [u8],
+pub(crate) struct KeyTable<'a> {
+    pub(crate) index: &'a [u32],
+    pub(crate) keys: &'a [KeyRecord],
+    pub(crate) bytes: &'a [u8],
 }
 
 impl<'a> KeyTable<'a> {
     /// Hash and bytes of a key.
-    pub(super) fn key(&self, id: KeyId) -> Option<(u64, &'a [u8])> {
+    pub(crate) fn key(&self, id: KeyId) -> Option<(u64, &'a [u8])> {
         let record = self.keys.get(id.index())?;
         let start = record.offset as usize;
         Some((record.hash, self.bytes.get(start..start + record.bytes as usize)?))
     }
 
     /// The id of the key with these bytes.
-    pub(super) fn find(&self, hash: u64, key: &[u8]) -> Option<KeyId> {
+    pub(crate) fn find(&self, hash: u64, key: &[u8]) -> Option<KeyId> {
         let mask = self.index.len().checked_sub(1)?;
         let home = home_of(hash, mask);
         for step in 0..=mask {
@@ -49,12 +49,12 @@ impl<'a> KeyTable<'a> {
 }
 
 /// Slots for an index of `keys` keys: a power of two, at most half full.
-pub(super) fn index_slots(keys: usize) -> usize {
+pub(crate) fn index_slots(keys: usize) -> usize {
     (keys.max(32) * 2).next_power_of_two()
 }
 
 /// Enters a key that is not in the index yet. The index must have an empty slot.
-pub(super) fn link(index: &mut [u32], hash: u64, id: KeyId) {
+pub(crate) fn link(index: &mut [u32], hash: u64, id: KeyId) {
     let Some(mask) = index.len().checked_sub(1) else { return };
     let home = home_of(hash, mask);
     if let Some(free) = (0..=mask).map(|step| (home + step) & mask).find(|&slot| index[slot] == 0) {

@@ -1,0 +1,290 @@
+//! How far blocks have come: executed, durable, stored. What the threads and the callers share.
+
+use crate::durable::appender::{Appended, LogEnd};
+use crate::durable::error::DurableError;
+use crate::durable::log_scan::{LoggedBlock, SegmentInfo};
+use parking_lot::{Condvar, Mutex};
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// How far blocks have come. Each height is at most the one before it; `None` before the first block.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DurableProgress {
+    /// The last block that was executed and committed.
+    pub executed: Option<u64>,
+    /// The last block that survives the death of the machine.
+    pub durable: Option<u64>,
+    /// The last block that the store has.
+    pub stored: Option<u64>,
+    /// Bytes of the log that the store lacks.
+    pub backlog_bytes: u64,
+    /// Times that the log was made durable: several blocks at once when they come fast.
+    pub syncs: u64,
+}
+
+/// So much backlog is brought into the store at once.
+const BATCH_BYTES: u64 = 16 << 20;
+/// The store waits so long for more, unless there is much already: blocks change the same entries again and again.
+const STORE_PAUSE: Duration = Duration::from_millis(200);
+/// Between two questions whether to wait on.
+const ROOM_LOOK: Duration = Duration::from_millis(2);
+
+/// What the threads and the callers share.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    progress: DurableProgress,
+    appended_sequence: u64,
+    synced_sequence: u64,
+    /// Where the log ends, until it is durable up to there.
+    unsynced: Option<LogEnd>,
+    /// Blocks that the store lacks, in order.
+    pending: VecDeque<LoggedBlock>,
+    segments: Vec<SegmentInfo>,
+    failed: Option<String>,
+    stopping: bool,
+}
+
+impl State {
+    fn check(&self) -> Result<(), DurableError> {
+        let failed = self.failed.clone();
+        failed.map_or(Ok(()), |cause| Err(DurableError::Failed { cause }))
+    }
+}
+
+/// What a thread is to do.
+#[derive(Debug)]
+pub(super) enum Work<T> {
+    Do(T),
+    Stop,
+}
+
+/// What is to be made durable.
+#[derive(Debug)]
+pub(super) struct SyncWork {
+    pub(super) end: LogEnd,
+    pub(super) sequence: u64,
+    height: Option<u64>,
+}
+
+impl Shared {
+    /// For a log whose blocks are all durable, of which the store lacks `pending`.
+    pub(super) fn new(
+        last_sequence: u64,
+        height: Option<u64>,
+        stored: Option<u64>,
+        pending: Vec<LoggedBlock>,
+        segments: Vec<SegmentInfo>,
+    ) -> Shared {
+        let backlog_bytes = pending.iter().map(|block| block.bytes).sum();
+        let progress = DurableProgress {
+            executed: height,
+            durable: height,
+            stored,
+            backlog_bytes,
+            ..Default::default()
+        };
+        let state = State {
+            progress,
+            appended_sequence: last_sequence,
+            synced_sequence: last_sequence,
+            pending: pending.into(),
+            segments,
+            ..State::default()
+        };
+        Shared { state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    pub(super) fn progress(&self) -> DurableProgress {
+        self.state.lock().progress
+    }
+
+    pub(super) fn synced_sequence(&self) -> u64 {
+        self.state.lock().synced_sequence
+    }
+
+    /// Waits until the store lacks less than `limit` bytes of the log and, with `synced`, until all that was appended is
+    /// durable; as long as `go_on` says so, which is asked between short waits.
+    ///
+    /// # Errors
+    /// `Backlog` when `go_on` ends it, `Failed`.
+    pub(super) fn await_room(
+        &self,
+        limit: u64,
+        synced: bool,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<(), DurableError> {
+        loop {
+            let mut state = self.state.lock();
+            state.check()?;
+            let bytes = state.progress.backlog_bytes;
+            if bytes < limit && (!synced || state.synced_sequence == state.appended_sequence) {
+                return Ok(());
+            }
+            // Whoever is asked may take time.
+            self.changed.wait_for(&mut state, ROOM_LOOK);
+            drop(state);
+            if !go_on() {
+                return Err(DurableError::Backlog { bytes, limit });
+            }
+        }
+    }
+
+    /// Waits until the block at `height` is durable.
+    ///
+    /// # Errors
+    /// `NotYet` at the deadline, `Failed`.
+    pub(super) fn await_durable(&self, height: u64, deadline: Instant) -> Result<(), DurableError> {
+        let mut state = self.state.lock();
+        loop {
+            let durable = state.progress.durable;
+            if durable >= Some(height) {
+                return Ok(());
+            }
+            state.check()?;
+            if self.changed.wait_until(&mut state, deadline).timed_out() {
+                return Err(DurableError::NotYet { height, durable });
+            }
+        }
+    }
+
+    /// A block was appended; it counts as executed when its writes are in the base state.
+    pub(super) fn appended(&self, appended: Appended) {
+        let Appended { block, end, new_segment } = appended;
+        let mut state = self.state.lock();
+        if new_segment {
+            // An attempt before may have made the segment, without a block.
+            state.segments.retain(|segment| segment.first_sequence != block.place.segment);
+            let first_height = Some(block.mark.height);
+            state.segments.push(SegmentInfo { first_sequence: block.place.segment, first_height });
+        }
+        state.pending.push_back(block);
+        state.progress.backlog_bytes += block.bytes;
+        state.progress.executed = Some(block.mark.height);
+        state.appended_sequence = block.sequence;
+        state.unsynced = Some(end);
+        self.changed.notify_all();
+    }
+
+    /// Waits for something to be made durable.
+    pub(super) fn next_sync(&self) -> Work<SyncWork> {
+        let mut state = self.state.lock();
+        loop {
+            if state.failed.is_some() {
+                return Work::Stop;
+            }
+            if let Some(end) = state.unsynced.take() {
+                let (sequence, height) = (state.appended_sequence, state.progress.executed);
+                return Work::Do(SyncWork { end, sequence, height });
+            }
+            if state.stopping {
+                return Work::Stop;
+            }
+            self.changed.wait(&mut state);
+        }
+    }
+
+    pub(super) fn synced(&self, work: &SyncWork) {
+        let mut state = self.state.lock();
+        state.synced_sequence = work.sequence;
+        state.progress.durable = work.height;
+        state.progress.syncs += 1;
+        self.changed.notify_all();
+    }
+
+    /// Waits for durable blocks that the store lacks, and takes some of them; they stay pending until
+    /// [`stored`](Self::stored). Does not stop before the last one.
+    pub(super) fn next_store(&self, last: Instant, blocks: &mut Vec<LoggedBlock>) -> Work<()> {
+        let mut state = self.state.lock();
+        loop {
+            if state.failed.is_some() {
+                return Work::Stop;
+            }
+            let synced = state.synced_sequence;
+            let ready = state.pending.front().is_some_and(|block| block.sequence <= synced);
+            let stop = state.stopping && state.unsynced.is_none() && synced == state.appended_sequence;
+            if ready {
+                let due = last + STORE_PAUSE;
+                let enough = state.progress.backlog_bytes >= BATCH_BYTES || state.stopping;
+                if enough || Instant::now() >= due {
+                    take_batch(&state.pending, synced, blocks);
+                    return Work::Do(());
+                }
+                self.changed.wait_until(&mut state, due);
+            } else if stop {
+                return Work::Stop;
+            } else {
+                self.changed.wait(&mut state);
+            }
+        }
+    }
+
+    /// Some of what the store lacks; for who opens the directory.
+    pub(super) fn lacking(&self, blocks: &mut Vec<LoggedBlock>) {
+        let state = self.state.lock();
+        take_batch(&state.pending, state.synced_sequence, blocks);
+    }
+
+    pub(super) fn stored(&self, blocks: &[LoggedBlock]) {
+        let mut state = self.state.lock();
+        for block in blocks {
+            if state.pending.front().is_some_and(|first| first.sequence == block.sequence) {
+                state.pending.pop_front();
+                state.progress.backlog_bytes -= block.bytes;
+                state.progress.stored = Some(block.mark.height);
+            }
+        }
+        self.changed.notify_all();
+    }
+
+    /// The block at a height, if the store lacks it.
+    pub(super) fn pending_at(&self, height: u64) -> Option<LoggedBlock> {
+        let state = self.state.lock();
+        let place = state.pending.binary_search_by_key(&height, |block| block.mark.height).ok()?;
+        state.pending.get(place).copied()
+    }
+
+    pub(super) fn segments(&self) -> Vec<SegmentInfo> {
+        self.state.lock().segments.clone()
+    }
+
+    pub(super) fn pruned(&self, first_sequence: u64) {
+        self.state.lock().segments.retain(|segment| segment.first_sequence != first_sequence);
+    }
+
+    /// Nothing is promised from now on.
+    pub(super) fn fail(&self, error: &DurableError) {
+        let mut state = self.state.lock();
+        tracing::error!(%error, "durable state failed");
+        state.failed.get_or_insert_with(|| error.to_string());
+        self.changed.notify_all();
+    }
+
+    /// Whether it failed.
+    ///
+    /// # Errors
+    /// `Failed`.
+    pub(super) fn check(&self) -> Result<(), DurableError> {
+        self.state.lock().check()
+    }
+
+    pub(super) fn stop(&self) {
+        self.state.lock().stopping = true;
+        self.changed.notify_all();
+    }
+}
+
+fn take_batch(pending: &VecDeque<LoggedBlock>, synced: u64, blocks: &mut Vec<LoggedBlock>) {
+    let mut bytes = 0;
+    blocks.clear();
+    blocks.extend(pending.iter().take_while(|block| {
+        let fits = block.sequence <= synced && (bytes == 0 || bytes + block.bytes <= BATCH_BYTES);
+        bytes += block.bytes;
+        fits
+    }));
+}

@@ -1,0 +1,3 @@
+//! Tests of the log's files alone. Those of whole state directories are in `tests/durable.rs`.
+
+mod log;

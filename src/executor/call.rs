@@ -1,0 +1,17 @@
+//! A call: one block, and what its caller asks for.
+
+use crate::types::PreparedBlock;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What the caller of one block asks for.
+pub(crate) struct Call<'a> {
+    pub(crate) block: &'a Arc<PreparedBlock>,
+    pub(crate) deadline: Instant,
+    /// Asked between steps.
+    pub(crate) cancelled: &'a dyn Fn() -> bool,
+    /// Asked once, right before the commit: false if the caller has given the block up meanwhile.
+    pub(crate) claim: &'a dyn Fn() -> bool,
+    /// The block to plan ahead, if one waits.
+    pub(crate) next: &'a dyn Fn() -> Option<Arc<PreparedBlock>>,
+}

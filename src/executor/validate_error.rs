@@ -1,0 +1,44 @@
+//! Why outputs are not judged to the end.
+
+use crate::executor::watch::Stop;
+use crate::partition::ArenaError;
+use crate::types::{OutputError, TxnIndex};
+use phalanx_ipc::RegionError;
+
+/// An output that cannot be used because its bytes make no sense: the shard's memory was damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Damaged {
+    pub(super) txn: TxnIndex,
+    /// The buffer that holds it, by order of collection.
+    pub(super) buffer: usize,
+    pub(super) error: OutputError,
+}
+
+/// Why validation itself cannot go on.
+#[derive(Debug)]
+pub(super) enum ValidateError {
+    /// A shard's output makes no sense.
+    Damaged(Damaged),
+    /// The arena or the overlay has no room for what was learned.
+    Arena(ArenaError),
+    /// The caller's patience is over.
+    Stopped(Stop),
+}
+
+impl From<ArenaError> for ValidateError {
+    fn from(error: ArenaError) -> ValidateError {
+        ValidateError::Arena(error)
+    }
+}
+
+impl From<RegionError> for ValidateError {
+    fn from(error: RegionError) -> ValidateError {
+        ValidateError::Arena(error.into())
+    }
+}
+
+impl From<Stop> for ValidateError {
+    fn from(stop: Stop) -> ValidateError {
+        ValidateError::Stopped(stop)
+    }
+}

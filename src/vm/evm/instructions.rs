@@ -1,0 +1,172 @@
+//! The instructions of mainnet, of which some note what they decide by a balance, a nonce, or an account being empty.
+
+use crate::vm::evm::account_note::NonceUse;
+use crate::vm::evm::database::ViewDatabase;
+use revm::bytecode::opcode;
+use revm::context::{BlockEnv, CfgEnv, Context, Journal, LocalContext, TxEnv};
+use revm::handler::instructions::InstructionProvider;
+use revm::interpreter::instructions::{GasTable, InstructionTable, gas_table_spec, instruction_table};
+use revm::interpreter::interpreter::EthInterpreter;
+use revm::interpreter::interpreter_types::InputsTr;
+use revm::interpreter::{Instruction, InstructionContext, InstructionExecResult};
+use revm::primitives::hardfork::SpecId;
+use revm::primitives::{Address, B256};
+use std::marker::PhantomData;
+
+/// What an instruction sees beside its interpreter.
+pub(super) type EvmContext<'a> = Context<
+    &'a BlockEnv,
+    &'a TxEnv,
+    &'a CfgEnv,
+    ViewDatabase<'a>,
+    Journal<ViewDatabase<'a>>,
+    (),
+    LocalContext,
+>;
+
+type Table<'a> = InstructionTable<EthInterpreter, EvmContext<'a>>;
+type Step<'c, 'a> = InstructionContext<'c, EvmContext<'a>, EthInterpreter>;
+
+/// The instructions of one spec.
+#[derive(Debug)]
+pub(super) struct NotingInstructions<'a> {
+    gas: &'a GasTable,
+    context: PhantomData<EvmContext<'a>>,
+}
+
+impl<'a> NotingInstructions<'a> {
+    const PLAIN: Table<'a> = instruction_table();
+    const NOTING: Table<'a> = Self::noting();
+
+    pub(super) fn new(gas: &'a GasTable) -> NotingInstructions<'a> {
+        NotingInstructions { gas, context: PhantomData }
+    }
+
+    const fn noting() -> Table<'a> {
+        let mut table: Table<'a> = instruction_table();
+        table[opcode::BALANCE as usize] = Instruction::new(balance);
+        table[opcode::SELFBALANCE as usize] = Instruction::new(self_balance);
+        table[opcode::EXTCODEHASH as usize] = Instruction::new(code_hash);
+        table[opcode::CALL as usize] = Instruction::new(call);
+        table[opcode::CREATE as usize] = Instruction::new(create::<{ opcode::CREATE }>);
+        table[opcode::CREATE2 as usize] = Instruction::new(create::<{ opcode::CREATE2 }>);
+        table[opcode::SELFDESTRUCT as usize] = Instruction::new(self_destruct);
+        table
+    }
+}
+
+/// Costs of the instructions that do not depend on what they do.
+pub(super) fn gas_table(spec: SpecId) -> GasTable {
+    gas_table_spec(spec)
+}
+
+impl<'a> InstructionProvider for NotingInstructions<'a> {
+    type Context = EvmContext<'a>;
+    type InterpreterTypes = EthInterpreter;
+
+    fn instruction_table(&self) -> &Table<'a> {
+        &Self::NOTING
+    }
+
+    fn gas_table(&self) -> &GasTable {
+        self.gas
+    }
+}
+
+/// The address that stands so many places below the top of the stack.
+fn address_at(step: &Step<'_, '_>, below_top: usize) -> Option<Address> {
+    let word = step.interpreter.stack.peek(below_top).ok()?;
+    Some(Address::from_word(B256::from(word)))
+}
+
+fn plain(step: Step<'_, '_>, instruction: u8) -> InstructionExecResult {
+    NotingInstructions::PLAIN[usize::from(instruction)].execute(step)
+}
+
+fn again<'c, 'a>(step: &'c mut Step<'_, 'a>) -> Step<'c, 'a> {
+    InstructionContext { interpreter: step.interpreter, host: step.host }
+}
+
+/// The account's balance itself was looked at.
+pub(super) fn note_balance(host: &mut EvmContext<'_>, account: Option<Address>) {
+    let note = account.and_then(|account| host.journaled_state.database.notes.of(account));
+    if let Some(note) = note {
+        note.balance_exact = true;
+    }
+}
+
+/// Whether the account is empty was decided on, by what the journal shows of it now.
+pub(super) fn note_emptiness(host: &mut EvmContext<'_>, account: Option<Address>) {
+    let Some(account) = account else { return };
+    let spec = host.cfg.spec();
+    let journal = &mut host.journaled_state;
+    let Some(shown) = journal.inner.state.get(&account) else { return };
+    if !shown.info.is_code_hash_empty_or_zero() {
+        return;
+    }
+    let (nonce, balance) = (shown.info.nonce, shown.info.balance);
+    let Some(note) = journal.database.notes.of(account) else { return };
+    if spec.is_enabled_in(SpecId::SPURIOUS_DRAGON) {
+        note.note_emptiness(nonce, balance);
+    } else if !shown.is_touched() {
+        // An account that exists may be empty: its mark was looked at when it was loaded.
+        note.note_emptiness(nonce, balance);
+    }
+}
+
+fn balance(mut step: Step<'_, '_>) -> InstructionExecResult {
+    let account = address_at(&step, 0);
+    let result = plain(again(&mut step), opcode::BALANCE);
+    note_balance(step.host, account);
+    result
+}
+
+fn self_balance(mut step: Step<'_, '_>) -> InstructionExecResult {
+    let account = step.interpreter.input.target_address();
+    let result = plain(again(&mut step), opcode::SELFBALANCE);
+    note_balance(step.host, Some(account));
+    result
+}
+
+fn code_hash(mut step: Step<'_, '_>) -> InstructionExecResult {
+    let account = address_at(&step, 0);
+    let result = plain(again(&mut step), opcode::EXTCODEHASH);
+    note_emptiness(step.host, account);
+    result
+}
+
+/// A call pays for an account that it brings into being: from Spurious Dragon on only if it brings value.
+fn call(mut step: Step<'_, '_>) -> InstructionExecResult {
+    let account = address_at(&step, 1);
+    let spec = step.host.cfg.spec();
+    let pays = !spec.is_enabled_in(SpecId::SPURIOUS_DRAGON)
+        || step.interpreter.stack.peek(2).is_ok_and(|value| !value.is_zero());
+    let result = plain(again(&mut step), opcode::CALL);
+    if pays {
+        note_emptiness(step.host, account);
+    }
+    result
+}
+
+/// What a creation decides is noted when it begins. From Amsterdam on it may fail before, for the cost of an account that it
+/// would bring into being: all that was loaded by then counts as looked at.
+fn create<const INSTRUCTION: u8>(mut step: Step<'_, '_>) -> InstructionExecResult {
+    let result = plain(again(&mut step), INSTRUCTION);
+    if step.host.cfg.spec().is_enabled_in(SpecId::AMSTERDAM) {
+        step.host.journaled_state.database.notes.look_at_all();
+    }
+    result
+}
+
+fn self_destruct(mut step: Step<'_, '_>) -> InstructionExecResult {
+    let (account, heir) = (step.interpreter.input.target_address(), address_at(&step, 0));
+    let result = plain(again(&mut step), opcode::SELFDESTRUCT);
+    for account in [Some(account), heir] {
+        note_balance(step.host, account);
+        let note = account.and_then(|account| step.host.journaled_state.database.notes.of(account));
+        if let Some(note) = note {
+            note.note_nonce(NonceUse::Exact);
+        }
+    }
+    result
+}

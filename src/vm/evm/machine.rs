@@ -1,0 +1,193 @@
+//! The EVM as a virtual machine: decoding, running, settling.
+
+use crate::types::{BlockHeader, HintWriter, StatusCode};
+use crate::vm::evm::code_cache::CodeCache;
+use crate::vm::evm::database::ViewDatabase;
+use crate::vm::evm::handler::{NotingEvm, NotingHandler, RunError};
+use crate::vm::evm::hints::declare_cold;
+use crate::vm::evm::instructions::{NotingInstructions, gas_table};
+use crate::vm::evm::log::emit_log;
+use crate::vm::evm::parts::{Parts, RunningParts};
+use crate::vm::evm::settle::Settlement;
+use crate::vm::evm::{EvmBlockContext, EvmConfig, EvmStatus, EvmTransaction};
+use crate::vm::{Outcome, StateView, Vm};
+use revm::context::journal::JournalInner;
+use revm::context::result::{EVMError, ExecutionResult, HaltReason};
+use revm::context::{BlockEnv, CfgEnv, Context, Journal, JournalEntry, TxEnv};
+use revm::handler::{EthPrecompiles, Handler, SystemCallTx};
+use revm::interpreter::instructions::GasTable;
+use revm::primitives::{Address, U256};
+
+/// Executes Ethereum transactions.
+#[derive(Clone, Debug)]
+pub struct EvmVm {
+    config: EvmConfig,
+    codes: CodeCache,
+    /// The present block; `None` if its header cannot be read.
+    block: Option<BlockInForce>,
+}
+
+/// What holds for all transactions of the present block.
+#[derive(Clone, Debug)]
+struct BlockInForce {
+    context: EvmBlockContext,
+    env: BlockEnv,
+    cfg: CfgEnv,
+    gas: GasTable,
+    precompiles: EthPrecompiles,
+}
+
+impl EvmVm {
+    /// A machine with this set-up.
+    #[must_use]
+    pub fn new(config: EvmConfig) -> EvmVm {
+        EvmVm { config, codes: CodeCache::default(), block: None }
+    }
+
+    /// The set-up.
+    #[must_use]
+    pub fn config(&self) -> EvmConfig {
+        self.config
+    }
+}
+
+impl Vm for EvmVm {
+    fn begin_block(&mut self, header: &BlockHeader) {
+        self.block = EvmBlockContext::of_header(header)
+            .inspect_err(|error| tracing::warn!(%error, "header is not that of an Ethereum block"))
+            .ok()
+            .map(|context| {
+                let mut cfg = CfgEnv::new_with_spec(context.spec).with_chain_id(self.config.chain_id);
+                cfg.blob_base_fee_update_fraction = context.blobs.map(|blobs| blobs.update_fraction);
+                BlockInForce {
+                    env: context.block_env(),
+                    cfg,
+                    gas: gas_table(context.spec),
+                    precompiles: EthPrecompiles::new(context.spec),
+                    context,
+                }
+            });
+    }
+
+    fn declare(&self, header: &BlockHeader, transaction: &[u8], hint: &mut HintWriter<'_>) {
+        declare_cold(header, transaction, hint);
+    }
+
+    fn execute(&mut self, transaction: &[u8], view: &mut dyn StateView) -> Outcome {
+        let Some(block) = &self.block else { return nothing_done(EvmStatus::BadHeader) };
+        let Ok(transaction) = EvmTransaction::decode(transaction) else {
+            return nothing_done(EvmStatus::Undecodable);
+        };
+        let mut parts = Parts::take();
+        let outcome = match &transaction {
+            EvmTransaction::User(tx) => block.run(tx, false, &mut parts, &mut self.codes, view),
+            EvmTransaction::System { contract, input } => {
+                let tx = TxEnv::new_system_tx(*contract, input.clone());
+                block.run(&tx, true, &mut parts, &mut self.codes, view)
+            }
+            EvmTransaction::Credit { account, amount } => {
+                let mut database = ViewDatabase {
+                    view,
+                    notes: &mut parts.notes,
+                    codes: &mut self.codes,
+                    context: &block.context,
+                };
+                let spec = block.context.spec;
+                let mut settlement = Settlement { database: &mut database, spec, slots: &mut parts.slots };
+                let credited = settlement.credit(*account, U256::from(*amount));
+                nothing_done(credited.map_or(EvmStatus::TooLarge, |()| EvmStatus::Success))
+            }
+        };
+        parts.keep();
+        outcome
+    }
+
+    fn status_name(&self, status: StatusCode) -> &'static str {
+        EvmStatus::of(status).map_or("unknown", EvmStatus::name)
+    }
+}
+
+impl BlockInForce {
+    /// Runs a transaction and settles it.
+    fn run(
+        &self,
+        tx: &TxEnv,
+        system: bool,
+        parts: &mut Parts,
+        codes: &mut CodeCache,
+        view: &mut dyn StateView,
+    ) -> Outcome {
+        let spec = self.context.spec;
+        let RunningParts { journal, local, frames, precompiles } = parts.start(spec);
+        let Parts { notes, slots, log, .. } = &mut *parts;
+        let mut database = ViewDatabase { view, notes, codes, context: &self.context };
+        if !system {
+            let mut settlement = Settlement { database: &mut database, spec, slots };
+            if let Some(done) = settlement.transfer(tx, &self.env, &self.cfg, &self.precompiles) {
+                parts.running = Some(RunningParts { journal, local, frames, precompiles });
+                return done.unwrap_or_else(|_| nothing_done(EvmStatus::TooLarge));
+            }
+        }
+        let mut evm: NotingEvm<'_> = NotingEvm {
+            ctx: Context {
+                block: &self.env,
+                tx,
+                cfg: &self.cfg,
+                journaled_state: Journal::new_with_inner(database, journal),
+                chain: (),
+                local,
+                error: Ok(()),
+            },
+            inspector: (),
+            instruction: NotingInstructions::new(&self.gas),
+            precompiles,
+            frame_stack: frames,
+        };
+        evm.ctx.journaled_state.inner.set_spec_id(spec);
+        let mut handler = NotingHandler::default();
+        let result = if system { handler.run_system_call(&mut evm) } else { handler.run(&mut evm) };
+        let NotingEvm { ctx, precompiles, frame_stack: frames, .. } = evm;
+        let Journal { mut database, inner: journal } = ctx.journaled_state;
+        let settlement = Settlement { database: &mut database, spec, slots };
+        let outcome = settle(settlement, &journal, &result, self.env.beneficiary, handler.reward.get(), log);
+        parts.running = Some(RunningParts { journal, local: ctx.local, frames, precompiles });
+        outcome
+    }
+}
+
+/// Turns the result of a transaction into its output.
+fn settle(
+    mut settlement: Settlement<'_, '_>,
+    journal: &JournalInner<JournalEntry>,
+    result: &Result<ExecutionResult<HaltReason>, RunError>,
+    beneficiary: Address,
+    reward: Option<U256>,
+    log: &mut Vec<u8>,
+) -> Outcome {
+    let result = match result {
+        Ok(result) => result,
+        Err(error) => {
+            let status = match error {
+                EVMError::Transaction(_) | EVMError::Header(_) => EvmStatus::Invalid,
+                EVMError::Database(_) | EVMError::Custom(_) | EVMError::CustomAny(_) => EvmStatus::StateFault,
+            };
+            let recorded = settlement.settle_refused();
+            return nothing_done(recorded.map_or(EvmStatus::TooLarge, |()| status));
+        }
+    };
+    let status = match result {
+        ExecutionResult::Success { .. } => EvmStatus::Success,
+        ExecutionResult::Revert { .. } => EvmStatus::Reverted,
+        ExecutionResult::Halt { .. } => EvmStatus::Halted,
+    };
+    let view_ready = settlement.settle(journal, beneficiary, reward).and_then(|()| {
+        let logs = result.logs();
+        logs.iter().try_for_each(|one| emit_log(&mut *settlement.database.view, one, log))
+    });
+    let status = view_ready.map_or(EvmStatus::TooLarge, |()| status);
+    Outcome { status: status.code(), gas_used: result.tx_gas_used() }
+}
+
+fn nothing_done(status: EvmStatus) -> Outcome {
+    Outcome { status: status.code(), gas_used: 0 }
+}

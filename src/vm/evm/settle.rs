@@ -1,0 +1,207 @@
+//! What an executed transaction leaves: from the journal and the notes to reads, writes and events.
+
+use crate::types::{Delta, LimitExceeded, NumberWidth};
+use crate::vm::StateView;
+use crate::vm::evm::account_note::{AccountNote, BalanceWrite, NonceUse};
+use crate::vm::evm::database::ViewDatabase;
+use crate::vm::evm::keys::{balance_of, balance_value, slot_value};
+use crate::vm::evm::{CodeRecord, EXISTS_RECORD, EvmKey, nonce_of};
+use revm::context::JournalEntry;
+use revm::context::journal::JournalInner;
+use revm::primitives::hardfork::SpecId;
+use revm::primitives::{Address, KECCAK_EMPTY, U256};
+use revm::state::Account;
+
+type Step = Result<(), LimitExceeded>;
+
+/// Leaves what a transaction came to, account by account in the order in which they were loaded.
+pub(super) struct Settlement<'s, 'a> {
+    pub(super) database: &'s mut ViewDatabase<'a>,
+    pub(super) spec: SpecId,
+    /// Changed slots of the present account, kept.
+    pub(super) slots: &'s mut Vec<(U256, U256)>,
+}
+
+impl Settlement<'_, '_> {
+    /// Records all that the transaction read beside what was recorded at once, and what it changed. `reward` goes to
+    /// `beneficiary`.
+    pub(super) fn settle(
+        &mut self,
+        journal: &JournalInner<JournalEntry>,
+        beneficiary: Address,
+        reward: Option<U256>,
+    ) -> Step {
+        let notes = self.database.notes.take();
+        let settled = notes.iter().try_for_each(|note| match journal.state.get(&note.account) {
+            Some(account) => {
+                self.settle_account(note, account, reward.filter(|_| note.account == beneficiary))
+            }
+            None => Ok(()),
+        });
+        self.database.notes.put_back(notes);
+        settled?;
+        match reward {
+            Some(reward) if !journal.state.contains_key(&beneficiary) => self.credit(beneficiary, reward),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Records what a transaction that was refused rests on.
+    pub(super) fn settle_refused(&mut self) -> Step {
+        let notes = self.database.notes.take();
+        let settled = notes.iter().try_for_each(|note| {
+            self.put_balance(note, note.balance)?;
+            self.put_nonce(note, note.nonce)
+        });
+        self.database.notes.put_back(notes);
+        settled
+    }
+
+    /// Adds to the balance of an account that nobody looked at.
+    pub(super) fn credit(&mut self, account: Address, amount: U256) -> Step {
+        if amount.is_zero() {
+            return self.touch_empty(account, None);
+        }
+        let before = self.database.balance(account);
+        let note = AccountNote::new(account, before, 0, CodeRecord::NONE);
+        self.put_balance(&note, before.saturating_add(amount))
+    }
+
+    fn settle_account(&mut self, note: &AccountNote, account: &Account, reward: Option<U256>) -> Step {
+        if account.is_touched() && account.is_selfdestructed() {
+            self.destroy(note, account)?;
+            // A beneficiary that is destroyed in its own block loses what it earns with that, until Amsterdam.
+            let kept = reward.filter(|_| self.spec.is_enabled_in(SpecId::AMSTERDAM));
+            return kept.map_or(Ok(()), |reward| self.credit(note.account, reward));
+        }
+        let balance = account.info.balance.saturating_add(reward.unwrap_or_default());
+        self.put_balance(note, balance)?;
+        self.put_nonce(note, account.info.nonce)?;
+        if !account.is_touched() && reward.is_none() {
+            return Ok(());
+        }
+        self.put_code(note, account)?;
+        self.put_slots(note, account)?;
+        let bare = account.info.nonce == 0 && account.info.is_code_hash_empty_or_zero();
+        if bare && balance <= note.balance {
+            return self.touch_empty(note.account, note.marked);
+        }
+        Ok(())
+    }
+
+    /// An account without nonce and code was touched and not paid. Until Spurious Dragon it exists from then on; after
+    /// that it goes if it is empty.
+    fn touch_empty(&mut self, account: Address, marked: Option<bool>) -> Step {
+        let marked = marked.unwrap_or_else(|| self.database.is_marked(account));
+        let (key, view) = (EvmKey::exists(account), &mut *self.database.view);
+        if !self.spec.is_enabled_in(SpecId::SPURIOUS_DRAGON) {
+            return if marked { Ok(()) } else { view.set(key.as_slice(), &EXISTS_RECORD) };
+        }
+        // A mark is rare by then: it was left over from before that rule.
+        if !marked
+            || !balance_of(view.read(EvmKey::balance(account).as_slice())).is_zero()
+            || nonce_of(view.read(EvmKey::nonce(account).as_slice())) != 0
+            || view.read(EvmKey::code_of(account).as_slice()).is_some_and(|value| {
+                CodeRecord::of_value(Some(value)).is_some_and(|record| record.has_code())
+            })
+        {
+            return Ok(());
+        }
+        view.delete(key.as_slice())
+    }
+
+    /// Takes an account out of the state. Its slots go by ending the life of its storage.
+    fn destroy(&mut self, note: &AccountNote, account: &Account) -> Step {
+        let mut exact = note.clone();
+        (exact.balance_exact, exact.nonce_use) = (true, NonceUse::Exact);
+        self.put_balance(&exact, U256::ZERO)?;
+        self.put_nonce(&exact, 0)?;
+        let view = &mut *self.database.view;
+        if !account.is_created() || note.code.has_code() {
+            let record = CodeRecord { hash: KECCAK_EMPTY, life: note.code.life + 1 };
+            put_code_record(view, note.account, record)?;
+        }
+        if note.marked != Some(false) {
+            view.delete(EvmKey::exists(note.account).as_slice())?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn put_balance(&mut self, note: &AccountNote, after: U256) -> Step {
+        let key = EvmKey::balance(note.account);
+        match note.balance_write(after) {
+            BalanceWrite::None => Ok(()),
+            BalanceWrite::Add(delta) => self.database.view.add(key.as_slice(), delta),
+            BalanceWrite::ReadAndSet => {
+                self.database.view.read(key.as_slice());
+                if after == note.balance {
+                    return Ok(());
+                }
+                self.database.view.set(key.as_slice(), balance_value(after, &mut [0; 32]))
+            }
+        }
+    }
+
+    pub(super) fn put_nonce(&mut self, note: &AccountNote, after: u64) -> Step {
+        let key = EvmKey::nonce(note.account);
+        let view = &mut *self.database.view;
+        match note.nonce_use {
+            NonceUse::Unused if after == note.nonce => Ok(()),
+            NonceUse::NotZero if after == note.nonce => {
+                let most = u128::from(u64::MAX);
+                view.add(key.as_slice(), Delta::check(NumberWidth::Eight, 1, most))
+            }
+            NonceUse::Sender if after > note.nonce => {
+                let (before, more) = (u128::from(note.nonce), u128::from(after - note.nonce));
+                view.add(key.as_slice(), Delta::credit(more, NumberWidth::Eight).within(before, before))
+            }
+            NonceUse::Unused | NonceUse::NotZero | NonceUse::Sender | NonceUse::Exact => {
+                view.read(key.as_slice());
+                if after == note.nonce {
+                    return Ok(());
+                }
+                view.set(key.as_slice(), &after.to_le_bytes())
+            }
+        }
+    }
+
+    fn put_code(&mut self, note: &AccountNote, account: &Account) -> Step {
+        let hash = account.info.code_hash;
+        if hash == note.code.hash {
+            return Ok(());
+        }
+        let view = &mut *self.database.view;
+        put_code_record(view, note.account, CodeRecord { hash, ..note.code })?;
+        match &account.info.code {
+            Some(code) if hash != KECCAK_EMPTY => {
+                view.set(EvmKey::code(hash).as_slice(), code.original_byte_slice())?;
+                self.database.codes.put(hash, code);
+                Ok(())
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn put_slots(&mut self, note: &AccountNote, account: &Account) -> Step {
+        self.slots.clear();
+        self.slots.extend(account.changed_storage_slots().map(|(&slot, value)| (slot, value.present_value)));
+        // The journal's order is that of its hash table.
+        self.slots.sort_unstable();
+        for (slot, value) in self.slots.iter() {
+            let key = EvmKey::slot(note.account, note.code.life, *slot);
+            match slot_value(*value, &mut [0; 32]) {
+                Some(value) => self.database.view.set(key.as_slice(), value)?,
+                None => self.database.view.delete(key.as_slice())?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn put_code_record(view: &mut dyn StateView, account: Address, record: CodeRecord) -> Step {
+    let key = EvmKey::code_of(account);
+    match record.value(&mut [0; 40]) {
+        Some(value) => view.set(key.as_slice(), value),
+        None => view.delete(key.as_slice()),
+    }
+}
