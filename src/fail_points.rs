@@ -16,7 +16,7 @@ pub enum Passer {
 }
 
 /// Every fail point by name.
-pub const FAIL_POINTS: [(&str, Passer); 29] = [
+pub const FAIL_POINTS: [(&str, Passer); 30] = [
     ("plan sealed", Passer::Coordinator),
     ("round announced to one shard", Passer::Coordinator),
     ("round announced", Passer::Coordinator),
@@ -35,6 +35,7 @@ pub const FAIL_POINTS: [(&str, Passer); 29] = [
     ("shard born", Passer::NewShard),
     ("lifeline held", Passer::NewShard),
     ("regions mapped", Passer::NewShard),
+    ("store opened", Passer::NewShard),
     ("about to be ready", Passer::NewShard),
     ("ready", Passer::NewShard),
     ("round entered", Passer::Shard),

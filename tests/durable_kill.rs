@@ -39,12 +39,15 @@ fn variable(name: &str) -> String {
     std::env::var(name).unwrap()
 }
 
+/// Every second directory has a cache that holds a fifth of the state.
 fn config(directory: &Path) -> DurableConfig {
-    DurableConfig { segment_bytes: 4 << 10, keep_blocks: 5, ..small_durable(directory) }
+    let number = directory.file_name().and_then(|name| name.to_str()?.parse::<u64>().ok());
+    let cache_bytes = number.is_some_and(|number| number.is_multiple_of(2)).then_some(64 << 10);
+    DurableConfig { segment_bytes: 4 << 10, keep_blocks: 5, cache_bytes, ..small_durable(directory) }
 }
 
 fn scene() -> Scene {
-    Scene::new(77, 24, false)
+    Scene::new(77, 1_700, false)
 }
 
 /// Dies at a step's `n`-th pass.
@@ -210,7 +213,8 @@ fn whoever_dies_at_whatever_step_every_durable_block_is_there_and_none_is_half_t
     let (oracle, scene, mut dice) = (oracle_digests(), scene(), Dice::new(seed));
     let directory = scratch();
     let (mut deaths, mut by_cause, mut round) = (0, BTreeMap::<How, usize>::new(), 0);
-    let (mut home, mut reported, mut begun) = (directory.path().join("0"), 0, 0);
+    let (mut homes, mut reported, mut begun) = (0, 0, 0);
+    let mut home = directory.path().join("0");
     let (mut pids, mut recovered) = (Vec::new(), 0);
     while deaths < kills {
         let context = format!("PHALANX_SEED={seed}, round {round}");
@@ -244,12 +248,14 @@ fn whoever_dies_at_whatever_step_every_durable_block_is_there_and_none_is_half_t
             let height = state.head().height().unwrap_or(0);
             assert!((reported..=begun).contains(&height), "{context}: {reported} <= {height} <= {begun}");
             assert_eq!(state.state().digest(), oracle[usize::try_from(height).unwrap()], "{context}");
+            assert_eq!(state.state().is_whole(), config(&home).cache_bytes.is_none(), "{context}");
             drop(state);
             verify(&home, |_, _| {}).unwrap();
             (reported, begun) = (height, height);
         }
         if begun + BLOCKS_AT_ONCE >= BLOCKS as u64 {
-            home = directory.path().join(round.to_string());
+            homes += 1;
+            home = directory.path().join(homes.to_string());
             (reported, begun) = (0, 0);
         }
     }

@@ -189,7 +189,7 @@ impl Doorbell {
                 let slice = left.map_or(LOOK_INTERVAL, |left| left.min(LOOK_INTERVAL));
                 match futex.sleep(ASLEEP, Some(slice)) {
                     Sleep::TimedOut if left != Some(slice) => Sleep::Over,
-                    sleep => sleep,
+                    sleep @ (Sleep::Over | Sleep::TimedOut | Sleep::Beside) => sleep,
                 }
             })
         })

@@ -3,7 +3,7 @@
 use crate::durable::error::DurableError;
 use crate::durable::head::Head;
 use crate::durable::log_scan::{LoggedBlock, RecordPlace, SegmentInfo, read_record};
-use crate::durable::progress::{Shared, Work};
+use crate::durable::progress::{Shared, StoreWork};
 use crate::durable::record::{RecordHeader, for_each_write};
 use crate::durable::segment;
 use crate::durable::step::{Step, Steps};
@@ -77,13 +77,31 @@ impl Applier {
 
     /// Until it is told to stop and the store has all, or the store refuses.
     pub(super) fn run(mut self) {
-        let (mut blocks, mut last) = (Vec::new(), Instant::now());
-        while let Work::Do(()) = self.shared.next_store(last, &mut blocks) {
-            if let Err(error) = self.apply(&blocks) {
+        let (mut blocks, mut stored, mut looked) = (Vec::new(), Instant::now(), Instant::now());
+        loop {
+            let done = match self.shared.next_store((stored, looked), &mut blocks) {
+                StoreWork::Apply => {
+                    let applied = self.apply(&blocks);
+                    stored = Instant::now();
+                    applied
+                }
+                StoreWork::ClearReaders => self.clear_readers(),
+                StoreWork::Stop => return,
+            };
+            looked = Instant::now();
+            if let Err(error) = done {
                 return self.shared.fail(&error);
             }
-            last = Instant::now();
         }
+    }
+
+    fn clear_readers(&self) -> Result<(), DurableError> {
+        let cleared = self.store.clear_dead_readers()?;
+        if cleared > 0 {
+            tracing::info!(cleared, "slots of dead readers of the store are free again");
+        }
+        self.shared.cleared(cleared);
+        Ok(())
     }
 
     fn apply(&mut self, blocks: &[LoggedBlock]) -> Result<(), DurableError> {
@@ -110,11 +128,7 @@ impl Applier {
         for (segment, _) in unneeded {
             self.remove(segment)?;
         }
-        let cleared = self.store.clear_dead_readers()?;
-        if cleared > 0 {
-            tracing::info!(cleared, "slots of dead readers of the store are free again");
-        }
-        Ok(())
+        self.clear_readers()
     }
 
     /// Segments whose blocks are all in the store and too old to be kept, each with the height that follows.

@@ -20,6 +20,10 @@ pub struct DurableConfig {
     /// The most that the store may hold, in bytes, 1 MiB ..= 2^46, rounded up to whole pages. Address space is reserved
     /// for it. Default: 64 GiB.
     pub store_bytes: u64,
+    /// The most shared memory that the state may take, in bytes, 64 KiB ..= 2^45: it is a cache of the store then, and may be
+    /// smaller than the state. What the store lacks yet, and what the present block touches, is held beyond it. Default:
+    /// `None`, all of the state is in memory.
+    pub cache_bytes: Option<u64>,
     /// What happens at each step.
     #[cfg(feature = "fail-points")]
     pub hook: Option<crate::durable::StepHook>,
@@ -35,6 +39,7 @@ impl DurableConfig {
             keep_blocks: 1_024,
             backlog_bytes: 256 << 20,
             store_bytes: 64 << 30,
+            cache_bytes: None,
             #[cfg(feature = "fail-points")]
             hook: None,
         }
@@ -47,7 +52,9 @@ impl DurableConfig {
     pub fn check(&self) -> Result<(), OutOfRange> {
         OutOfRange::check("durable.segment_bytes", self.segment_bytes, 4 << 10..=64 << 30)?;
         OutOfRange::check("durable.backlog_bytes", self.backlog_bytes, 4 << 10..=1 << 40)?;
-        OutOfRange::check("durable.store_bytes", self.store_bytes, 1 << 20..=1 << 46)
+        OutOfRange::check("durable.store_bytes", self.store_bytes, 1 << 20..=1 << 46)?;
+        let cache = self.cache_bytes.unwrap_or(64 << 10);
+        OutOfRange::check("durable.cache_bytes", cache, 64 << 10..=1 << 45)
     }
 
     pub(super) fn steps(&self) -> Steps {

@@ -2,6 +2,7 @@
 
 use crate::durable::appender::{AppendError, Appender};
 use crate::durable::applier::RecordReader;
+use crate::durable::cold::{ColdOrder, ColdStore};
 use crate::durable::directory::DirectoryLock;
 use crate::durable::error::DurableError;
 use crate::durable::log_scan::RecordPlace;
@@ -9,13 +10,14 @@ use crate::durable::progress::{DurableProgress, Shared};
 use crate::durable::record::{BlockMark, outcomes};
 use crate::durable::step::{Step, Steps};
 use crate::durable::store::Store;
-use crate::state::StateDigest;
+use crate::state::{Backlog, CacheStats, StateDigest};
 use crate::types::{BlockHash, StatusCode};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-/// The journal of a durable state. Dropping it makes all durable, brings it into the store, and lets the directory go.
+/// The journal of a durable state. Dropping it makes all durable, brings into the store what it can in about a second, and
+/// lets the directory go.
 #[derive(Debug)]
 pub(crate) struct Journal {
     pub(super) appender: Appender,
@@ -25,6 +27,8 @@ pub(crate) struct Journal {
     /// The last block that was appended, or that the directory was opened with.
     pub(super) last: Option<(u64, BlockHash)>,
     pub(super) backlog_bytes: u64,
+    /// If the base state is a cache: what it does not hold, and where other processes find that.
+    pub(super) cold: Option<(ColdStore, ColdOrder)>,
     pub(super) steps: Steps,
     pub(super) threads: Vec<JoinHandle<()>>,
     /// Last: the directory is free when the threads are gone.
@@ -56,6 +60,38 @@ impl JournalWatch {
 impl Journal {
     pub(crate) fn watch(&self) -> JournalWatch {
         JournalWatch(Arc::clone(&self.shared))
+    }
+
+    /// What the base state does not hold; `None` if it holds everything.
+    pub(crate) fn cold(&self) -> Option<&ColdStore> {
+        self.cold.as_ref().map(|(cold, _)| cold)
+    }
+
+    /// Where shards find that.
+    pub(crate) fn cold_order(&self) -> Option<&ColdOrder> {
+        self.cold.as_ref().map(|(_, order)| order)
+    }
+
+    /// Which blocks the store lacks.
+    pub(crate) fn backlog(&self) -> Backlog {
+        self.shared.backlog()
+    }
+
+    /// The store is to take in what it lacks without waiting for more.
+    pub(crate) fn hurry(&self) {
+        self.shared.hurry();
+    }
+
+    /// What is to be said of the base state as a cache.
+    pub(crate) fn note_cache(&self, stats: CacheStats) {
+        self.shared.note_cache(stats);
+    }
+
+    /// Readers of the store have died: their slots are to be freed as soon as the kernel says so.
+    pub(crate) fn readers_died(&self) {
+        if self.cold.is_some() {
+            self.shared.readers_died();
+        }
     }
 
     /// What the block at `height` came to, if it was executed before; `None` if its height is still to come.
@@ -95,7 +131,8 @@ impl Journal {
         self.appender.record().write(key, value);
     }
 
-    /// Appends the record that was begun. Waits, as long as `go_on` says so, if the disk is too far behind.
+    /// Appends the record that was begun, and returns its sequence. Waits, as long as `go_on` says so, if the disk is too far
+    /// behind.
     ///
     /// # Errors
     /// `Io`, `Backlog`: the log is as it was, and the block may be tried again. `Failed`.
@@ -105,16 +142,17 @@ impl Journal {
         hash: BlockHash,
         digest: StateDigest,
         go_on: &dyn Fn() -> bool,
-    ) -> Result<(), DurableError> {
+    ) -> Result<u64, DurableError> {
         let roll = self.appender.is_full(self.shared.synced_sequence());
         // A segment is begun when the one before is durable to its end.
         self.shared.await_room(self.backlog_bytes, roll, go_on)?;
         let synced = self.shared.synced_sequence();
         match self.appender.append(BlockMark { height, hash, digest }, synced, roll) {
             Ok(appended) => {
+                let sequence = appended.block.sequence;
                 self.shared.appended(appended);
                 self.last = Some((height, hash));
-                Ok(())
+                Ok(sequence)
             }
             Err(AppendError::Clean(error)) => Err(error),
             Err(AppendError::Broken(error)) => {

@@ -2,10 +2,12 @@
 //!
 //! Every block is first appended to a log, then applied to the base state. A thread makes what was appended durable,
 //! another one brings it into a key-value store behind the log. Opening the directory again replays what the store
-//! lacks, so that it always opens at the last block that was reported durable, or a later one.
+//! lacks, so that it always opens at the last block that was reported durable, or a later one. With a budget the base state is
+//! a cache of the store: what it does not hold is read there.
 
 mod appender;
 mod applier;
+mod cold;
 mod config;
 mod directory;
 mod error;
@@ -33,6 +35,7 @@ pub use step::Step;
 #[cfg(feature = "fail-points")]
 pub use step::StepHook;
 
+pub(crate) use cold::{ColdOrder, ColdReads, ColdStore};
 pub(crate) use journal::{Journal, JournalWatch, Recalled};
 
 #[cfg(test)]

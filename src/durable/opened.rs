@@ -2,6 +2,7 @@
 
 use crate::durable::appender::Appender;
 use crate::durable::applier::{Applier, RecordReader};
+use crate::durable::cold::ColdStore;
 use crate::durable::config::DurableConfig;
 use crate::durable::directory::{self, DirectoryLock, log_of, store_of};
 use crate::durable::error::DurableError;
@@ -32,6 +33,8 @@ pub struct DurableState {
 impl DurableState {
     /// Opens a state directory at its last durable block, or a later one; makes it from `genesis` if it is not there.
     ///
+    /// With [`DurableConfig::cache_bytes`] only so much of the state is held in memory.
+    ///
     /// Takes the time that it takes to read the state once, and to bring into the store what it lacked of the log, which
     /// [`DurableConfig::backlog_bytes`] bounds. An empty `genesis` is not compared with that of the directory.
     ///
@@ -46,7 +49,10 @@ impl DurableState {
         directory::make(&config.directory)?;
         let lock = DirectoryLock::take(&config.directory)?;
         let log = log_of(&config.directory);
-        let store = Arc::new(Store::open(&store_of(&config.directory), config.store_bytes)?);
+        let place = store_of(&config.directory);
+        // Shards find it by this name, wherever this process goes.
+        let place = place.canonicalize().map_err(DurableError::io("look for", &place))?;
+        let store = Arc::new(Store::open(&place, config.store_bytes)?);
         let head = match store.head()? {
             Some(head) => {
                 same_genesis(&config.directory, &head, genesis)?;
@@ -76,12 +82,26 @@ impl DurableState {
             batch: Batch::default(),
         };
         applier.catch_up()?;
-        let (head, base) = store.load(memory)?;
+        let (head, base) = store.load(memory, config.cache_bytes)?;
         let threads = start_threads(&shared, applier, &steps)?;
         let reader = RecordReader::new(log);
-        let (last, backlog_bytes) = (head.block, config.backlog_bytes);
-        let journal =
-            Journal { appender, store, shared, reader, last, backlog_bytes, steps, threads, _lock: lock };
+        let cold = config.cache_bytes.map(|_| {
+            let cold = ColdStore::of_owner(&store);
+            let order = cold.order(config.store_bytes);
+            (cold, order)
+        });
+        let journal = Journal {
+            appender,
+            store,
+            shared,
+            reader,
+            last: head.block,
+            backlog_bytes: config.backlog_bytes,
+            cold,
+            steps,
+            threads,
+            _lock: lock,
+        };
         Ok(DurableState { base, head, journal })
     }
 
@@ -91,10 +111,25 @@ impl DurableState {
         &self.head
     }
 
-    /// The state.
+    /// The state, or of a cache what it holds.
     #[must_use]
     pub fn state(&self) -> &BaseState {
         &self.base
+    }
+
+    /// Calls `each` with every entry of the state, whether or not it is in memory.
+    ///
+    /// # Errors
+    /// `Store`.
+    pub fn for_each(&self, mut each: impl FnMut(&[u8], &[u8])) -> Result<(), DurableError> {
+        let read = self.journal.store.check(
+            |_, _| Ok(()),
+            |(), key, value| {
+                each(key, value);
+                Ok(())
+            },
+        );
+        read.map(|_| ())
     }
 
     pub(crate) fn into_parts(self) -> (BaseState, Journal) {

@@ -3,6 +3,7 @@
 use crate::durable::appender::{Appended, LogEnd};
 use crate::durable::error::DurableError;
 use crate::durable::log_scan::{LoggedBlock, SegmentInfo};
+use crate::state::{Backlog, CacheStats};
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -20,12 +21,20 @@ pub struct DurableProgress {
     pub backlog_bytes: u64,
     /// Times that the log was made durable: several blocks at once when they come fast.
     pub syncs: u64,
+    /// The state in memory as a cache of the store, when the last block began; `None` if it is none.
+    pub cache: Option<CacheStats>,
 }
 
 /// So much backlog is brought into the store at once.
 const BATCH_BYTES: u64 = 16 << 20;
 /// The store waits so long for more, unless there is much already: blocks change the same entries again and again.
 const STORE_PAUSE: Duration = Duration::from_millis(200);
+/// How long slots of readers that died are looked for: one may have died without a slot, or another process freed it.
+const CLEAR_LIMIT: Duration = Duration::from_secs(1);
+/// Time between two looks.
+const CLEAR_LOOK: Duration = Duration::from_millis(10);
+/// How long the store goes on taking in what it lacks when all is to stop; the next opening does the rest.
+const STOP_LIMIT: Duration = Duration::from_secs(1);
 /// Between two questions whether to wait on.
 const ROOM_LOOK: Duration = Duration::from_millis(2);
 
@@ -41,13 +50,19 @@ struct State {
     progress: DurableProgress,
     appended_sequence: u64,
     synced_sequence: u64,
+    stored_sequence: u64,
     /// Where the log ends, until it is durable up to there.
     unsynced: Option<LogEnd>,
     /// Blocks that the store lacks, in order.
     pending: VecDeque<LoggedBlock>,
     segments: Vec<SegmentInfo>,
     failed: Option<String>,
-    stopping: bool,
+    /// Until when the store goes on after it was told to stop.
+    stopping: Option<Instant>,
+    /// The store is not to wait for more.
+    hurried: bool,
+    /// Until when slots of dead readers are looked for: the kernel takes its time to let go of the dead.
+    clearing: Option<Instant>,
 }
 
 impl State {
@@ -61,6 +76,16 @@ impl State {
 #[derive(Debug)]
 pub(super) enum Work<T> {
     Do(T),
+    Stop,
+}
+
+/// What the store's thread is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StoreWork {
+    /// Bring in the blocks.
+    Apply,
+    /// Free the slots of dead readers.
+    ClearReaders,
     Stop,
 }
 
@@ -82,6 +107,7 @@ impl Shared {
         segments: Vec<SegmentInfo>,
     ) -> Shared {
         let backlog_bytes = pending.iter().map(|block| block.bytes).sum();
+        let stored_sequence = last_sequence - pending.len() as u64;
         let progress = DurableProgress {
             executed: height,
             durable: height,
@@ -93,6 +119,7 @@ impl Shared {
             progress,
             appended_sequence: last_sequence,
             synced_sequence: last_sequence,
+            stored_sequence,
             pending: pending.into(),
             segments,
             ..State::default()
@@ -106,6 +133,35 @@ impl Shared {
 
     pub(super) fn synced_sequence(&self) -> u64 {
         self.state.lock().synced_sequence
+    }
+
+    /// Which blocks the store lacks.
+    pub(super) fn backlog(&self) -> Backlog {
+        let state = self.state.lock();
+        Backlog { applied: state.appended_sequence, stored: state.stored_sequence }
+    }
+
+    /// The store is to take in what it lacks without waiting for more.
+    pub(super) fn hurry(&self) {
+        self.state.lock().hurried = true;
+        self.changed.notify_all();
+    }
+
+    pub(super) fn note_cache(&self, stats: CacheStats) {
+        self.state.lock().progress.cache = Some(stats);
+    }
+
+    /// Slots of dead readers are to be looked for.
+    pub(super) fn readers_died(&self) {
+        self.state.lock().clearing = Some(Instant::now() + CLEAR_LIMIT);
+        self.changed.notify_all();
+    }
+
+    /// So many slots of dead readers were freed.
+    pub(super) fn cleared(&self, slots: usize) {
+        if slots > 0 {
+            self.state.lock().clearing = None;
+        }
     }
 
     /// Waits until the store lacks less than `limit` bytes of the log and, with `synced`, until all that was appended is
@@ -182,7 +238,7 @@ impl Shared {
                 let (sequence, height) = (state.appended_sequence, state.progress.executed);
                 return Work::Do(SyncWork { end, sequence, height });
             }
-            if state.stopping {
+            if state.stopping.is_some() {
                 return Work::Stop;
             }
             self.changed.wait(&mut state);
@@ -197,29 +253,46 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// Waits for durable blocks that the store lacks, and takes some of them; they stay pending until
-    /// [`stored`](Self::stored). Does not stop before the last one.
-    pub(super) fn next_store(&self, last: Instant, blocks: &mut Vec<LoggedBlock>) -> Work<()> {
+    /// Waits for durable blocks that the store lacks, and takes some of them, or for dead readers; the blocks stay pending
+    /// until [`stored`](Self::stored). Does not stop before the last one. `last` is when the store last changed, and when
+    /// dead readers were last looked for.
+    pub(super) fn next_store(&self, last: (Instant, Instant), blocks: &mut Vec<LoggedBlock>) -> StoreWork {
+        let (last_store, last_look) = last;
         let mut state = self.state.lock();
         loop {
             if state.failed.is_some() {
-                return Work::Stop;
+                return StoreWork::Stop;
+            }
+            let now = Instant::now();
+            state.clearing = state.clearing.filter(|&end| now < end);
+            let look = state.clearing.map(|_| last_look + CLEAR_LOOK);
+            if look.is_some_and(|look| now >= look) {
+                return StoreWork::ClearReaders;
             }
             let synced = state.synced_sequence;
             let ready = state.pending.front().is_some_and(|block| block.sequence <= synced);
-            let stop = state.stopping && state.unsynced.is_none() && synced == state.appended_sequence;
+            let all_synced = state.unsynced.is_none() && synced == state.appended_sequence;
+            let stop = state.stopping.is_some() && all_synced;
+            let due = last_store + STORE_PAUSE;
+            if stop && ready && state.stopping.is_some_and(|end| now >= end) {
+                let (blocks, bytes) = (state.pending.len(), state.progress.backlog_bytes);
+                tracing::info!(blocks, bytes, "the store lacks some blocks; the next opening brings them in");
+                return StoreWork::Stop;
+            }
             if ready {
-                let due = last + STORE_PAUSE;
-                let enough = state.progress.backlog_bytes >= BATCH_BYTES || state.stopping;
-                if enough || Instant::now() >= due {
+                let hurried = state.stopping.is_some() || state.hurried;
+                let enough = state.progress.backlog_bytes >= BATCH_BYTES || hurried;
+                if enough || now >= due {
+                    state.hurried = false;
                     take_batch(&state.pending, synced, blocks);
-                    return Work::Do(());
+                    return StoreWork::Apply;
                 }
-                self.changed.wait_until(&mut state, due);
             } else if stop {
-                return Work::Stop;
-            } else {
-                self.changed.wait(&mut state);
+                return StoreWork::Stop;
+            }
+            match ready.then_some(due).into_iter().chain(look).min() {
+                Some(until) => _ = self.changed.wait_until(&mut state, until),
+                None => self.changed.wait(&mut state),
             }
         }
     }
@@ -237,6 +310,7 @@ impl Shared {
                 state.pending.pop_front();
                 state.progress.backlog_bytes -= block.bytes;
                 state.progress.stored = Some(block.mark.height);
+                state.stored_sequence = block.sequence;
             }
         }
         self.changed.notify_all();
@@ -274,7 +348,7 @@ impl Shared {
     }
 
     pub(super) fn stop(&self) {
-        self.state.lock().stopping = true;
+        self.state.lock().stopping.get_or_insert_with(|| Instant::now() + STOP_LIMIT);
         self.changed.notify_all();
     }
 }

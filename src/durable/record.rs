@@ -163,6 +163,19 @@ pub(super) fn for_each_write<'a>(
 }
 
 fn parse_write(bytes: &[u8]) -> Option<(KeyWrite<'_>, &[u8])> {
+    let (kind, (key, value), rest) = parse_entry(bytes)?;
+    match kind {
+        KIND_SET => Some(((key, Some(value)), rest)),
+        KIND_DELETE if value.is_empty() => Some(((key, None), rest)),
+        _ => None,
+    }
+}
+
+/// Kind, key with value, and the bytes behind them.
+pub(super) type ParsedEntry<'a> = (u8, (&'a [u8], &'a [u8]), &'a [u8]);
+
+/// The entry at the start of `bytes`: lengths and kind in its first eight, then key and value.
+pub(super) fn parse_entry(bytes: &[u8]) -> Option<ParsedEntry<'_>> {
     let (head, rest) = bytes.split_at_checked(WRITE_HEAD_BYTES)?;
     let key_bytes = usize::from(pod_read_unaligned::<u16>(&head[..2]));
     let value_bytes = pod_read_unaligned::<u32>(&head[4..]) as usize;
@@ -171,9 +184,5 @@ fn parse_write(bytes: &[u8]) -> Option<(KeyWrite<'_>, &[u8])> {
     }
     let (key, rest) = rest.split_at_checked(key_bytes)?;
     let (value, rest) = rest.split_at_checked(value_bytes)?;
-    match head[2] {
-        KIND_SET => Some(((key, Some(value)), rest)),
-        KIND_DELETE if value.is_empty() => Some(((key, None), rest)),
-        _ => None,
-    }
+    Some((head[2], (key, value), rest))
 }

@@ -6,6 +6,7 @@ use crate::durable::directory::{self, DirectoryLock, store_of};
 use crate::durable::error::DurableError;
 use crate::durable::head::Head;
 use crate::durable::opened::new_head;
+use crate::durable::record::parse_entry;
 use crate::durable::store::Store;
 use crate::state::StateDigest;
 use crate::types::{BlockHash, MAX_KEY_BYTES, MAX_VALUE_BYTES};
@@ -272,7 +273,7 @@ impl SnapshotReader<'_> {
     ) -> Result<(), DurableError> {
         let mut rest = chunk;
         for _ in 0..count {
-            let (entry, after) =
+            let (_, entry, after) =
                 parse_entry(rest).ok_or_else(|| self.damaged("a chunk's entries are cut off"))?;
             each(entry.0, entry.1)?;
             rest = after;
@@ -287,19 +288,4 @@ impl SnapshotReader<'_> {
             Err(error) => Err(DurableError::io("read", &self.path)(error)),
         }
     }
-}
-
-/// Key and value, and the bytes behind them.
-type ParsedEntry<'a> = ((&'a [u8], &'a [u8]), &'a [u8]);
-
-fn parse_entry(bytes: &[u8]) -> Option<ParsedEntry<'_>> {
-    let (head, rest) = bytes.split_at_checked(ENTRY_HEAD_BYTES)?;
-    let key_bytes = usize::from(pod_read_unaligned::<u16>(&head[..2]));
-    let value_bytes = pod_read_unaligned::<u32>(&head[4..]) as usize;
-    if key_bytes > MAX_KEY_BYTES || value_bytes > MAX_VALUE_BYTES {
-        return None;
-    }
-    let (key, rest) = rest.split_at_checked(key_bytes)?;
-    let (value, rest) = rest.split_at_checked(value_bytes)?;
-    Some(((key, value), rest))
 }

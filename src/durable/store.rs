@@ -10,7 +10,7 @@ use crate::durable::step::{Step, Steps};
 use crate::state::{BaseState, StateConfig, StateDigest};
 use bytemuck::bytes_of;
 use heed::types::Bytes;
-use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, RoTxn, RwTxn, WithoutTls};
+use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, RoTxn, RwTxn, WithTls};
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
@@ -26,6 +26,26 @@ const READERS: u32 = 512;
 const SIZE_STEP: u64 = 64 << 10;
 
 type Table<'e> = Database<'e, Bytes, Bytes>;
+
+/// Entries of the state as of one moment. Pages that are freed meanwhile are kept for it.
+pub(super) struct Entries<'s> {
+    store: &'s Store,
+    state: Table<'s>,
+    txn: RoTxn<'s, WithTls>,
+    tagged: Vec<u8>,
+}
+
+impl Entries<'_> {
+    /// The value of a key; `None` if it has none.
+    ///
+    /// # Errors
+    /// `Store`.
+    pub(super) fn get(&mut self, key: &[u8]) -> Result<Option<&[u8]>, DurableError> {
+        self.tagged.truncate(1);
+        self.tagged.extend_from_slice(key);
+        self.state.get(&self.txn, &self.tagged).map_err(self.store.failed("read an entry of"))
+    }
+}
 
 /// The databases.
 #[derive(Clone, Copy)]
@@ -84,10 +104,11 @@ impl Batch {
     }
 }
 
-/// The store. Closed when dropped.
+/// The store. Closed when dropped. A thread may have one reading transaction of it at a time, in a slot of LMDB's table that
+/// it keeps for life.
 #[derive(Debug)]
 pub(super) struct Store {
-    env: Env<WithoutTls>,
+    env: Env<WithTls>,
     directory: PathBuf,
 }
 
@@ -97,8 +118,7 @@ impl Store {
     /// # Errors
     /// `Store`.
     pub(super) fn open(directory: &Path, bytes: u64) -> Result<Store, DurableError> {
-        let size = usize::try_from(bytes.next_multiple_of(SIZE_STEP)).unwrap_or(usize::MAX);
-        let store = Store::open_as(directory, Some(size), EnvFlags::empty())?;
+        let store = Store::open_as(directory, Some(size_of_map(bytes)), EnvFlags::empty())?;
         // Slots of readers that died.
         let cleared = store.clear_dead_readers()?;
         tracing::debug!(cleared, "store is open");
@@ -117,8 +137,20 @@ impl Store {
         Store::open_as(directory, None, EnvFlags::READ_ONLY)
     }
 
+    /// Opens the store for a shard: for reading, as great as its owner has it. Frees the slots of those that died, and takes
+    /// one for this thread: from now on reading waits for no lock.
+    ///
+    /// # Errors
+    /// `Store`, `NoState`.
+    pub(super) fn open_beside(directory: &Path, bytes: u64) -> Result<Store, DurableError> {
+        let store = Store::open_as(directory, Some(size_of_map(bytes)), EnvFlags::READ_ONLY)?;
+        store.clear_dead_readers()?;
+        store.head()?.map(|_| ()).ok_or_else(|| DurableError::NoState { directory: directory.to_owned() })?;
+        Ok(store)
+    }
+
     fn open_as(directory: &Path, size: Option<usize>, flags: EnvFlags) -> Result<Store, DurableError> {
-        let mut options = EnvOpenOptions::new().read_txn_without_tls();
+        let mut options = EnvOpenOptions::new();
         options.max_dbs(3).max_readers(READERS);
         if let Some(size) = size {
             options.map_size(size);
@@ -181,11 +213,7 @@ impl Store {
         self.head_in(&txn, &tables)
     }
 
-    fn head_in(
-        &self,
-        txn: &RoTxn<'_, WithoutTls>,
-        tables: &Tables<'_>,
-    ) -> Result<Option<Head>, DurableError> {
+    fn head_in(&self, txn: &RoTxn<'_, WithTls>, tables: &Tables<'_>) -> Result<Option<Head>, DurableError> {
         let row = tables.meta.get(txn, HEAD_KEY).map_err(self.failed("read the head of"))?;
         let path = || self.directory.join("data.mdb");
         match row.map(HeadRow::parse) {
@@ -303,19 +331,42 @@ impl Store {
         tables.blocks.len(&txn).map_err(self.failed("count the blocks of"))
     }
 
-    /// Loads the whole state, and holds its digest against the head.
+    /// Reads the whole state, holds its digest against the head, and loads it: all of it, or into a cache of so many bytes
+    /// what fits.
     ///
     /// # Errors
     /// `Digest`, `Store`, `State`, `NoState`.
-    pub(super) fn load(&self, config: StateConfig) -> Result<(Head, BaseState), DurableError> {
+    pub(super) fn load(
+        &self,
+        config: StateConfig,
+        cache: Option<u64>,
+    ) -> Result<(Head, BaseState), DurableError> {
         let mut base = None;
-        let head = self.read_all(|_, _, entries| {
-            base = Some(BaseState::with_entries(config, entries)?);
+        let head = self.read_all(|head, _, entries| {
+            base = Some(match cache {
+                None => BaseState::with_entries(config, entries)?,
+                Some(budget) => BaseState::cache_of(config, budget, head.sequence, entries)?,
+            });
             Ok(())
         })?;
         let base = base.ok_or_else(|| DurableError::NoState { directory: self.directory.clone() })?;
         self.expect(head.digest, base.digest())?;
         Ok((head, base))
+    }
+
+    /// Begins to read single entries as of now.
+    ///
+    /// # Errors
+    /// `Store`, `NoState`.
+    pub(super) fn read_entries(&self) -> Result<Entries<'_>, DurableError> {
+        let state = self.tables_or_none()?.state;
+        let txn = self.env.read_txn().map_err(self.failed("read"))?;
+        Ok(Entries { store: self, state, txn, tagged: vec![KEY_TAG] })
+    }
+
+    /// Where it lies.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// Reads every entry and holds the digest against the head. `begin` sees head and number of entries, `each` what it
@@ -390,6 +441,10 @@ impl Store {
     pub(super) fn clear_dead_readers(&self) -> Result<usize, DurableError> {
         self.env.clear_stale_readers().map_err(self.failed("look for dead readers of"))
     }
+}
+
+fn size_of_map(bytes: u64) -> usize {
+    usize::try_from(bytes.next_multiple_of(SIZE_STEP)).unwrap_or(usize::MAX)
 }
 
 fn forget_below(tables: &Tables<'_>, txn: &mut RwTxn<'_>, floor: u64) -> Result<(), heed::Error> {

@@ -3,6 +3,8 @@
 //! Rules V1 to V3 of docs/architecture.md. Nothing that a hint, a plan or a message said enters here: an output counts
 //! only if every value it was computed from is the one that the accepted transactions before it leave.
 
+mod warm;
+
 use crate::executor::block_output::OutputPlace;
 use crate::executor::check::{Check, check};
 use crate::executor::key_states::{Backing, BasePlace, Held, KeyState, UNTOUCHED, look_up_ahead, value_in};
@@ -65,6 +67,8 @@ pub(super) struct Acceptance {
     keys: Vec<KeyState>,
     /// Where keys stand in the base state, as far as they were looked up ahead.
     places: Vec<BasePlace>,
+    /// Keys that a cache holds until the block is over.
+    warm: Vec<bool>,
     /// Keys changed by accepted transactions, in the order of their first change.
     changed: Vec<KeyId>,
     is_changed: Vec<bool>,
@@ -97,6 +101,7 @@ impl Acceptance {
         self.frontier = 0;
         self.keys.clear();
         self.places.clear();
+        self.warm.clear();
         self.changed.clear();
         self.is_changed.clear();
         self.buffers.clear();

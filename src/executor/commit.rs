@@ -45,6 +45,10 @@ pub(super) fn commit(
         }
         difference = difference.wrapping_add(conserved(key, new)).wrapping_sub(conserved(key, old));
         room.count(key, old, new);
+        if new.is_none() && base.is_cache() {
+            // What is removed stays, as a key without a value.
+            room.count(key, old, Some(&[]));
+        }
         if let Some(old) = old {
             changes.remove(key, old);
         }
@@ -62,7 +66,8 @@ pub(super) fn commit(
     if let Some(journal) = &mut journal {
         let mut digest = base.digest();
         digest.merge(changes);
-        journal.append(height, block.hash(), digest, &|| watch.look().is_ok())?;
+        let sequence = journal.append(height, block.hash(), digest, &|| watch.look().is_ok())?;
+        base.begin_changes(sequence);
     }
     let pass = |step| journal.as_ref().map_or(Ok(()), |journal| journal.pass(step));
     let poisoned = |cause: String| ExecuteError::StatePoisoned { height, cause };

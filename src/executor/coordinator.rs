@@ -13,16 +13,16 @@ use crate::executor::error::{Death, ExecuteError};
 use crate::executor::fleet::{Fleet, Member};
 use crate::executor::lane::Lane;
 use crate::executor::memory::CoordinatorMemory;
-use crate::executor::overlay::OverlayWriter;
+use crate::executor::overlay::{OverlayWriter, Shown};
 use crate::executor::progress::Progress;
 use crate::executor::recorder::Recorder;
 use crate::executor::suspicion::Suspicion;
 use crate::executor::validate_error::ValidateError;
 use crate::executor::watch::{Stop, Watch};
-use crate::partition::CostModel;
+use crate::partition::{ArenaError, CostModel};
 use crate::state::BaseState;
 use crate::telemetry::{SpanKind, TimelineBook};
-use crate::types::{RoundId, ShardId};
+use crate::types::{Incarnation, Origin, RoundId, ShardId};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -98,6 +98,8 @@ pub(crate) struct Coordinator<F> {
 #[derive(Default)]
 struct BlockRun {
     stats: BlockStats,
+    /// Whether the overlay shows what the block foresees.
+    foreseen: bool,
     without_progress: u32,
     /// Rounds that ran to their end.
     finished: u32,
@@ -150,6 +152,13 @@ impl<F: Fleet> Coordinator<F> {
         self.journal = Some(journal);
     }
 
+    /// Whoever coordinates from now on is the calling thread.
+    pub(crate) fn take_seat(&self) {
+        if let Some(cold) = self.journal.as_ref().and_then(Journal::cold) {
+            cold.take_seat();
+        }
+    }
+
     pub(crate) fn base(&self) -> &BaseState {
         &self.base
     }
@@ -169,6 +178,7 @@ impl<F: Fleet> Coordinator<F> {
         {
             return Ok(BlockOutput::recalled(height, &recalled));
         }
+        self.trim()?;
         let began = self.timeline.now();
         self.timeline.begin(height, call.block.len());
         let result = self.execute_rounds(call).and_then(|()| self.commit(call));
@@ -183,6 +193,16 @@ impl<F: Fleet> Coordinator<F> {
         let mut output = result?;
         output.stats.plan = spent;
         Ok(output)
+    }
+
+    /// Has the base state let go what it has no room for, and the store hurry if it cannot. Between blocks everybody is quiet.
+    fn trim(&mut self) -> Result<(), ExecuteError> {
+        let Some(journal) = self.journal.as_ref().filter(|_| self.base.is_cache()) else { return Ok(()) };
+        if !self.base.trim(journal.backlog())? {
+            journal.hurry();
+        }
+        journal.note_cache(self.base.cache_stats());
+        Ok(())
     }
 
     fn execute_rounds(&mut self, call: &Call<'_>) -> Result<(), ExecuteError> {
@@ -228,8 +248,31 @@ impl<F: Fleet> Coordinator<F> {
                 break;
             }
         }
+        self.run.foreseen = self.show_foreseen(call)?;
         self.run.stats.shards_used = u32::try_from(self.shards.len()).unwrap_or(u32::MAX);
         Ok(())
+    }
+
+    /// Shows the values that the block foresees to the first round; false if there are none. Their origins are of no execution
+    /// that ever was, so that validation believes none of them. They are hints: if they find no room they are left out.
+    fn show_foreseen(&mut self, call: &Call<'_>) -> Result<bool, ExecuteError> {
+        if !call.block.has_foreseen() {
+            return Ok(false);
+        }
+        let patrol = |now| self.fleet.patrol(now);
+        let (lane, watch) = (&mut self.lanes[self.active], Watch::new(call, &patrol));
+        self.overlay.clear();
+        for (place, write) in call.block.foreseen().enumerate() {
+            watch.look_at(place).map_err(|stop| stop.after(0, call.block.len()))?;
+            let Ok(key) = lane.arena.intern(write.hash, write.key) else { return Ok(false) };
+            let origin = Origin::written_by(write.txn, Incarnation(0));
+            self.overlay.show(key, origin, write.value.map_or(Shown::Delete, Shown::Set));
+        }
+        match self.overlay.publish(lane.arena.keys(), || watch.look().map_err(ValidateError::Stopped)) {
+            Ok(()) => Ok(true),
+            Err(ValidateError::Arena(ArenaError::BlockTooLarge { .. })) => Ok(false),
+            Err(error) => Err(cannot_go_on(error, call, 0)),
+        }
     }
 
     /// Puts the present lives of the planned shards in the place of those that died meanwhile; false if one is missing.
@@ -306,6 +349,7 @@ impl<F: Fleet> Coordinator<F> {
         for place in 0..self.members.len() {
             self.collect(self.members[place], call)?;
         }
+        self.warm_up(call)?;
         let stopped = |stop: Stop| stop.after(first_in_line, call.block.len());
         while self.look_up_ahead() {
             Watch::new(call, &|now| self.fleet.patrol(now)).look().map_err(stopped)?;
@@ -328,6 +372,18 @@ impl<F: Fleet> Coordinator<F> {
                 Err(error) => return Err(cannot_go_on(error, call, self.acceptance.frontier())),
             }
         }
+    }
+
+    /// Brings what the outputs of the last round name into a base state that does not hold everything.
+    fn warm_up(&mut self, call: &Call<'_>) -> Result<(), ExecuteError> {
+        let Some(cold) = self.journal.as_ref().and_then(Journal::cold).filter(|_| !self.base.is_whole())
+        else {
+            return Ok(());
+        };
+        let patrol = |now| self.fleet.patrol(now);
+        let arena = &mut self.lanes[self.active].arena;
+        let warmed = self.acceptance.warm_up(arena, &mut self.base, cold.reads(), &Watch::new(call, &patrol));
+        warmed.map_err(|error| cannot_go_on(error, call, self.acceptance.frontier()))
     }
 
     /// Takes in the outputs of one member.
@@ -390,6 +446,8 @@ impl<F: Fleet> Coordinator<F> {
 fn cannot_go_on(error: ValidateError, call: &Call<'_>, accepted: usize) -> ExecuteError {
     match error {
         ValidateError::Arena(error) => error.into(),
+        ValidateError::State(error) => error.into(),
+        ValidateError::Store(error) => error.into(),
         ValidateError::Stopped(stop) => stop.after(accepted, call.block.len()),
         ValidateError::Damaged(damaged) => ExecuteError::System(format!(
             "output of transaction {} cannot be read again: {}",

@@ -49,7 +49,7 @@ pub(super) fn examine<V: Vm>(vm: &mut V, transactions: &[&[u8]], findings: &mut 
 #[cfg(test)]
 mod tests {
     //! What would break it: a finding handed out for another transaction. Negative control run: without the reset in `clear`
-    //! the second test fails.
+    //! every test here fails.
 
     use super::*;
     use crate::types::{BlockHeader, HintWriter, StatusCode};

@@ -96,8 +96,11 @@ pub(super) enum BasePlace {
 const SHORT_BYTES: usize = 16;
 
 impl BasePlace {
-    fn of(found: Option<(Place, &[u8])>) -> BasePlace {
-        let Some((place, value)) = found else { return BasePlace::Absent };
+    fn of(base: &BaseState, hash: u64, key: &[u8]) -> BasePlace {
+        let Some((place, value)) = base.locate(hash, key) else {
+            // A cache that does not hold it tells nothing.
+            return if base.is_whole() { BasePlace::Absent } else { BasePlace::Unknown };
+        };
         let mut bytes = [0; SHORT_BYTES];
         match (bytes.get_mut(..value.len()), u8::try_from(value.len())) {
             (Some(target), Ok(length)) => {
@@ -137,7 +140,7 @@ pub(super) fn look_up_ahead(
         }
     }
     places.extend(ids.map(|id| match arena.key(id) {
-        Ok((hash, key)) if wanted(id) => BasePlace::of(base.locate(hash, key)),
+        Ok((hash, key)) if wanted(id) => BasePlace::of(base, hash, key),
         _ => BasePlace::Unknown,
     }));
     end > start

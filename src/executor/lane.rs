@@ -78,16 +78,17 @@ impl Lane {
 
     fn step_untimed(&mut self, shards: &[ShardId]) -> Result<bool, ExecuteError> {
         let Some(block) = &self.block else { return Ok(true) };
+        let foreseen = block.has_foreseen();
         match self.stage {
             Stage::Empty => Ok(true),
             Stage::Loading => {
                 if self.arena.load_step(block)? {
-                    self.begin(shards)?;
+                    self.begin(shards, foreseen)?;
                 }
                 Ok(false)
             }
             Stage::Placing | Stage::Planned if self.shards != shards => {
-                self.begin(shards)?;
+                self.begin(shards, foreseen)?;
                 Ok(false)
             }
             Stage::Planned => Ok(true),
@@ -101,10 +102,14 @@ impl Lane {
         }
     }
 
-    fn begin(&mut self, shards: &[ShardId]) -> Result<(), ExecuteError> {
+    /// With `foreseen` values nobody waits for anybody.
+    fn begin(&mut self, shards: &[ShardId], foreseen: bool) -> Result<(), ExecuteError> {
         self.shards.clear();
         self.shards.extend_from_slice(shards);
         self.planner.begin(&mut self.arena, shards)?;
+        if foreseen {
+            self.planner.wait_for_nobody();
+        }
         self.stage = Stage::Placing;
         Ok(())
     }
@@ -117,7 +122,7 @@ impl Lane {
         mut between: impl FnMut() -> Result<(), ExecuteError>,
     ) -> Result<(), ExecuteError> {
         let begun = Instant::now();
-        self.begin(shards)?;
+        self.begin(shards, false)?;
         while !self.planner.step(&mut self.arena, STEP, &standing)? {
             between()?;
         }

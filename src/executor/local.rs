@@ -148,6 +148,11 @@ impl LocalStore {
         }
     }
 
+    /// Notes a value that stands in the store only; a copy is kept.
+    pub(super) fn put_fetched(&mut self, key: u32, value: Option<&[u8]>) {
+        self.put(key, value, Origin::BASE, TxnIndex(0));
+    }
+
     /// Notes that nothing that the shard can see changed the key below `as_of`.
     pub(super) fn advance(&mut self, key: u32, as_of: TxnIndex) {
         if let Some(entry) = self.entries.get_mut(key as usize) {

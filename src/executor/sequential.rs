@@ -3,6 +3,7 @@
 use crate::executor::block_output::{BlockOutput, BlockStats, KeyDirectory, OutputPlace};
 use crate::executor::error::ExecuteError;
 use crate::executor::examination::Examination;
+use crate::executor::key_numbers::KeyNumbers;
 use crate::executor::view::{LocalKey, ValueSource, ViewBuffers, begin_block, execute_transaction};
 use crate::executor::{BlockExecutor, Conserved};
 use crate::state::{BaseState, Room, StateDigest};
@@ -20,7 +21,8 @@ pub struct Sequential<V> {
     state: BaseState,
     conserved: Conserved,
     buffers: ViewBuffers,
-    keys: TransactionKeys,
+    /// Keys of the present transaction.
+    keys: KeyNumbers,
     examination: Examination,
     /// Old values of everything the present block changed, to take it back.
     undo: Vec<(Vec<u8>, Option<Vec<u8>>)>,
@@ -32,45 +34,16 @@ impl<V> std::fmt::Debug for Sequential<V> {
     }
 }
 
-/// Keys of the present transaction: a key's number is its place here.
-#[derive(Debug, Default)]
-struct TransactionKeys {
-    hashes: Vec<u64>,
-    ends: Vec<usize>,
-    bytes: Vec<u8>,
-}
-
-impl TransactionKeys {
-    fn clear(&mut self) {
-        self.hashes.clear();
-        self.ends.clear();
-        self.bytes.clear();
-    }
-
-    fn key(&self, place: usize) -> &[u8] {
-        let start = place.checked_sub(1).map_or(0, |before| self.ends[before]);
-        &self.bytes[start..self.ends[place]]
-    }
-}
-
 struct Source<'a> {
     state: &'a BaseState,
-    keys: &'a mut TransactionKeys,
+    keys: &'a mut KeyNumbers,
 }
 
 impl ValueSource for Source<'_> {
     fn locate(&mut self, key: &[u8]) -> LocalKey {
         let hash = self.state.hasher().hash(key);
-        let keys = &mut *self.keys;
-        let known =
-            (0..keys.hashes.len()).find(|&place| keys.hashes[place] == hash && keys.key(place) == key);
-        let place = known.unwrap_or_else(|| {
-            keys.hashes.push(hash);
-            keys.bytes.extend_from_slice(key);
-            keys.ends.push(keys.bytes.len());
-            keys.hashes.len() - 1
-        });
-        LocalKey(u32::try_from(place).unwrap_or(u32::MAX))
+        let (number, _) = self.keys.number(hash, key);
+        LocalKey(u32::try_from(number).unwrap_or(u32::MAX))
     }
 
     fn public_id(&self, _: LocalKey) -> KeyId {
@@ -78,8 +51,8 @@ impl ValueSource for Source<'_> {
     }
 
     fn value(&mut self, key: LocalKey) -> (Option<&[u8]>, Origin) {
-        let place = key.0 as usize;
-        (self.state.get(self.keys.hashes[place], self.keys.key(place)), Origin::BASE)
+        let known = self.keys.key(key.0 as usize);
+        (known.and_then(|(hash, name)| self.state.get(hash, name)), Origin::BASE)
     }
 }
 
@@ -93,7 +66,7 @@ impl<V: Vm> Sequential<V> {
             state,
             conserved: Box::new(move |key, value| watch.conserved(key, value)),
             buffers: ViewBuffers::default(),
-            keys: TransactionKeys::default(),
+            keys: KeyNumbers::default(),
             examination: Examination::default(),
             undo: Vec::new(),
         }

@@ -1,14 +1,17 @@
 //! The shard loop, written once for threads and processes: execute in block order, answer every edge, never wait for
 //! room, leave when the round is cut short.
 
+use crate::durable::ColdStore;
 use crate::executor::board::{Announcement, BoardReader};
+use crate::executor::cold_desk::ColdDesk;
 use crate::executor::examination::Examination;
+use crate::executor::key_numbers::KeyNumbers;
 use crate::executor::local::LocalStore;
 use crate::executor::message::{CELL_VALUE_BYTES, Message, Payload};
 use crate::executor::output_arena::OutputArenaWriter;
 use crate::executor::overlay::OverlayReader;
 use crate::executor::progress::Progress;
-use crate::executor::source::{ExtraKeys, ShardSource};
+use crate::executor::source::ShardSource;
 use crate::executor::span_region::SpanWriter;
 use crate::executor::transport::Transport;
 use crate::executor::view::{ViewBuffers, begin_block, execute_transaction};
@@ -61,6 +64,8 @@ pub(crate) struct ShardMemory {
     pub(crate) arenas: [ArenaReader; 2],
     pub(super) overlay: OverlayReader,
     pub(crate) base: StateReader,
+    /// What the base state does not hold, if it is a cache.
+    pub(crate) cold: Option<ColdStore>,
     pub(crate) outputs: OutputArenaWriter,
     pub(crate) spans: SpanWriter,
 }
@@ -81,7 +86,7 @@ const NOT_ARRIVED: Arrival =
 #[derive(Debug, Default)]
 struct Scratch {
     local: LocalStore,
-    extra: ExtraKeys,
+    extra: KeyNumbers,
     arrivals: Vec<Arrival>,
     /// Messages of a round that this shard has not seen announced yet.
     early: Vec<(ShardId, Cell)>,
@@ -206,11 +211,14 @@ impl<'s, V: Vm, T: Transport> Shard<'s, V, T> {
             overlay,
             outputs: &mut memory.outputs,
             spans: &mut memory.spans,
+            cold: ColdDesk::over(memory.cold.as_ref()),
             transport,
             slot,
             scratch,
         };
-        if round.execute_all() == RoundEnd::CutShort {
+        let end = round.execute_all();
+        drop(round);
+        if end == RoundEnd::CutShort {
             scratch.outbox.iter_mut().for_each(VecDeque::clear);
             scratch.waiting = 0;
         }
@@ -238,6 +246,8 @@ struct Round<'a, V, T> {
     overlay: Option<&'a OverlayReader>,
     outputs: &'a mut OutputArenaWriter,
     spans: &'a mut SpanWriter,
+    /// Its reads of the store end with the round: pages that the store frees meanwhile are kept for them.
+    cold: ColdDesk<'a>,
     transport: &'a mut T,
     slot: &'a ChildSlot,
     scratch: &'a mut Scratch,
@@ -363,6 +373,7 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
             overlay: self.overlay,
             local,
             extra,
+            cold: &mut self.cold,
             expected,
             cursor: 0,
             txn,
@@ -373,6 +384,11 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
             // Perhaps on values that turn out wrong: the coordinator knows.
             tracing::info!(%txn, message = note.0, "transaction panicked");
             self.slot.set_message(&note.0);
+        }
+        if let Some(failure) = source.cold.failure() {
+            tracing::error!(%txn, failure, "store cannot be read");
+            self.slot.set_message(failure);
+            return false;
         }
         let kept = self.outputs.push(encoded);
         fail_point("output written");
@@ -443,13 +459,16 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
             overlay: self.overlay,
             local,
             extra,
+            cold: &mut self.cold,
             expected: &[],
             cursor: 0,
             txn,
         };
         source.bring_up(edge.key.0, after);
+        let made_up = source.cold.failure().is_some();
         let (value, origin) = source.known(edge.key.0);
         let payload = match value {
+            _ if made_up => Payload::Unknown,
             None => Payload::Absent,
             Some(value) if value.len() <= CELL_VALUE_BYTES => {
                 let mut bytes = [0; CELL_VALUE_BYTES];

@@ -83,6 +83,7 @@ impl ShardFds {
             ],
             overlay: OverlayReader::new(quiet(self.overlay)?, limits.overlay),
             base: StateReader::new(quiet(self.base)?),
+            cold: None,
             outputs: OutputArenaWriter::new(outputs, limits.outputs),
             spans: spans.map_or_else(SpanWriter::off, |(region, config)| SpanWriter::new(region, config)),
         })

@@ -1,37 +1,26 @@
 //! Where a shard's transaction finds its values: own writes and received values, the overlay, the base state.
 
+use crate::executor::cold_desk::ColdDesk;
+use crate::executor::key_numbers::KeyNumbers;
 use crate::executor::local::{FoldInto, Known, LocalStore};
 use crate::executor::overlay::OverlayReader;
 use crate::executor::view::{LocalKey, ValueSource};
 use crate::partition::RoundPlan;
-use crate::state::StateReader;
+use crate::state::{BaseValue, StateReader};
 use crate::types::{
     Incarnation, KeyId, Origin, OutputWriter, PendingWrite, TransactionAccess, TxnIndex, number_of,
 };
-use std::collections::HashMap;
-
-/// Keys that the plan does not know, numbered behind those that it knows.
-#[derive(Debug, Default)]
-pub(super) struct ExtraKeys {
-    numbers: HashMap<Vec<u8>, u32>,
-    keys: Vec<Vec<u8>>,
-}
-
-impl ExtraKeys {
-    pub(super) fn clear(&mut self) {
-        self.numbers.clear();
-        self.keys.clear();
-    }
-}
 
 /// The values that one transaction of a round sees.
 #[derive(Debug)]
-pub(super) struct ShardSource<'a> {
+pub(super) struct ShardSource<'a, 'c> {
     pub(super) plan: &'a RoundPlan<'a>,
     pub(super) base: &'a StateReader,
     pub(super) overlay: Option<&'a OverlayReader>,
     pub(super) local: &'a mut LocalStore,
-    pub(super) extra: &'a mut ExtraKeys,
+    /// Keys that the plan does not know, numbered behind those that it knows.
+    pub(super) extra: &'a mut KeyNumbers,
+    pub(super) cold: &'a mut ColdDesk<'c>,
     /// Expected accesses of the transaction: keys are looked for here first, in order.
     pub(super) expected: &'a [TransactionAccess],
     pub(super) cursor: usize,
@@ -39,16 +28,19 @@ pub(super) struct ShardSource<'a> {
 }
 
 /// With more expected accesses than this, a key out of order is looked up by its hash.
-const SCAN_MAX: usize = 16;
+const SCAN_MAX: usize = 8;
 
-impl ShardSource<'_> {
+impl ShardSource<'_, '_> {
     /// Brings what is known of `key` up to all visible writes below `below`.
     pub(super) fn bring_up(&mut self, key: u32, below: TxnIndex) {
         let from = match self.local.as_of(key) {
             Some(as_of) => as_of,
             None => {
-                let value = self.key_of(key).and_then(|(hash, bytes)| self.base.get(hash, bytes));
-                self.local.put_base(key, value);
+                match self.key_of(key).map(|(hash, bytes)| self.base.get(hash, bytes)) {
+                    Some(BaseValue::Here(value)) => self.local.put_base(key, Some(value)),
+                    Some(BaseValue::Absent) | None => self.local.put_base(key, None),
+                    Some(BaseValue::Cold) => self.fetch(key),
+                }
                 TxnIndex(0)
             }
         };
@@ -60,12 +52,22 @@ impl ShardSource<'_> {
         }
     }
 
+    /// Asks the store.
+    #[cold]
+    fn fetch(&mut self, key: u32) {
+        let ShardSource { plan, extra, cold, local, .. } = self;
+        if let Some((_, bytes)) = key_in(plan, extra, key) {
+            cold.ask(bytes);
+            cold.fetch(key, local);
+        }
+    }
+
     /// The value of `key` as last brought up.
     pub(super) fn known(&self, key: u32) -> (Option<&[u8]>, Origin) {
         match self.local.get(key) {
             Some((Known::Here(value), origin)) => (value, origin),
             Some((Known::InBase, origin)) => {
-                (self.key_of(key).and_then(|(hash, bytes)| self.base.get(hash, bytes)), origin)
+                (self.key_of(key).and_then(|(hash, bytes)| self.base.get(hash, bytes).here()), origin)
             }
             None => (None, Origin::BASE),
         }
@@ -101,11 +103,7 @@ impl ShardSource<'_> {
     }
 
     fn key_of(&self, key: u32) -> Option<(u64, &[u8])> {
-        if let Some(extra) = (key as usize).checked_sub(self.plan.keys()) {
-            let bytes = self.extra.keys.get(extra)?.as_slice();
-            return Some((self.plan.hasher().hash(bytes), bytes));
-        }
-        self.plan.key(KeyId(key))
+        key_in(self.plan, self.extra, key)
     }
 
     fn is(&self, place: usize, key: &[u8]) -> Option<u32> {
@@ -113,37 +111,37 @@ impl ShardSource<'_> {
         self.plan.key(id).filter(|&(_, bytes)| bytes == key).map(|_| id.0)
     }
 
-    fn number_extra(&mut self, key: &[u8]) -> u32 {
-        if let Some(&number) = self.extra.numbers.get(key) {
-            return number;
+    fn number_extra(&mut self, hash: u64, key: &[u8]) -> u32 {
+        let (place, new) = self.extra.number(hash, key);
+        let number = u32::try_from(self.plan.keys() + place).unwrap_or(u32::MAX);
+        if new {
+            self.local.make_room(number as usize + 1);
         }
-        let number = u32::try_from(self.plan.keys() + self.extra.keys.len()).unwrap_or(u32::MAX);
-        self.extra.keys.push(key.to_vec());
-        self.extra.numbers.insert(key.to_vec(), number);
-        self.local.make_room(number as usize + 1);
         number
     }
 }
 
-impl ValueSource for ShardSource<'_> {
+impl ValueSource for ShardSource<'_, '_> {
     fn locate(&mut self, key: &[u8]) -> LocalKey {
-        for place in [self.cursor, self.cursor + 1] {
+        // The next one, or the last one again.
+        for place in [self.cursor, self.cursor.wrapping_sub(1)] {
             if let Some(id) = self.is(place, key) {
-                self.cursor = place;
+                self.cursor = place + 1;
                 return LocalKey(id);
             }
         }
         if self.expected.len() <= SCAN_MAX {
             for place in 0..self.expected.len() {
                 if let Some(id) = self.is(place, key) {
-                    self.cursor = place;
+                    self.cursor = place + 1;
                     return LocalKey(id);
                 }
             }
         }
-        match self.plan.find_key(self.plan.hasher().hash(key), key) {
+        let hash = self.plan.hasher().hash(key);
+        match self.plan.find_key(hash, key) {
             Some(id) => LocalKey(id.0),
-            None => LocalKey(self.number_extra(key)),
+            None => LocalKey(self.number_extra(hash, key)),
         }
     }
 
@@ -151,8 +149,26 @@ impl ValueSource for ShardSource<'_> {
         if (key.0 as usize) < self.plan.keys() { KeyId(key.0) } else { KeyId::UNKNOWN }
     }
 
+    fn leave(&mut self, output: &mut OutputWriter) {
+        let ShardSource { plan, extra, cold, .. } = self;
+        if cold.has_news() {
+            cold.tell(output, |key| {
+                let id = if (key as usize) < plan.keys() { KeyId(key) } else { KeyId::UNKNOWN };
+                key_in(plan, extra, key).map(|(_, bytes)| (id, bytes))
+            });
+        }
+    }
+
     fn value(&mut self, key: LocalKey) -> (Option<&[u8]>, Origin) {
         self.bring_up(key.0, self.txn);
         self.known(key.0)
+    }
+}
+
+/// Hash and bytes of a key by its number.
+fn key_in<'k>(plan: &'k RoundPlan<'_>, extra: &'k KeyNumbers, key: u32) -> Option<(u64, &'k [u8])> {
+    match (key as usize).checked_sub(plan.keys()) {
+        Some(place) => extra.key(place),
+        None => plan.key(KeyId(key)),
     }
 }

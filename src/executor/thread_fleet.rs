@@ -1,5 +1,6 @@
 //! Threads of this process as shards.
 
+use crate::durable::ColdStore;
 use crate::executor::error::{Death, DeathCause, ExecuteError};
 use crate::executor::fleet::{Fleet, LOOK_INTERVAL, Member, Phase};
 use crate::executor::output_arena::OutputArenaReader;
@@ -107,6 +108,7 @@ pub(crate) struct ThreadFleet {
 
 impl ThreadFleet {
     /// Starts `shards` threads, pinned to the first cores that this process may use. Every one of them is in its `life`.
+    /// `cold` is what the base state does not hold, if it is a cache.
     ///
     /// # Errors
     /// [`ExecuteError`] when memory or threads cannot be had; none is left running then.
@@ -115,6 +117,7 @@ impl ThreadFleet {
         life: Generation,
         fds: &ShardFds,
         limits: &ShardLimits,
+        cold: Option<&ColdStore>,
         vm: &V,
     ) -> Result<ThreadFleet, ExecuteError> {
         let host = Host::detect()?;
@@ -141,6 +144,7 @@ impl ThreadFleet {
             ThreadFleet { life, control, readers, spans, doors, threads: Vec::new(), stop, spins };
         for ((id, (outputs, own_spans)), inbox) in (0_u32..).zip(regions).zip(inboxes) {
             let memory = fds.duplicate()?.map(outputs, own_spans, limits).map_err(ExecuteError::system)?;
+            let memory = ShardMemory { cold: cold.cloned(), ..memory };
             fleet.start(ShardId(id), host.core_of(id as usize), vm.clone(), memory, inbox)?;
         }
         Ok(fleet)

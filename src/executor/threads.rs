@@ -69,7 +69,7 @@ impl Threads {
         let memory = CoordinatorMemory::create(&config.memory, state)?;
         let fds = ShardFds::of(&memory)?;
         let limits = ShardLimits::of(&config.memory, config.timeline);
-        let fleet = ThreadFleet::launch(shards, ONLY_LIFE, &fds, &limits, &vm)?;
+        let fleet = ThreadFleet::launch(shards, ONLY_LIFE, &fds, &limits, None, &vm)?;
         let options = ExecuteOptions {
             costs: config.costs,
             validation: config.validation,

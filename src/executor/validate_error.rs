@@ -1,7 +1,9 @@
 //! Why outputs are not judged to the end.
 
+use crate::durable::DurableError;
 use crate::executor::watch::Stop;
 use crate::partition::ArenaError;
+use crate::state::StateError;
 use crate::types::{OutputError, TxnIndex};
 use phalanx_ipc::RegionError;
 
@@ -21,8 +23,18 @@ pub(super) enum ValidateError {
     Damaged(Damaged),
     /// The arena or the overlay has no room for what was learned.
     Arena(ArenaError),
+    /// The base state has no room for what was fetched.
+    State(StateError),
+    /// The store did not answer.
+    Store(DurableError),
     /// The caller's patience is over.
     Stopped(Stop),
+}
+
+impl From<StateError> for ValidateError {
+    fn from(error: StateError) -> ValidateError {
+        ValidateError::State(error)
+    }
 }
 
 impl From<ArenaError> for ValidateError {

@@ -18,6 +18,8 @@ pub(super) trait ValueSource {
     fn public_id(&self, key: LocalKey) -> KeyId;
     /// The value before the transaction, and who wrote it.
     fn value(&mut self, key: LocalKey) -> (Option<&[u8]>, Origin);
+    /// The transaction is over: tells in its output what else there is to tell.
+    fn leave(&mut self, _: &mut OutputWriter) {}
     /// As [`value`](Self::value), and records that the transaction rests on it.
     fn read(&mut self, local: LocalKey, key: &[u8], output: &mut OutputWriter) -> Option<&[u8]> {
         let id = self.public_id(local);
@@ -33,9 +35,51 @@ pub(super) struct ViewBuffers {
     pub(super) output: OutputWriter,
     /// The key of each pending write, in the same order.
     pub(super) written: Vec<LocalKey>,
+    places: WrittenPlaces,
     /// What the virtual machine said when it panicked at the beginning of the block: none of its transactions can be
     /// executed then.
     broken: Option<PanicNote>,
+}
+
+/// So many pending writes are looked through; of more it is noted where they stand.
+const LOOKED_THROUGH: usize = 16;
+
+/// By key: where its pending write stands, for transactions with many.
+#[derive(Debug, Default)]
+struct WrittenPlaces {
+    /// Which transaction a place belongs to, and the place.
+    by_key: Vec<(u64, u32)>,
+    transaction: u64,
+}
+
+impl WrittenPlaces {
+    /// Where `key` stands in `written`.
+    fn of(&self, written: &[LocalKey], key: LocalKey) -> Option<usize> {
+        if written.len() <= LOOKED_THROUGH {
+            return written.iter().rposition(|&one| one == key);
+        }
+        let &(transaction, place) = self.by_key.get(key.0 as usize)?;
+        (transaction == self.transaction).then_some(place as usize)
+    }
+
+    /// Notes the last of `written`; all of them when they have just become many.
+    fn note(&mut self, written: &[LocalKey]) {
+        let first = match written.len().checked_sub(LOOKED_THROUGH + 1) {
+            None => return,
+            Some(0) => {
+                self.transaction += 1;
+                0
+            }
+            Some(_) => written.len() - 1,
+        };
+        for (place, key) in written.iter().enumerate().skip(first) {
+            if self.by_key.len() <= key.0 as usize {
+                self.by_key.resize((key.0 as usize + 1).next_power_of_two(), (0, 0));
+            }
+            // An output's limit keeps places far below 2^32.
+            self.by_key[key.0 as usize] = (self.transaction, u32::try_from(place).unwrap_or(u32::MAX));
+        }
+    }
 }
 
 struct TransactionView<'a, S> {
@@ -64,8 +108,10 @@ pub(super) fn execute_transaction<'b, V: Vm, S: ValueSource>(
     if let Some(note) = buffers.broken.clone() {
         return (buffers.output.finish_panicked(txn, incarnation, &note.0), Some(note));
     }
-    let mut view = TransactionView { source, buffers: &mut *buffers, sum: [0; 32] };
-    match catch_panic(|| vm.execute_examined(transaction, finding, &mut view)) {
+    let mut view = TransactionView { source: &mut *source, buffers: &mut *buffers, sum: [0; 32] };
+    let executed = catch_panic(|| vm.execute_examined(transaction, finding, &mut view));
+    source.leave(&mut buffers.output);
+    match executed {
         Ok(outcome) => (buffers.output.finish(txn, incarnation, outcome), None),
         Err(note) => {
             buffers.written.clear();
@@ -78,13 +124,14 @@ impl<S: ValueSource> TransactionView<'_, S> {
     /// The key and the place of its pending write. The newest writes are looked at first.
     fn find(&mut self, key: &[u8]) -> (LocalKey, Option<(usize, PendingWrite)>) {
         let local = self.source.locate(key);
-        let place = self.buffers.written.iter().rposition(|&written| written == local);
+        let place = self.buffers.places.of(&self.buffers.written, local);
         (local, place.and_then(|place| Some((place, self.buffers.output.write(place)?))))
     }
 
     fn push(&mut self, local: LocalKey, key: &[u8], write: Write<'_>) -> Result<(), LimitExceeded> {
         self.buffers.output.push_write(self.source.public_id(local), key, write)?;
         self.buffers.written.push(local);
+        self.buffers.places.note(&self.buffers.written);
         Ok(())
     }
 
@@ -96,6 +143,21 @@ impl<S: ValueSource> TransactionView<'_, S> {
     fn pin(&mut self, local: LocalKey, key: &[u8]) -> Option<u128> {
         self.record_read(local, key);
         None
+    }
+
+    /// The number under a key that was found with this pending write.
+    fn number_at(&mut self, local: LocalKey, key: &[u8], pending: Option<PendingWrite>) -> Option<u128> {
+        match pending {
+            Some(PendingWrite::Set { start, bytes }) => {
+                number_of(Some(self.buffers.output.value(start, bytes)))
+            }
+            Some(PendingWrite::Delete) => Some(0),
+            Some(PendingWrite::Add(delta)) => {
+                let before = number_of(self.source.value(local).0);
+                before.and_then(|before| delta.apply(before)).or_else(|| self.pin(local, key))
+            }
+            None => number_of(self.source.value(local).0).or_else(|| self.pin(local, key)),
+        }
     }
 
     fn overwrite(&mut self, key: &[u8], write: Write<'_>) -> Result<(), LimitExceeded> {
@@ -141,25 +203,17 @@ impl<S: ValueSource> StateView for TransactionView<'_, S> {
         if key.len() > MAX_KEY_BYTES {
             return Some(0);
         }
-        match self.find(key) {
-            (_, Some((_, PendingWrite::Set { start, bytes }))) => {
-                number_of(Some(self.buffers.output.value(start, bytes)))
-            }
-            (_, Some((_, PendingWrite::Delete))) => Some(0),
-            (local, Some((_, PendingWrite::Add(delta)))) => {
-                let before = number_of(self.source.value(local).0);
-                before.and_then(|before| delta.apply(before)).or_else(|| self.pin(local, key))
-            }
-            (local, None) => number_of(self.source.value(local).0).or_else(|| self.pin(local, key)),
-        }
+        let (local, pending) = self.find(key);
+        self.number_at(local, key, pending.map(|(_, write)| write))
     }
 
     fn add(&mut self, key: &[u8], delta: Delta) -> Result<(), LimitExceeded> {
         if key.len() > MAX_KEY_BYTES {
             return Err(LimitExceeded::Key { bytes: key.len() });
         }
-        let before = self.number(key).ok_or(LimitExceeded::NotANumber)?;
         let (local, pending) = self.find(key);
+        let number = self.number_at(local, key, pending.map(|(_, write)| write));
+        let before = number.ok_or(LimitExceeded::NotANumber)?;
         let Some(after) = delta.apply(before) else {
             self.pin(local, key);
             return Err(LimitExceeded::Interval { value: before });

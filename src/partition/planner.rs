@@ -8,6 +8,7 @@ use crate::partition::arena_writer::{ArenaWriter, PlanParts};
 use crate::types::{
     AccessMode, Incarnation, KeyId, PreparedTransaction, RoundId, ShardId, TransactionAccess, TxnIndex,
 };
+use std::collections::HashMap;
 
 /// Where a transaction stands between rounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,15 @@ impl Default for CostModel {
     fn default() -> CostModel {
         CostModel { edge_ns: 2_000 }
     }
+}
+
+/// Whether transactions wait for the values of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waiting {
+    /// For the last one that is expected to write what they read.
+    ForWriters,
+    /// For nobody: what they read is foreseen.
+    Never,
 }
 
 /// What a plan came to.
@@ -70,10 +80,15 @@ const ROOM_STEP: usize = 1 << 14;
 /// Most inputs considered for placing one transaction; the edges of all are planned.
 const INPUTS_MAX: usize = 8;
 
+/// A transaction is put near others if it can start there by its own cost later than elsewhere, and by this part of the time
+/// planned so far.
+const NEAR_PATIENCE: u64 = 4;
+
 /// Plans one round of one block; [`begin`](Self::begin), then [`step`](Self::step) until done. Buffers are kept.
 #[derive(Debug)]
 pub struct Planner {
     costs: CostModel,
+    waiting: Waiting,
     shards: Vec<ShardId>,
     writers: Vec<LastWriter>,
     finish_ns: Vec<u64>,
@@ -83,6 +98,8 @@ pub struct Planner {
     last_of_seat: Vec<TxnIndex>,
     load: LoadTree,
     inputs: Vec<Input>,
+    /// By key: where the last transaction near it was put.
+    near: HashMap<KeyId, usize>,
     cursor: usize,
     transactions: u32,
 }
@@ -93,6 +110,7 @@ impl Planner {
     pub fn new(costs: CostModel) -> Planner {
         Planner {
             costs,
+            waiting: Waiting::ForWriters,
             shards: Vec::new(),
             writers: Vec::new(),
             finish_ns: Vec::new(),
@@ -100,6 +118,7 @@ impl Planner {
             last_of_seat: Vec::new(),
             load: LoadTree::default(),
             inputs: Vec::new(),
+            near: HashMap::new(),
             cursor: 0,
             transactions: 0,
         }
@@ -110,6 +129,7 @@ impl Planner {
     /// # Errors
     /// [`ArenaError`] when the arena's parts cannot be reached.
     pub fn begin(&mut self, arena: &mut ArenaWriter, shards: &[ShardId]) -> Result<(), ArenaError> {
+        self.waiting = Waiting::ForWriters;
         self.shards.clear();
         self.shards.extend_from_slice(shards);
         self.writers.clear();
@@ -118,12 +138,18 @@ impl Planner {
         self.last_of_seat.clear();
         self.last_of_seat.resize(shards.len(), NO_TXN);
         self.load.reset(shards.len());
+        self.near.clear();
         self.cursor = 0;
         self.transactions = 0;
         self.finish_ns.clear();
         self.finish_ns.reserve(arena.transactions());
         arena.plan_parts()?.sub_blocks.fill(SubBlock { first: NO_TXN, count: 0 });
         Ok(())
+    }
+
+    /// Has no transaction of the plan just begun wait for another one: what they read is foreseen.
+    pub fn wait_for_nobody(&mut self) {
+        self.waiting = Waiting::Never;
     }
 
     /// Plans up to `limit` further transactions, or makes room to do so; true when all are planned. `standing` says what is to be done with a
@@ -197,7 +223,7 @@ impl Planner {
                     }
                 }
                 // Sums are made by the reader from the last full value and the overlay's additions.
-                AccessMode::Add | AccessMode::Read => {}
+                AccessMode::Add | AccessMode::Read | AccessMode::Near => {}
             }
         }
     }
@@ -211,7 +237,7 @@ impl Planner {
         accesses: &[TransactionAccess],
     ) {
         self.collect_inputs(accesses);
-        let (seat, start_ns) = self.earliest_seat(parts.edges);
+        let (seat, start_ns) = self.nearest_seat(accesses, entry.cost_ns, parts.edges);
         let finish_ns = start_ns + u64::from(entry.cost_ns.max(1));
         self.finish_ns[txn.index()] = finish_ns;
         self.load.set(seat, finish_ns);
@@ -234,6 +260,9 @@ impl Planner {
 
     fn collect_inputs(&mut self, accesses: &[TransactionAccess]) {
         self.inputs.clear();
+        if self.waiting == Waiting::Never {
+            return;
+        }
         for access in accesses.iter().filter(|access| access.access_mode().wants_value()) {
             let Some(writer) = self.writers.get(access.key.index()) else { continue };
             if writer.txn != NO_TXN && self.inputs.len() < INPUTS_MAX {
@@ -241,6 +270,25 @@ impl Planner {
                 self.inputs.push(Input { ready_ns, seat: writer.seat, holder: writer.holder });
             }
         }
+    }
+
+    /// The seat of the last transaction near the same key, unless another one can start much sooner; otherwise the one
+    /// that can start first.
+    fn nearest_seat(&mut self, accesses: &[TransactionAccess], cost_ns: u32, edges: &[Edge]) -> (usize, u64) {
+        let earliest = self.earliest_seat(edges);
+        if self.waiting == Waiting::Never {
+            return earliest;
+        }
+        let Some(access) = accesses.iter().rfind(|access| access.access_mode() == AccessMode::Near) else {
+            return earliest;
+        };
+        let latest_ns = earliest.1 + u64::from(cost_ns) + earliest.1 / NEAR_PATIENCE;
+        let seat = match self.near.get(&access.key) {
+            Some(&seat) if self.start_at(seat, edges) <= latest_ns => (seat, self.start_at(seat, edges)),
+            Some(_) | None => earliest,
+        };
+        self.near.insert(access.key, seat.0);
+        seat
     }
 
     /// The seat where the transaction can start first, and when: the least loaded one, or one that has an input.
@@ -295,7 +343,8 @@ impl Planner {
         let mode = access.access_mode();
         let Some(&writer) = self.writers.get(access.key.index()) else { return };
         let elsewhere = writer.txn != NO_TXN && writer.txn != txn && writer.seat as usize != seat;
-        if mode.wants_value()
+        if self.waiting == Waiting::ForWriters
+            && mode.wants_value()
             && elsewhere
             && self.older_holder.len() < parts.edges.len()
             && !self.holds(seat, writer.holder, parts.edges)

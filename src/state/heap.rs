@@ -11,28 +11,33 @@ pub(super) struct Heap {
     start: u64,
     next: u64,
     end: u64,
+    /// Bytes handed out and not given back.
+    live: u64,
     free: [Vec<u64>; CLASSES],
 }
 
 impl Heap {
     /// A heap over the byte range `start..end` of the region.
     pub(super) fn new(start: u64, end: u64) -> Heap {
-        Heap { start, next: start, end, free: Default::default() }
+        Heap { start, next: start, end, live: 0, free: Default::default() }
     }
 
     /// A place for `bytes`, or `None` when the heap is full or the entry is larger than the largest class.
     pub(super) fn allocate(&mut self, bytes: usize) -> Option<u64> {
         let class = class_of(bytes)?;
         if let Some(place) = self.free[class].pop() {
+            self.live += class_bytes(class);
             return Some(place);
         }
         let end = self.next.checked_add(class_bytes(class)).filter(|&end| end <= self.end)?;
+        self.live += class_bytes(class);
         Some(std::mem::replace(&mut self.next, end))
     }
 
     /// Gives back the place of an entry of `bytes`.
     pub(super) fn release(&mut self, place: u64, bytes: usize) {
         if let Some(class) = class_of(bytes) {
+            self.live -= class_bytes(class);
             self.free[class].push(place);
         }
     }
@@ -42,6 +47,11 @@ impl Heap {
         // An entry takes less than twice its length, and at least one smallest class.
         let need = (entries as u64).saturating_mul(MIN_CLASS_BYTES).saturating_add(2 * bytes as u64);
         entries == 0 || self.next.saturating_add(need) <= self.end
+    }
+
+    /// Bytes in use.
+    pub(super) fn live(&self) -> u64 {
+        self.live
     }
 
     /// Bytes handed out so far, freed ones included.
@@ -76,6 +86,8 @@ mod tests {
         assert_eq!(heap.allocate(1), None, "full");
         heap.release(first, 100);
         assert_eq!(heap.allocate(128), Some(first));
-        assert_eq!(heap.used(), 256);
+        assert_eq!((heap.used(), heap.live()), (256, 256));
+        heap.release(first, 128);
+        assert_eq!((heap.used(), heap.live()), (256, 128));
     }
 }

@@ -1,5 +1,6 @@
 //! Shard processes, and one shard in this process for the time when none can be had.
 
+use crate::durable::ColdStore;
 use crate::executor::{
     Death, DeathCause, ExecuteError, Fleet, Member, OutputArenaReader, Phase, ShardFds, ShardLimits,
     SpanReader, ThreadFleet,
@@ -35,15 +36,15 @@ pub(super) struct FallbackFleet {
 }
 
 impl FallbackFleet {
-    /// `fds` are for the shard in this process.
+    /// Descriptors, limits, and what the base state does not hold are for the shard in this process.
     pub(super) fn new<V: Vm>(
         processes: ProcessFleet,
         fallback: Fallback,
         desk: Arc<HealthDesk>,
-        (fds, limits): (ShardFds, ShardLimits),
+        (fds, limits, cold): (ShardFds, ShardLimits, Option<ColdStore>),
         vm: V,
     ) -> FallbackFleet {
-        let start = move || ThreadFleet::launch(1, INSIDE_LIFE, &fds, &limits, &vm);
+        let start = move || ThreadFleet::launch(1, INSIDE_LIFE, &fds, &limits, cold.as_ref(), &vm);
         let start_inside: Option<StartInside> = match fallback {
             Fallback::Error => None,
             Fallback::InProcess => Some(Box::new(start)),

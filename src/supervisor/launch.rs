@@ -1,5 +1,6 @@
 //! Making the regions of a process family.
 
+use crate::durable::ColdOrder;
 use crate::executor::{
     CoordinatorMemory, ExecuteError, OutputArenaReader, ShardFds, ShardLimits, SpanReader, create_span_region,
 };
@@ -100,6 +101,7 @@ impl FamilyRegions {
         config: &ProcessesConfig,
         control: &Control,
         memory: &CoordinatorMemory,
+        cold: Option<ColdOrder>,
     ) -> Result<FamilyRegions, LaunchError> {
         let shards = config.shards;
         raise_fd_limit(FDS_BESIDE + FDS_PER_SHARD * shards as u64).map_err(LaunchError::resource)?;
@@ -121,6 +123,7 @@ impl FamilyRegions {
             nice: nice_now(),
             vm: config.vm.clone(),
             pacing: config.pacing,
+            cold,
             timeline: config.timeline,
             log: config.log.clone(),
             fds: u32::try_from(5 + fds_each * shards).unwrap_or(u32::MAX),

@@ -1,6 +1,6 @@
 //! The process executor.
 
-use crate::durable::{DurableState, JournalWatch};
+use crate::durable::{ColdOrder, ColdStore, DurableState, JournalWatch};
 use crate::executor::Fleet;
 use crate::executor::{
     BlockExecutor, BlockOutput, Call, Coordinator, CoordinatorMemory, ExecuteError, ExecuteOptions, ShardFds,
@@ -51,7 +51,7 @@ impl Processes {
         vm: V,
         state: BaseState,
     ) -> Result<Processes, LaunchError> {
-        Processes::start(config, vm, state)?.ready(config)
+        Processes::start(config, vm, state, None)?.ready(config)
     }
 
     /// As [`launch`](Self::launch), on a state directory: every block is appended to its log before it is applied.
@@ -64,13 +64,20 @@ impl Processes {
         state: DurableState,
     ) -> Result<Processes, LaunchError> {
         let (base, journal) = state.into_parts();
-        let mut processes = Processes::start(config, vm, base)?;
+        let mut processes =
+            Processes::start(config, vm, base, journal.cold().cloned().zip(journal.cold_order()))?;
         processes.journal = Some(journal.watch());
         processes.coordinator.keep_journal(journal);
         processes.ready(config)
     }
 
-    fn start<V: Vm>(config: &ProcessesConfig, vm: V, state: BaseState) -> Result<Processes, LaunchError> {
+    /// `cold` is what the state does not hold, and where the shards find that.
+    fn start<V: Vm>(
+        config: &ProcessesConfig,
+        vm: V,
+        state: BaseState,
+        cold: Option<(ColdStore, &ColdOrder)>,
+    ) -> Result<Processes, LaunchError> {
         if is_supervisor_image() {
             return Err(LaunchError::EntryMissing);
         }
@@ -82,10 +89,11 @@ impl Processes {
         let control = Arc::new(Control::create_named(count).map_err(LaunchError::resource)?);
         let desk = Arc::new(HealthDesk::new(Arc::clone(&control)));
         let memory = CoordinatorMemory::create(&config.memory, state)?;
-        let regions = FamilyRegions::create(config, &control, &memory)?;
+        let (cold, order) = cold.unzip();
+        let regions = FamilyRegions::create(config, &control, &memory, order.cloned())?;
         let run_before = config.run_first.then(|| regions.order.cores.clone());
         let link = SupervisorLink::start(&config.image, &regions)?;
-        let inside = (ShardFds::of(&memory)?, ShardLimits::of(&config.memory, config.timeline));
+        let inside = (ShardFds::of(&memory)?, ShardLimits::of(&config.memory, config.timeline), cold);
         let fleet =
             ProcessFleet::new(Arc::clone(&desk), regions, config.image.clone(), link, config.stall_limit);
         let fleet = FallbackFleet::new(fleet, config.fallback, Arc::clone(&desk), inside, vm.clone());
@@ -136,6 +144,7 @@ impl Processes {
     /// Executes one block with everything that a caller can ask for.
     /// The calling thread is to coordinate and nothing else: it runs first if that is wanted.
     pub(crate) fn take_over(&self) {
+        self.coordinator.take_seat();
         if let Some(cores) = &self.run_before {
             as_coordinator(cores);
         }

@@ -1,6 +1,7 @@
 //! What coordinator and supervisor say to each other: BCS messages over a socket pair. Facts about shards are not said
 //! but stand in the control segment.
 
+use crate::durable::ColdOrder;
 use crate::executor::MemoryConfig;
 use crate::partition::ArenaLimits;
 use crate::state::StateConfig;
@@ -13,7 +14,7 @@ use std::os::fd::BorrowedFd;
 /// Environment variable that tells an image that it is to be the supervisor.
 pub(super) const MARKER: &str = "PHALANX_SUPERVISOR";
 /// Its value: the version of this protocol.
-pub(super) const MARKER_VALUE: &str = "1";
+pub(super) const MARKER_VALUE: &str = "2";
 
 /// Everything that a supervisor needs to know, beside the descriptors that follow.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -35,6 +36,8 @@ pub(super) struct LaunchOrder {
     /// What the virtual machine is made from.
     pub(super) vm: Vec<u8>,
     pub(super) pacing: Pacing,
+    /// Where shards find what the base state does not hold, if it is a cache.
+    pub(super) cold: Option<ColdOrder>,
     /// Whether there are regions for spans, and what goes into them.
     pub(super) timeline: Option<TimelineConfig>,
     /// Log filter of this family.

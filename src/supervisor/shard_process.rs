@@ -1,5 +1,6 @@
 //! What a shard process does from fork to death.
 
+use crate::durable::ColdStore;
 use crate::executor::{ExecuteError, MemoryConfig, OutputArenaReader, Shard, ShardFds, ShardLimits};
 use crate::supervisor::protocol::LaunchOrder;
 use crate::supervisor::ring_transport::RingTransport;
@@ -93,12 +94,15 @@ impl<V: Vm> Birth<'_, V> {
         let outputs = Region::map_writer(copy_of(&own.outputs)?)?;
         let spans = own.spans.as_ref().map(copy_of).transpose()?;
         let spans = spans.map(Region::map_writer).transpose()?;
-        let memory = self.fds.shared.duplicate()?.map(outputs, spans, &limits)?;
+        let mut memory = self.fds.shared.duplicate()?.map(outputs, spans, &limits)?;
         let transport = self.attach(&limits)?;
         let vm = self.vm.clone();
         fail_point("regions mapped");
-        // Everything is mapped: from here on the shard needs no descriptor, and holds none.
+        // Everything is mapped: from here on the shard needs no descriptor of those.
         close_all_fds_except(&[])?;
+        // But for the store's two files: a lock on one of them says for life that this reader lives.
+        memory.cold = self.order.cold.as_ref().map(ColdStore::open).transpose()?;
+        fail_point("store opened");
         let generation = Generation(self.generation);
         // Never dropped, by a panic neither: its descriptors are closed already.
         let mut shard = ManuallyDrop::new(Shard::new(self.id, vm, memory, transport, slot, generation));

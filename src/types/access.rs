@@ -16,6 +16,9 @@ pub enum AccessMode {
     ReadWrite = 2,
     /// Adds to the value commutatively; any order with other adds gives the same result.
     Add = 3,
+    /// Touches the key's surroundings in ways that nobody foresees: the transaction is better placed with others near the
+    /// same key, which costs nobody a wait.
+    Near = 4,
 }
 
 impl AccessMode {
@@ -26,6 +29,7 @@ impl AccessMode {
             0 => AccessMode::Read,
             1 => AccessMode::Write,
             3 => AccessMode::Add,
+            4 => AccessMode::Near,
             _ => AccessMode::ReadWrite,
         }
     }

@@ -2,7 +2,8 @@
 
 use crate::types::key_list::KeyList;
 use crate::types::{
-    BlockHash, HintWriter, KeyHasher, KeyId, KeyRecord, KeyTable, TransactionAccess, TxnIndex,
+    BlockHash, HintWriter, KeyHasher, KeyId, KeyRecord, KeyTable, MAX_KEY_BYTES, MAX_VALUE_BYTES,
+    TransactionAccess, TxnIndex,
 };
 use bytemuck::{Pod, Zeroable};
 use serde::{Deserialize, Serialize};
@@ -59,7 +60,31 @@ pub struct PreparedBlock {
     transaction_bytes: Vec<u8>,
     accesses: Vec<TransactionAccess>,
     keys: KeyList,
+    foreseen: Vec<Foreseen>,
+    foreseen_bytes: Vec<u8>,
     hash: OnceLock<BlockHash>,
+}
+
+/// A foreseen write: key and value lie one after the other in the foreseen bytes.
+#[derive(Clone, Copy, Debug)]
+struct Foreseen {
+    txn: TxnIndex,
+    start: u32,
+    key_bytes: u32,
+    value_bytes: Option<u32>,
+}
+
+/// What a transaction is foreseen to leave under a key. A hint like a declared access: a wrong one costs time only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ForeseenWrite<'a> {
+    /// The transaction.
+    pub txn: TxnIndex,
+    /// Hash of the key under the block's hasher.
+    pub hash: u64,
+    /// The key.
+    pub key: &'a [u8],
+    /// The value after it; `None` if the key is absent then.
+    pub value: Option<&'a [u8]>,
 }
 
 /// A block that cannot be prepared.
@@ -88,6 +113,8 @@ impl PreparedBlock {
             transaction_bytes: Vec::new(),
             accesses: Vec::new(),
             keys: KeyList::default(),
+            foreseen: Vec::new(),
+            foreseen_bytes: Vec::new(),
             hash: OnceLock::new(),
         }
     }
@@ -136,6 +163,45 @@ impl PreparedBlock {
             cost_ns,
         });
         Ok(())
+    }
+
+    /// Foresees what `txn` leaves under `key`. Executors with shards show it to the first round, so that no transaction of the
+    /// block waits for another one; every value is validated as ever. Call in block order for each key. A key or value over its
+    /// limit is left out (it cannot exist).
+    ///
+    /// # Errors
+    /// [`PrepareError::TooLarge`]; the write is then not foreseen.
+    pub fn foresee(&mut self, txn: TxnIndex, key: &[u8], value: Option<&[u8]>) -> Result<(), PrepareError> {
+        if key.len() > MAX_KEY_BYTES || value.is_some_and(|value| value.len() > MAX_VALUE_BYTES) {
+            return Ok(());
+        }
+        let bytes = key.len() + value.map_or(0, <[u8]>::len);
+        let start = addressable("foreseen writes", self.foreseen_bytes.len(), bytes)?;
+        let length = |bytes: &[u8]| addressable("one foreseen write", bytes.len(), 0);
+        let (key_bytes, value_bytes) = (length(key)?, value.map(length).transpose()?);
+        self.foreseen_bytes.extend_from_slice(key);
+        self.foreseen_bytes.extend_from_slice(value.unwrap_or_default());
+        self.foreseen.push(Foreseen { txn, start, key_bytes, value_bytes });
+        Ok(())
+    }
+
+    /// Whether anything is foreseen.
+    #[must_use]
+    pub fn has_foreseen(&self) -> bool {
+        !self.foreseen.is_empty()
+    }
+
+    /// All foreseen writes.
+    pub fn foreseen(&self) -> impl Iterator<Item = ForeseenWrite<'_>> {
+        self.foreseen.iter().filter_map(|one| {
+            let rest = self.foreseen_bytes.get(one.start as usize..)?;
+            let (key, rest) = rest.split_at_checked(one.key_bytes as usize)?;
+            let value = match one.value_bytes {
+                Some(bytes) => Some(rest.get(..bytes as usize)?),
+                None => None,
+            };
+            Some(ForeseenWrite { txn: one.txn, hash: self.hasher.hash(key), key, value })
+        })
     }
 
     /// The block's header.

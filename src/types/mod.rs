@@ -13,7 +13,7 @@ mod output;
 mod output_writer;
 
 pub use access::{AccessMode, HintWriter, TransactionAccess};
-pub use block::{Block, BlockHeader, PrepareError, PreparedBlock, PreparedTransaction};
+pub use block::{Block, BlockHeader, ForeseenWrite, PrepareError, PreparedBlock, PreparedTransaction};
 pub use block_hash::BlockHash;
 pub use delta::{Delta, NumberWidth, number_of};
 pub use ids::{Generation, Incarnation, KeyId, Origin, RoundId, ShardId, TxnIndex};
@@ -26,3 +26,6 @@ pub use output::{
     WriteRecord,
 };
 pub use output_writer::{OUTPUT_PANICKED, OutputWriter, PendingWrite};
+
+pub(crate) use output::OBSERVED_BYTES_MAX;
+pub(crate) use output_writer::OUTPUT_COLD;

@@ -4,7 +4,8 @@
 //! kept without the reads. `docs/layout.md` has the byte tables.
 
 use crate::types::{
-    Delta, Incarnation, KeyId, MAX_KEY_BYTES, MAX_VALUE_BYTES, NumberWidth, OUTPUT_PANICKED, Origin, TxnIndex,
+    Delta, Incarnation, KeyId, MAX_KEY_BYTES, MAX_VALUE_BYTES, NumberWidth, OUTPUT_COLD, OUTPUT_PANICKED,
+    Origin, TxnIndex,
 };
 use bytemuck::{Pod, Zeroable, pod_read_unaligned};
 use serde::{Deserialize, Serialize};
@@ -42,7 +43,8 @@ pub struct OutputHeader {
     pub incarnation: Incarnation,
     /// Status code.
     pub status: u16,
-    /// Bit 0: the virtual machine panicked; the one event is what it said, nothing else in the output counts.
+    /// Bit 0: the virtual machine panicked; the one event is what it said, nothing else in the output counts. Bit 1: behind
+    /// the reads stands what was fetched from the store, up to the end.
     pub flags: u16,
     /// Number of write records.
     pub writes: u32,
@@ -251,6 +253,20 @@ impl<'a> OutputView<'a> {
         let kept = self.bytes.len() > self.header.public_bytes as usize;
         let mut cursor = Cursor { bytes: self.bytes, at: self.header.public_bytes as usize };
         (0..if kept { self.header.reads } else { 0 }).map(move |_| cursor.read())
+    }
+
+    /// What was fetched from the store: records like those of reads. Nothing rests on them.
+    pub(crate) fn cold(&self) -> impl Iterator<Item = Result<ReadRecord<'a>, OutputError>> + use<'a> {
+        let has = self.header.flags & OUTPUT_COLD != 0;
+        let end = if has { self.bytes.len() } else { 0 };
+        let mut cursor = Cursor { bytes: self.bytes, at: self.header.public_bytes as usize };
+        let skipped = (0..if has { self.header.reads } else { 0 }).try_for_each(|_| cursor.read().map(drop));
+        let mut broken = skipped.err();
+        std::iter::from_fn(move || match broken.take() {
+            Some(error) => Some(Err(error)),
+            None => (cursor.at < end).then(|| cursor.read()),
+        })
+        .fuse()
     }
 
     fn cursor(&self, at: usize) -> Cursor<'a> {

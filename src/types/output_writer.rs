@@ -12,6 +12,8 @@ use bytemuck::bytes_of;
 
 /// Flag of an output whose virtual machine panicked.
 pub const OUTPUT_PANICKED: u16 = 1;
+/// Flag of an output behind whose reads stands what was fetched from the store.
+pub(crate) const OUTPUT_COLD: u16 = 2;
 /// Longest note of a panic that an output carries, in bytes.
 const PANIC_NOTE_BYTES: usize = 1024;
 
@@ -51,6 +53,8 @@ pub struct OutputWriter {
     event_count: u32,
     reads: Vec<u8>,
     read_count: u32,
+    /// What was fetched from the store, as records of reads.
+    cold: Vec<u8>,
     encoded: Vec<u8>,
 }
 
@@ -64,6 +68,7 @@ impl OutputWriter {
         self.event_count = 0;
         self.reads.clear();
         self.read_count = 0;
+        self.cold.clear();
     }
 
     /// Number of pending writes.
@@ -133,23 +138,17 @@ impl OutputWriter {
 
     /// Records a read.
     pub fn push_read(&mut self, id: KeyId, key: &[u8], origin: Origin, value: Option<&[u8]>) {
-        let spelled = if id == KeyId::UNKNOWN { key } else { &[] };
-        let (observed, shown) = match value {
-            None => (OBSERVED_ABSENT, &[][..]),
-            Some(value) if value.len() <= OBSERVED_BYTES_MAX => (OBSERVED_VALUE, value),
-            Some(_) => (OBSERVED_LONG, &[][..]),
-        };
-        let head = ReadHead {
-            key: id,
-            key_bytes: u16::try_from(spelled.len()).unwrap_or(u16::MAX),
-            observed,
-            value_bytes: u8::try_from(shown.len()).unwrap_or(u8::MAX),
-            origin,
-        };
-        self.reads.extend_from_slice(bytes_of(&head));
-        push_padded(&mut self.reads, spelled);
-        push_padded(&mut self.reads, shown);
+        encode_read(&mut self.reads, id, key, origin, value);
         self.read_count += 1;
+    }
+
+    /// Notes what the store has for a key: up to 64 bytes. No read: nothing rests on it.
+    pub(crate) fn push_cold(&mut self, id: KeyId, key: &[u8], value: Option<&[u8]>) {
+        encode_read(&mut self.cold, id, key, Origin::BASE, value);
+    }
+
+    fn cold_flag(&self) -> u16 {
+        if self.cold.is_empty() { 0 } else { OUTPUT_COLD }
     }
 
     /// Encodes everything collected since [`clear`](Self::clear).
@@ -162,13 +161,14 @@ impl OutputWriter {
         self.encoded.extend_from_slice(&self.events);
         let public_bytes = length_u32(self.encoded.len());
         self.encoded.extend_from_slice(&self.reads);
+        self.encoded.extend_from_slice(&self.cold);
         let header = OutputHeader {
             total_bytes: length_u32(self.encoded.len()),
             public_bytes,
             txn,
             incarnation,
             status: outcome.status.0,
-            flags: 0,
+            flags: self.cold_flag(),
             writes: length_u32(self.writes.len()),
             events: self.event_count,
             reads: self.read_count,
@@ -188,13 +188,14 @@ impl OutputWriter {
         push_padded(&mut self.encoded, note);
         let public_bytes = length_u32(self.encoded.len());
         self.encoded.extend_from_slice(&self.reads);
+        self.encoded.extend_from_slice(&self.cold);
         let header = OutputHeader {
             total_bytes: length_u32(self.encoded.len()),
             public_bytes,
             txn,
             incarnation,
             status: 0,
-            flags: OUTPUT_PANICKED,
+            flags: OUTPUT_PANICKED | self.cold_flag(),
             writes: 0,
             events: 1,
             reads: self.read_count,
@@ -271,6 +272,25 @@ fn encode_write(encoded: &mut Vec<u8>, pool: &[u8], key: &PendingKey, write: &Pe
             }
         },
     }
+}
+
+fn encode_read(encoded: &mut Vec<u8>, id: KeyId, key: &[u8], origin: Origin, value: Option<&[u8]>) {
+    let spelled = if id == KeyId::UNKNOWN { key } else { &[] };
+    let (observed, shown) = match value {
+        None => (OBSERVED_ABSENT, &[][..]),
+        Some(value) if value.len() <= OBSERVED_BYTES_MAX => (OBSERVED_VALUE, value),
+        Some(_) => (OBSERVED_LONG, &[][..]),
+    };
+    let head = ReadHead {
+        key: id,
+        key_bytes: u16::try_from(spelled.len()).unwrap_or(u16::MAX),
+        observed,
+        value_bytes: u8::try_from(shown.len()).unwrap_or(u8::MAX),
+        origin,
+    };
+    encoded.extend_from_slice(bytes_of(&head));
+    push_padded(encoded, spelled);
+    push_padded(encoded, shown);
 }
 
 /// The delta's numbers as 64-bit words, if all three fit.

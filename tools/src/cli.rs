@@ -2,6 +2,7 @@
 
 use crate::bench::BenchOptions;
 use crate::chaos::ChaosOptions;
+use crate::conformance::ConformanceOptions;
 use crate::exit::EXIT_CODES;
 use crate::replay::ReplayOptions;
 use crate::state::StateOptions;
@@ -19,6 +20,8 @@ use std::time::Duration;
 
 /// The longest deadline: a day, in milliseconds.
 const DEADLINE_LIMIT_MS: u64 = 86_400_000;
+/// The greatest cache, in MiB.
+const CACHE_LIMIT_MIB: u64 = 1 << 25;
 
 /// Executes blocks of transactions over forked, pinned shard processes.
 #[derive(Debug, Parser)]
@@ -38,6 +41,10 @@ pub enum Command {
     /// Executes real Ethereum blocks over shards and checks them against their headers and against revm alone.
     #[command(after_help = EXIT_CODES)]
     Replay(ReplayOptions),
+    /// Executes Ethereum's own tests of the whole protocol (BlockchainTests) over shards: valid blocks by their state roots,
+    /// invalid ones by being rejected.
+    #[command(after_help = EXIT_CODES)]
+    Conformance(ConformanceOptions),
     /// Measures parts of it beside what others use for the same.
     Bench(BenchOptions),
     /// Executes blocks while faults are injected into shards and supervisor, and looks whether anything is wrong, lost or
@@ -162,10 +169,20 @@ pub struct RunOptions {
     pub trace_transactions: bool,
 
     /// Makes every block durable in this directory, and goes on where the last run with it ended: --blocks are executed
-    /// on top. Give the same --workload, --accounts, --seed and --block-size again. The directory is made if it is
-    /// missing. Only for the processes executor. Default: the state is in memory only.
+    /// on top. Give the options that make the blocks as the first time; others are refused. The directory is made if it
+    /// is missing. Only for the processes executor. Default: the state is in memory only.
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
+
+    /// Holds at most this much of the state in memory, in MiB; what is not there is read from the state directory when it
+    /// is needed. Default: all of the state is in memory.
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "state_dir",
+        value_parser = clap::value_parser!(u64).range(1..=CACHE_LIMIT_MIB)
+    )]
+    pub cache_mib: Option<u64>,
 
     /// Prints the result on standard output as a table (text) or as exactly one JSON object (json). Everything else
     /// goes to standard error. Default: text.
@@ -325,6 +342,7 @@ mod tests {
             Command::Bench(options) => panic!("{options:?}"),
             Command::Chaos(options) => panic!("{options:?}"),
             Command::Replay(options) => panic!("{options:?}"),
+            Command::Conformance(options) => panic!("{options:?}"),
             Command::State(options) => panic!("{options:?}"),
         }
     }

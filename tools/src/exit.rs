@@ -11,7 +11,7 @@ pub enum Exit {
     Failed,
     /// The options make no sense. The option parser ends with the same code by itself.
     Usage,
-    /// An executor's result is not that of sequential execution.
+    /// An executor's result is not that of sequential execution, or not what a test says.
     Mismatch,
     /// The file that the workload comes from cannot be read.
     Workload,
@@ -33,8 +33,8 @@ Exit codes:
     0  all blocks were executed, and verified unless --no-verify was given
     1  a block could not be executed, or the report or trace could not be written
     2  the options make no sense
-    3  a result differs from sequential execution
-    4  the workload's file cannot be read
+    3  a result differs from sequential execution, or a conformance test failed
+    4  the workload's file cannot be read, or a file with tests is broken
     5  memory, threads or shard processes could not be had
     6  chaos found a violation; its report names the check
     7  a state directory or snapshot cannot be opened, or is damaged

@@ -4,6 +4,8 @@
 mod bench;
 mod chaos;
 mod cli;
+mod conformance;
+mod evm_executor;
 mod exit;
 mod logging;
 mod output;
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         Command::Run(options) => run::command(options),
         Command::Bench(options) => bench::command(options),
         Command::Replay(options) => replay::command(&options),
+        Command::Conformance(options) => conformance::command(&options),
         Command::Chaos(options) => chaos::command(&options),
         Command::State(options) => state::command(options),
     };

@@ -146,6 +146,14 @@ fn assert_rest(report: &Value) {
     let wakeups = rows(report, "wakeup");
     assert_eq!(wakeups.iter().map(|row| row["shards"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2]);
     assert!(wakeups.iter().all(|row| number(row, "/round_ns/median") > 0.0), "{wakeups:?}");
+    // That nobody wakes up is for `tests/quiet.rs` to prove; here, that it is counted: at work they do.
+    let silences = rows(report, "idle");
+    assert_eq!(silences.iter().map(|row| row["shards"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2]);
+    for row in silences {
+        assert!(number(row, "/at_work") > 0.0, "{row}");
+        let verdict = if number(row, "/idle") == 0.0 { "PASS" } else { "MISS" };
+        assert_eq!(row["verdict"], verdict, "{row}");
+    }
     assert_scaling(report);
 }
 

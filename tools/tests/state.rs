@@ -54,12 +54,45 @@ fn a_second_run_goes_on_where_the_first_one_ended() {
     assert_eq!(verified.code(), 0, "{}", verified.stderr);
     assert!(verified.stdout.contains("log and store are whole"), "{}", verified.stdout);
 
+    for (changed, kept, given) in [
+        (&["--accounts", "90"][..], "made with --accounts 80", "has --accounts 90"),
+        (&["--seed", "2"], "made with --seed 1", "has --seed 2"),
+        (&["--unsigned"], "made with no --unsigned", "has --unsigned"),
+    ] {
+        let options: Vec<&str> = SMALL
+            .iter()
+            .copied()
+            .filter(|&option| changed[0] != "--accounts" || !["--accounts", "80"].contains(&option))
+            .collect();
+        let other = run(&[&options[..], changed, &["--state-dir", path]].concat());
+        assert_eq!(other.code(), 7);
+        assert!(other.stderr.contains(kept) && other.stderr.contains(given), "{}", other.stderr);
+    }
+    // Without its note the first states are compared.
+    std::fs::remove_file(directory.join("workload.json")).unwrap();
     let other = run(&["--accounts", "90", "--state-dir", path]);
     assert_eq!(other.code(), 7);
     assert!(other.stderr.contains("began with a first state of digest"), "{}", other.stderr);
     let threads = run(&["--executor", "threads", "--state-dir", path]);
     assert_eq!(threads.code(), 2);
     assert!(threads.stderr.contains("take --executor processes"), "{}", threads.stderr);
+}
+
+#[test]
+fn a_run_whose_cache_is_smaller_than_its_state_goes_on_with_the_same_command() {
+    let home = tempfile::tempdir().unwrap();
+    let directory = home.path().join("state");
+    let options =
+        ["--unsigned", "--accounts", "40000", "--block-size", "500", "--shards", "2", "--format", "json"];
+    let more = ["--cache-mib", "1", "--blocks", "3"];
+    let command = [&options[..], &more, &state_dir(&directory)].concat();
+    let (first, second) = (run(&command).json(), run(&command).json());
+    assert_eq!((&first["verified"], &second["verified"]), (&Value::Bool(true), &Value::Bool(true)));
+    assert_eq!(second["resumed_after"], 3);
+    let all = run(&[&options[..], &["--blocks", "6"]].concat()).json();
+    assert_eq!(digest(&second), digest(&all));
+    let alone = run(&["--cache-mib", "1"]);
+    assert_eq!(alone.code(), 2, "{}", alone.stderr);
 }
 
 #[test]
@@ -161,7 +194,7 @@ fn the_benchmark_of_durable_state_has_all_its_rows() {
     let json = Run::start_command(&["bench", "durable"], &options).finish().json();
     let kinds: Vec<&str> =
         json["rows"].as_array().unwrap().iter().map(|row| row["kind"].as_str().unwrap()).collect();
-    assert_eq!(kinds, ["throughput", "throughput", "ratio", "executed_to_durable", "recovery"]);
+    assert_eq!(kinds, ["throughput", "throughput", "ratio", "executed_to_durable", "cache_miss", "recovery"]);
     assert_eq!(json["rows"][3]["times_us"]["count"], 4);
     assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0, "the directories are removed");
 }

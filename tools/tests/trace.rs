@@ -141,11 +141,11 @@ fn a_death_and_its_respawn_are_in_the_trace() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("trace.json");
     let options =
-        ["--accounts", "300", "--shards", "2", "--blocks", "40", "--block-size", "400", "--format", "json"];
+        ["--accounts", "300", "--shards", "2", "--blocks", "160", "--block-size", "400", "--format", "json"];
     let mut run = Run::start(&[&options[..], &["--trace", path.to_str().unwrap()]].concat());
     run.await_shards(2);
     let victim = run.traces().shards()[0];
-    std::thread::sleep(Duration::from_millis(200));
+    std::thread::sleep(Duration::from_millis(100));
     kill(Pid::from_raw(victim), Signal::SIGKILL).unwrap();
     let report = run.finish().json();
     assert_eq!(report["respawns"], 1);

@@ -16,11 +16,12 @@ use std::path::Path;
 /// What the items of one block touched, the protocol's own calls included.
 pub type BlockAccess = Vec<AccessSet>;
 
-const MODES: [(&str, AccessMode); 4] = [
+const MODES: [(&str, AccessMode); 5] = [
     ("read", AccessMode::Read),
     ("write", AccessMode::Write),
     ("read-write", AccessMode::ReadWrite),
     ("add", AccessMode::Add),
+    ("near", AccessMode::Near),
 ];
 
 /// Writes the line of one block.
@@ -67,7 +68,7 @@ fn access_set(set: &Field<'_>) -> Result<AccessSet, InputError> {
         let pair = access.items()?;
         let [mode, key] = pair.as_slice() else { return Err(access.wrong("a pair of mode and key")) };
         let known = MODES.iter().find(|(name, _)| mode.text() == Some(name));
-        let (_, known) = known.ok_or_else(|| mode.wrong("read, write, read-write or add"))?;
+        let (_, known) = known.ok_or_else(|| mode.wrong("read, write, read-write, add or near"))?;
         Ok((key.bytes()?.to_vec(), *known))
     });
     Ok(AccessSet { accesses: accesses.collect::<Result<_, _>>()?, cost_ns })

@@ -1,8 +1,8 @@
 //! A block as `eth_getBlockByNumber` with full transactions returns it.
 
-use crate::ethereum::InputError;
 use crate::ethereum::field::Field;
 use crate::ethereum::mainnet::{blob_update_fraction, mainnet_spec};
+use crate::ethereum::{BlockAccessList, InputError};
 use phalanx::vm::evm::revm::context::TxEnv;
 use phalanx::vm::evm::revm::context::transaction::{
     AccessList, AccessListItem, Authorization, RecoveredAuthority, RecoveredAuthorization,
@@ -35,6 +35,8 @@ pub struct BlockFile {
     pub parent_beacon_root: Option<B256>,
     /// Hash of the parent.
     pub parent_hash: B256,
+    /// The block's access list, where the file has it.
+    pub access_list: Option<BlockAccessList>,
 }
 
 impl BlockFile {
@@ -83,6 +85,11 @@ impl BlockFile {
             logs_bloom,
             parent_beacon_root: parent_beacon_root.transpose()?,
             parent_hash: block.get("parentHash").hash()?,
+            access_list: block
+                .get("blockAccessList")
+                .present()
+                .map(|list| BlockAccessList::read(&list))
+                .transpose()?,
         })
     }
 }

@@ -10,9 +10,9 @@ use phalanx::vm::evm::{EvmAccount, EvmTransaction, account_entries};
 use std::path::{Path, PathBuf};
 
 /// Where the roots of beacon blocks are kept (EIP-4788).
-const BEACON_ROOTS: Address = address!("000F3df6D732807Ef1319fB7B8bB8522d0Beac02");
+pub(super) const BEACON_ROOTS: Address = address!("000F3df6D732807Ef1319fB7B8bB8522d0Beac02");
 /// Where hashes of earlier blocks are kept (EIP-2935).
-const HISTORY: Address = address!("0000F90827F1C53a10cb7A02335B175320002935");
+pub(super) const HISTORY: Address = address!("0000F90827F1C53a10cb7A02335B175320002935");
 
 /// A block of mainnet with everything that is needed to execute it.
 #[derive(Clone, Debug)]
@@ -77,7 +77,11 @@ impl EthereumBlock {
     }
 }
 
-fn read_accounts(whole: &Field<'_>) -> Result<Vec<(Address, EvmAccount)>, InputError> {
+/// Reads accounts by their addresses: `{ balance, nonce, code, storage }`, each of which may be missing.
+///
+/// # Errors
+/// `Field`.
+pub fn read_accounts(whole: &Field<'_>) -> Result<Vec<(Address, EvmAccount)>, InputError> {
     whole
         .members()?
         .into_iter()

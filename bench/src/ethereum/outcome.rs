@@ -1,6 +1,8 @@
 //! What a block came to, whoever executed it: receipts, and all accounts afterwards.
 
 use crate::ethereum::{Entries, EthereumBlock, Receipt, ReferenceState};
+use alloy_trie::TrieAccount;
+use alloy_trie::root::{state_root_unhashed, storage_root_unhashed};
 use phalanx::executor::BlockOutput;
 use phalanx::types::{Write, number_of};
 use phalanx::vm::evm::revm::primitives::{Address, B256, KECCAK_EMPTY, U256};
@@ -112,16 +114,15 @@ impl Outcome {
         if self.receipts.len() != expected.receipts.len() {
             return Some(format!("{} receipts instead of {}", self.receipts.len(), expected.receipts.len()));
         }
-        let (ours, theirs) = (&self.accounts.0, &expected.accounts.0);
-        ours.keys().chain(theirs.keys()).find(|account| ours.get(*account) != theirs.get(*account)).map(
-            |account| {
-                format!("account {account}: {:?} instead of {:?}", ours.get(account), theirs.get(account))
-            },
-        )
+        self.accounts.first_difference(&expected.accounts)
     }
 }
 
-fn apply(entries: &mut Entries, key: &[u8], write: &Write<'_>) -> Result<(), String> {
+/// Does to the entries of a state what one write says.
+///
+/// # Errors
+/// A delta that does not fit, for people.
+pub fn apply(entries: &mut Entries, key: &[u8], write: &Write<'_>) -> Result<(), String> {
     match write {
         Write::Set(value) => {
             entries.insert(key.to_vec(), value.to_vec());
@@ -143,7 +144,8 @@ fn apply(entries: &mut Entries, key: &[u8], write: &Write<'_>) -> Result<(), Str
 
 impl AccountsAfter {
     /// Of the entries of a state.
-    fn of_entries(entries: &Entries) -> AccountsAfter {
+    #[must_use]
+    pub fn of_entries(entries: &Entries) -> AccountsAfter {
         let mut accounts = Found::new();
         let mut lives: HashMap<Address, u64> = HashMap::new();
         let fields = || entries.iter().filter_map(|(key, value)| Some((EvmField::of_key(key)?, value)));
@@ -174,6 +176,28 @@ impl AccountsAfter {
         };
         let kept = accounts.into_iter().filter(|(_, (account, marked))| *marked || exists(account));
         AccountsAfter(kept.map(|(address, (account, _))| (address, account)).collect())
+    }
+
+    /// The root of their trie.
+    #[must_use]
+    pub fn state_root(&self) -> B256 {
+        state_root_unhashed(self.0.iter().map(|(address, account)| {
+            let slots = account.storage.iter();
+            let slots = slots.map(|(slot, value)| (B256::from(slot.to_be_bytes::<32>()), *value));
+            let storage = storage_root_unhashed(slots);
+            (*address, TrieAccount::new(account.nonce, account.balance, storage, account.code_hash))
+        }))
+    }
+
+    /// The first account in which they differ from what was expected, for people.
+    #[must_use]
+    pub fn first_difference(&self, expected: &AccountsAfter) -> Option<String> {
+        let (ours, theirs) = (&self.0, &expected.0);
+        ours.keys().chain(theirs.keys()).find(|account| ours.get(*account) != theirs.get(*account)).map(
+            |account| {
+                format!("account {account}: {:?} instead of {:?}", ours.get(account), theirs.get(account))
+            },
+        )
     }
 
     /// Of what revm alone left.

@@ -1,7 +1,8 @@
 //! revm alone, as fast as it goes on one core: the oracle of a replay, and what it is measured against.
 
+use crate::ethereum::access_list::Before;
 use crate::ethereum::outcome::{AccountsAfter, Outcome};
-use crate::ethereum::{EthereumBlock, Receipt};
+use crate::ethereum::{BlockAccessList, EthereumBlock, Receipt};
 use phalanx::vm::evm::EvmBlockContext;
 use phalanx::vm::evm::revm::bytecode::Bytecode;
 use phalanx::vm::evm::revm::context::result::{EVMError, InvalidTransaction};
@@ -179,6 +180,32 @@ impl<'a> Reference<'a> {
             });
         }
         Ok(Outcome { receipts, accounts: AccountsAfter::of_reference(&evm.journaled_state.database.state) })
+    }
+
+    /// Executes the block and returns what every transaction of it changes.
+    ///
+    /// # Errors
+    /// [`ReferenceError`] for the first transaction that cannot be executed.
+    pub fn access_list(&self) -> Result<BlockAccessList, ReferenceError> {
+        let mut evm = self.evm(Cow::Owned(self.state.clone()));
+        let mut list = BlockAccessList::default();
+        let mut take_in = |evm: &mut PlainEvm<'_>, index: usize, changes: &EvmState| {
+            let state = evm.journaled_state.database.state.to_mut();
+            let before = |address: &Address| {
+                state.accounts.get(address).map(|(info, _)| Before::of(info)).unwrap_or_default()
+            };
+            list.observe(index as u64, changes, before);
+            state.take_over(changes);
+        };
+        for (contract, input) in self.calls() {
+            let called = evm.system_call(contract, input).map_err(|error| self.refused_call(&error))?;
+            take_in(&mut evm, 0, &called.state);
+        }
+        for (txn, tx) in self.block.file.transactions.iter().enumerate() {
+            let done = evm.transact(tx.clone()).map_err(|error| refused(txn, &error))?;
+            take_in(&mut evm, txn + 1, &done.state);
+        }
+        Ok(list)
     }
 
     /// How long each transaction takes, in nanoseconds: the least of three runs.

@@ -9,6 +9,7 @@ mod cells;
 mod contender;
 mod crossing;
 mod error;
+mod idle;
 mod model;
 mod names;
 mod one_block;
@@ -30,8 +31,8 @@ pub use one_block::{OneBlock, OneBlockError, one_block};
 pub use options::{ExecutorOptions, Step};
 pub use page::page;
 pub use rows::{
-    BudgetRow, CellRow, CrossingRow, ExecutorRow, Interval, Phases, ScalingRow, SettingKey, SettingRow,
-    WakeupRow,
+    BudgetRow, CellRow, CrossingRow, ExecutorRow, IdleRow, Interval, Phases, ScalingRow, SettingKey,
+    SettingRow, WakeupRow,
 };
 pub use scaling::{BoundBy, Calibration, ModelCosts, ModelHost, Prediction, predict};
 pub use schedule::run;

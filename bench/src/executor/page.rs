@@ -64,7 +64,10 @@ impl<'a> Rows<'a> {
                 ExecutorRow::Cell(row) => sorted.cells.push(row),
                 ExecutorRow::Scaling(row) => sorted.scaling.push(row),
                 ExecutorRow::Wakeup(row) => sorted.wakeups.push(row),
-                ExecutorRow::Setting(_) | ExecutorRow::Budget(_) | ExecutorRow::Crossing(_) => {}
+                ExecutorRow::Setting(_)
+                | ExecutorRow::Budget(_)
+                | ExecutorRow::Crossing(_)
+                | ExecutorRow::Idle(_) => {}
             }
         }
         sorted

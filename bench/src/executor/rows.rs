@@ -21,6 +21,8 @@ pub enum ExecutorRow {
     Crossing(CrossingRow),
     /// What a round costs in which there is next to nothing to execute.
     Wakeup(WakeupRow),
+    /// How often anybody wakes up while there is nothing to do.
+    Idle(IdleRow),
     /// What the scaling model gives for a host of so many shards.
     Scaling(ScalingRow),
 }
@@ -192,6 +194,25 @@ pub struct WakeupRow {
     pub rounds: u64,
     /// From the announcement until all shards have left the round, in nanoseconds per block.
     pub round_ns: Option<Spread>,
+    /// Why it was not measured.
+    pub error: Option<String>,
+}
+
+/// How often threads of shards, supervisor and coordinator were put on a core or taken off it. Not per transaction.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct IdleRow {
+    /// Shards.
+    pub shards: usize,
+    /// How long there was no block, in milliseconds.
+    pub idle_ms: u64,
+    /// While a few blocks were executed: it shows that the count counts.
+    pub at_work: Option<u64>,
+    /// While there was none.
+    pub idle: Option<u64>,
+    /// What `idle` should be.
+    pub target: Bound,
+    /// Whether it is.
+    pub verdict: Verdict,
     /// Why it was not measured.
     pub error: Option<String>,
 }

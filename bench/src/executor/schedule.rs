@@ -3,7 +3,9 @@
 use crate::executor::error::BenchError;
 use crate::executor::options::Step;
 use crate::executor::setting::{Measured, measure, rounds_of};
-use crate::executor::{ExecutorOptions, ExecutorRow, SettingKey, budget, cells, crossing, model, wakeup};
+use crate::executor::{
+    ExecutorOptions, ExecutorRow, SettingKey, budget, cells, crossing, idle, model, wakeup,
+};
 
 const NO_TRACE: &str = "no trace: name a CSV file with --trace-file";
 
@@ -17,7 +19,7 @@ pub fn run(options: &ExecutorOptions, mut on_step: impl FnMut(Step)) -> Result<V
     let cores = phalanx_ipc::allowed_cores().map_or(1, |cores| cores.len());
     let settings: Vec<SettingKey> = settings(options).collect();
     let per_setting = rounds_of(options);
-    let total = settings.len() * per_setting + 2;
+    let total = settings.len() * per_setting + 3;
     let (mut rows, mut all) = (Vec::new(), Vec::new());
     for (place, &key) in settings.iter().enumerate() {
         let done = place * per_setting;
@@ -36,16 +38,19 @@ pub fn run(options: &ExecutorOptions, mut on_step: impl FnMut(Step)) -> Result<V
             None => rows.push(ExecutorRow::Setting(cells::skipped_row(key, Some(NO_TRACE)))),
         }
     }
-    on_step(Step { done: total - 2, total, what: "the price of crossing".to_owned() });
+    on_step(Step { done: total - 3, total, what: "the price of crossing".to_owned() });
     let crossings = crossing::measure(options, cores);
-    on_step(Step { done: total - 1, total, what: "wake-ups".to_owned() });
+    on_step(Step { done: total - 2, total, what: "wake-ups".to_owned() });
     let wakeups = wakeup::measure(options);
+    on_step(Step { done: total - 1, total, what: "silence".to_owned() });
+    let silences = idle::measure(options);
     let judged = |measured: &Measured| budget::rows(options, measured, cores);
     rows.extend(all.iter().flat_map(judged).map(ExecutorRow::Budget));
     let predicted = |measured: &Measured| model::rows(options, measured, &crossings, &wakeups, cores);
     let predicted: Vec<_> = all.iter().flat_map(predicted).collect();
     rows.extend(crossings.into_iter().map(ExecutorRow::Crossing));
     rows.extend(wakeups.into_iter().map(ExecutorRow::Wakeup));
+    rows.extend(silences.into_iter().map(ExecutorRow::Idle));
     rows.extend(predicted.into_iter().map(ExecutorRow::Scaling));
     Ok(rows)
 }

@@ -1,7 +1,8 @@
 //! The report for people.
 
 use crate::executor::{
-    BudgetRow, CellRow, CrossingRow, ExecutorRow, Phases, ScalingRow, SettingKey, SettingRow, WakeupRow,
+    BudgetRow, CellRow, CrossingRow, ExecutorRow, IdleRow, Phases, ScalingRow, SettingKey, SettingRow,
+    WakeupRow,
 };
 use crate::report::{BenchReport, Spread};
 use std::fmt::Write;
@@ -36,6 +37,10 @@ pub fn table(report: &BenchReport<ExecutorRow>) -> String {
             ExecutorRow::Wakeup(row) => {
                 of_section(&mut text, "wakeup", "\na round of one transaction per shard, us\n");
                 wakeup(&mut text, row)
+            }
+            ExecutorRow::Idle(row) => {
+                of_section(&mut text, "idle", "\nwake-ups while no block runs\n");
+                idle(&mut text, row)
             }
             ExecutorRow::Scaling(row) => {
                 of_section(&mut text, "scaling", SCALING_HEAD);
@@ -160,6 +165,18 @@ fn wakeup(text: &mut String, row: &WakeupRow) -> std::fmt::Result {
         (None, error) => {
             writeln!(text, "{:>3} shards: {}", row.shards, error.as_deref().unwrap_or("not measured"))
         }
+    }
+}
+
+fn idle(text: &mut String, row: &IdleRow) -> std::fmt::Result {
+    let IdleRow { shards, idle_ms, at_work, idle, target, verdict, error } = row;
+    match (at_work, idle, error) {
+        (Some(at_work), Some(idle), _) => writeln!(
+            text,
+            "{shards:>3} shards: {idle} wake-ups of shards, supervisor and coordinator in {idle_ms} ms without a block \
+             ({at_work} while three were executed), target {target} {verdict}"
+        ),
+        (_, _, error) => writeln!(text, "{shards:>3} shards: {}", error.as_deref().unwrap_or("not measured")),
     }
 }
 

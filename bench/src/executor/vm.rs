@@ -46,7 +46,10 @@ impl BenchVm {
                         key,
                         match access.access_mode() {
                             AccessMode::Add => AccessMode::ReadWrite,
-                            mode @ (AccessMode::Read | AccessMode::Write | AccessMode::ReadWrite) => mode,
+                            mode @ (AccessMode::Read
+                            | AccessMode::Write
+                            | AccessMode::ReadWrite
+                            | AccessMode::Near) => mode,
                         },
                     );
                 }

@@ -102,6 +102,11 @@ impl<F: Fleet> Coordinator<F> {
     fn judge_deaths(&mut self, call: &Call<'_>, first_in_line: usize) -> Result<(), ExecuteError> {
         let limit = EXPLAIN_LIMIT.min(call.deadline.saturating_duration_since(Instant::now()));
         let first = TxnIndex(u32::try_from(first_in_line).unwrap_or(u32::MAX));
+        if !self.run.lost.is_empty()
+            && let Some(journal) = &self.journal
+        {
+            journal.readers_died();
+        }
         for death in std::mem::take(&mut self.run.lost) {
             if self.options.on_death == OnDeath::Fail {
                 return Err(ExecuteError::ShardDied(self.fleet.explain(death, limit)));

@@ -42,7 +42,7 @@ impl<F: Fleet> Coordinator<F> {
         self.last_round.0 += 1;
         let (round, sealing) = (self.last_round, self.timeline.now());
         self.timeline.enter(round);
-        let totals = self.lanes[self.active].seal(round, self.run.stats.rounds > 0)?;
+        let totals = self.lanes[self.active].seal(round, self.run.stats.rounds > 0 || self.run.foreseen)?;
         self.timeline.note(SpanKind::Seal, sealing);
         self.fleet.pass("plan sealed");
         self.acceptance.start_round();

@@ -197,7 +197,8 @@ fn mode() -> impl Strategy<Value = AccessMode> {
         Just(AccessMode::Read),
         Just(AccessMode::Write),
         Just(AccessMode::ReadWrite),
-        Just(AccessMode::Add)
+        Just(AccessMode::Add),
+        Just(AccessMode::Near)
     ]
 }
 
@@ -335,4 +336,34 @@ fn only_the_shards_given_are_used() {
     let counts: Vec<usize> = (0..8).map(|shard| arena.sub_block(ShardId(shard)).unwrap().count()).collect();
     assert_eq!(counts, [0, 0, 25, 0, 0, 25, 0, 0]);
     assert!(arena.sub_block(ShardId(2)).unwrap().all(|(_, incarnation)| incarnation == Incarnation(3)));
+}
+
+#[test]
+fn transactions_near_one_key_share_a_shard_unless_it_is_much_busier() {
+    let two: Vec<Declared> =
+        (0..100_u8).map(|number| (1_000, vec![(1 + number % 2, AccessMode::Near)])).collect();
+    let plan_of_two = plan(&two, 2);
+    assert_eq!((plan_of_two.edges, plan_of_two.makespan_ns), (0, 50_000));
+    assert!(plan_of_two.parts[0].iter().all(|txn| txn % 2 == 0), "{plan_of_two:?}");
+    let one: Vec<Declared> = (0..100).map(|_| (1_000, vec![(1, AccessMode::Near)])).collect();
+    let plan_of_one = plan(&one, 2);
+    assert_eq!(plan_of_one.edges, 0);
+    assert!((50_000..=65_000).contains(&plan_of_one.makespan_ns), "{}", plan_of_one.makespan_ns);
+}
+
+#[test]
+fn where_values_are_foreseen_nobody_waits() {
+    let transactions: Vec<Declared> = (0..100).map(|_| (5_000, vec![(1, AccessMode::ReadWrite)])).collect();
+    let block = block_of(&transactions);
+    let mut arena = loaded(&block, LIMITS);
+    let mut planner = Planner::new(CostModel::default());
+    planner.begin(&mut arena, &[ShardId(0), ShardId(1)]).unwrap();
+    planner.wait_for_nobody();
+    while !planner.step(&mut arena, 7, |_| (Standing::Open, Incarnation(1))).unwrap() {}
+    let totals = planner.seal(&mut arena, RoundId(4), true).unwrap();
+    assert_eq!((totals.edges, totals.makespan_ns), (0, 250_000));
+    planner.begin(&mut arena, &[ShardId(0), ShardId(1)]).unwrap();
+    while !planner.step(&mut arena, 7, |_| (Standing::Open, Incarnation(2))).unwrap() {}
+    let totals = planner.seal(&mut arena, RoundId(5), true).unwrap();
+    assert_eq!(totals.makespan_ns, 500_000, "negative control: the next plan waits again");
 }

@@ -1,5 +1,8 @@
 //! Oracle: a `BTreeMap`. Negative control: skipping the home check in `remove` loses entries and fails these.
 use super::*;
+use crate::state::StateReader;
+use crate::state::reader::BaseValue;
+use phalanx_ipc::RegionReader;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -40,7 +43,8 @@ proptest! {
             let key = format!("key-{number}").into_bytes();
             let hash = state.hasher().hash(&key);
             prop_assert_eq!(state.get(hash, &key), map.get(&key).map(Vec::as_slice));
-            prop_assert_eq!(reader.get(hash, &key), map.get(&key).map(Vec::as_slice));
+            let expected = map.get(&key).map_or(BaseValue::Absent, |value| BaseValue::Here(value));
+            prop_assert_eq!(reader.get(hash, &key), expected);
         }
         let mut seen = 0_u64;
         state.for_each(|_, _| seen += 1);

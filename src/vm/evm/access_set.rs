@@ -1,6 +1,7 @@
 //! What a transaction was seen to touch, as a hint for the next time.
 
 use crate::types::{AccessMode, HintWriter, OutputError, Write};
+use crate::vm::evm::{EvmField, EvmKey};
 use std::collections::HashMap;
 
 /// Keys in the order in which a transaction touched them, and how long it took.
@@ -38,7 +39,7 @@ impl AccessSet {
                 None => accesses.push((key.to_vec(), mode)),
             }
         }
-        Ok(AccessSet { accesses, cost_ns: 0 })
+        Ok(AccessSet { accesses: as_loaded(accesses), cost_ns: 0 })
     }
 
     /// Declares the set.
@@ -48,6 +49,30 @@ impl AccessSet {
             hint.cost_ns(self.cost_ns);
         }
     }
+}
+
+/// Puts balance and nonce of an account beside its code, which is read in between when it is loaded: outputs have them at the
+/// end. Keys are found fastest in the order in which they are asked for.
+fn as_loaded(accesses: Vec<(Vec<u8>, AccessMode)>) -> Vec<(Vec<u8>, AccessMode)> {
+    let places: HashMap<Vec<u8>, usize> =
+        accesses.iter().enumerate().map(|(place, (key, _))| (key.clone(), place)).collect();
+    let mut left: Vec<Option<(Vec<u8>, AccessMode)>> = accesses.into_iter().map(Some).collect();
+    let mut ordered = Vec::with_capacity(left.len());
+    for place in 0..left.len() {
+        let Some(access) = left[place].take() else { continue };
+        let beside = match EvmField::of_key(&access.0) {
+            Some(EvmField::CodeOf(account)) => [Some(EvmKey::balance(account)), Some(EvmKey::nonce(account))],
+            _ => [None, None],
+        };
+        let [before, after] = beside.map(|key| {
+            let place = *places.get(key?.as_slice())?;
+            left[place].take()
+        });
+        ordered.extend(before);
+        ordered.push(access);
+        ordered.extend(after);
+    }
+    ordered
 }
 
 /// How a write is planned; `None` for a bare check of an interval, which hardly ever fails: nobody need wait for it.

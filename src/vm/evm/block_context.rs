@@ -82,7 +82,7 @@ impl EvmBlockContext {
                 .ok_or(WireError::BadValue { field: "spec", value: spec.into() })?,
             number: header.height,
             timestamp_s: header.timestamp_s,
-            beneficiary: Address::from_slice(&header.beneficiary[BENEFICIARY_PADDING..]),
+            beneficiary: EvmBlockContext::beneficiary_of(header),
             gas_limit: reader.u64("gas limit")?,
             base_fee: reader.u64("base fee")?,
             difficulty: reader.u256("difficulty")?,
@@ -103,6 +103,11 @@ impl EvmBlockContext {
         };
         reader.end()?;
         Ok(context)
+    }
+
+    /// The beneficiary alone.
+    pub(super) fn beneficiary_of(header: &BlockHeader) -> Address {
+        Address::from_slice(&header.beneficiary[BENEFICIARY_PADDING..])
     }
 
     /// The same for revm.

@@ -4,6 +4,7 @@
 //! is, or by how it follows from the call: the slot of a mapping under the sender or under a word of the input.
 
 use crate::types::{AccessMode, HintWriter};
+use crate::vm::evm::hints::declare_near;
 use crate::vm::evm::{AccessSet, EvmField, EvmKey, EvmTransaction};
 use revm::context::TxEnv;
 use revm::primitives::{Address, B256, U256, keccak256};
@@ -19,6 +20,10 @@ const CALLS_MAX: usize = 1 << 16;
 const PARTS_MAX: usize = 512;
 /// Sightings after which older ones begin to fade.
 const SEEN_MAX: u32 = 16;
+
+/// Part of the similar calls that must have touched a key for it to be declared: to wait for nothing takes longer than to execute
+/// a few transactions again.
+const LIKELY: (u64, u64) = (4, 5);
 
 /// Which calls are similar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -64,6 +69,8 @@ struct Pattern {
     seen: u32,
     cost_ns: u32,
     parts: HashMap<Part, Sighting>,
+    /// Parts that most calls touched, in the order of touching.
+    likely: Vec<(Part, AccessMode)>,
 }
 
 /// Remembers what calls touched. Its answers are hints: wrong ones cost time only.
@@ -98,6 +105,7 @@ impl CallBook {
             (sighting.count, sighting.order) = (sighting.count + 1, order);
             sighting.mode = if sighting.mode == *mode { *mode } else { careful(sighting.mode, *mode) };
         }
+        pattern.rank();
     }
 
     /// Declares what most of the similar calls touched, and their cost; false if nothing is known.
@@ -106,13 +114,15 @@ impl CallBook {
         let Ok(EvmTransaction::User(tx)) = EvmTransaction::decode(transaction) else { return false };
         let Some(pattern) = kind_of(&tx).and_then(|kind| self.calls.get(&kind)) else { return false };
         let words = words_of(&tx);
-        let mut likely: Vec<(&Part, &Sighting)> =
-            pattern.parts.iter().filter(|(_, sighting)| sighting.count * 2 >= pattern.seen).collect();
-        likely.sort_unstable_by_key(|(_, sighting)| sighting.order);
-        for (part, sighting) in likely {
-            if let Some(key) = key_of(part, &words) {
-                hint.access(&key, sighting.mode);
+        for (part, mode) in &pattern.likely {
+            match (part, key_of(part, &words)) {
+                (Part::Fixed(key), _) => hint.access(key, *mode),
+                (_, Some(key)) => hint.access(key.as_slice(), *mode),
+                (_, None) => {}
             }
+        }
+        if let Some(&to) = tx.kind.to() {
+            declare_near(to, hint);
         }
         if pattern.cost_ns > 0 {
             hint.cost_ns(pattern.cost_ns);
@@ -122,6 +132,15 @@ impl CallBook {
 }
 
 impl Pattern {
+    fn rank(&mut self) {
+        let likely =
+            |sighting: &Sighting| u64::from(sighting.count) * LIKELY.1 >= u64::from(self.seen) * LIKELY.0;
+        let mut likely: Vec<(&Part, &Sighting)> =
+            self.parts.iter().filter(|(_, sighting)| likely(sighting)).collect();
+        likely.sort_unstable_by_key(|(_, sighting)| sighting.order);
+        self.likely = likely.into_iter().map(|(part, sighting)| (part.clone(), sighting.mode)).collect();
+    }
+
     fn fade(&mut self) {
         if self.seen < SEEN_MAX {
             return;
@@ -186,19 +205,19 @@ fn part_of(key: &[u8], words: &[(Word, B256)], slots: &HashMap<U256, (Word, u8)>
     })
 }
 
-fn key_of(part: &Part, words: &[(Word, B256)]) -> Option<Vec<u8>> {
+/// The key of a part that follows from a word.
+fn key_of(part: &Part, words: &[(Word, B256)]) -> Option<EvmKey> {
     let value = |word: &Word| words.iter().find(|(known, _)| known == word).map(|(_, value)| value);
     let account = |word: &Word| value(word).map(|value| Address::from_word(*value));
-    let key = match part {
-        Part::Fixed(key) => return Some(key.clone()),
+    Some(match part {
+        Part::Fixed(_) => return None,
         Part::Mapped { contract, word, position } => {
             EvmKey::slot(*contract, 0, mapped_slot(value(word)?, *position))
         }
         Part::Balance(word) => EvmKey::balance(account(word)?),
         Part::CodeOf(word) => EvmKey::code_of(account(word)?),
         Part::Nonce(word) => EvmKey::nonce(account(word)?),
-    };
-    Some(key.as_slice().to_vec())
+    })
 }
 
 /// The mode that fits both.

@@ -4,6 +4,7 @@ use crate::types::number_of;
 use crate::vm::StateView;
 use crate::vm::evm::account_note::{AccountNote, NonceUse};
 use crate::vm::evm::code_cache::CodeCache;
+use crate::vm::evm::hash_memo::HashMemo;
 use crate::vm::evm::keys::{balance_of, slot_of};
 use crate::vm::evm::{CodeRecord, EvmBlockContext, EvmKey};
 use revm::Database;
@@ -80,6 +81,7 @@ pub(super) struct ViewDatabase<'a> {
     pub(super) view: &'a mut dyn StateView,
     pub(super) notes: &'a mut Notes,
     pub(super) codes: &'a mut CodeCache,
+    pub(super) hashes: &'a mut HashMemo,
     pub(super) context: &'a EvmBlockContext,
 }
 

@@ -2,15 +2,16 @@
 
 use crate::vm::evm::account_note::NonceUse;
 use crate::vm::evm::database::ViewDatabase;
+use crate::vm::evm::hash_memo::HASHED_BYTES;
 use revm::bytecode::opcode;
 use revm::context::{BlockEnv, CfgEnv, Context, Journal, LocalContext, TxEnv};
 use revm::handler::instructions::InstructionProvider;
 use revm::interpreter::instructions::{GasTable, InstructionTable, gas_table_spec, instruction_table};
 use revm::interpreter::interpreter::EthInterpreter;
 use revm::interpreter::interpreter_types::InputsTr;
-use revm::interpreter::{Instruction, InstructionContext, InstructionExecResult};
+use revm::interpreter::{Host, Instruction, InstructionContext, InstructionExecResult, InstructionResult};
 use revm::primitives::hardfork::SpecId;
-use revm::primitives::{Address, B256};
+use revm::primitives::{Address, B256, U256};
 use std::marker::PhantomData;
 
 /// What an instruction sees beside its interpreter.
@@ -44,6 +45,7 @@ impl<'a> NotingInstructions<'a> {
 
     const fn noting() -> Table<'a> {
         let mut table: Table<'a> = instruction_table();
+        table[opcode::KECCAK256 as usize] = Instruction::new(keccak256);
         table[opcode::BALANCE as usize] = Instruction::new(balance);
         table[opcode::SELFBALANCE as usize] = Instruction::new(self_balance);
         table[opcode::EXTCODEHASH as usize] = Instruction::new(code_hash);
@@ -112,6 +114,34 @@ pub(super) fn note_emptiness(host: &mut EvmContext<'_>, account: Option<Address>
         // An account that exists may be empty: its mark was looked at when it was loaded.
         note.note_emptiness(nonce, balance);
     }
+}
+
+/// A hash of as many bytes as find an entry of a mapping, in memory that is there already, is looked for among those of
+/// the block.
+fn keccak256(step: Step<'_, '_>) -> InstructionExecResult {
+    let Some(bytes) = hashed_bytes(&step) else { return plain(step, opcode::KECCAK256) };
+    let cost = step.host.gas_params().keccak256_cost(HASHED_BYTES);
+    if !step.interpreter.gas.record_regular_cost(cost) {
+        return Err(InstructionResult::OutOfGas);
+    }
+    let hash = step.host.journaled_state.database.hashes.keccak256(&bytes);
+    let Some((_, top)) = step.interpreter.stack.popn_top::<1>() else {
+        return Err(InstructionResult::StackUnderflow);
+    };
+    *top = hash.into();
+    Ok(())
+}
+
+fn hashed_bytes(step: &Step<'_, '_>) -> Option<[u8; HASHED_BYTES]> {
+    let (stack, memory) = (&step.interpreter.stack, &step.interpreter.memory);
+    if stack.peek(1).ok()? != U256::from(HASHED_BYTES) {
+        return None;
+    }
+    let from = usize::try_from(stack.peek(0).ok()?).ok()?;
+    if from.checked_add(HASHED_BYTES)? > memory.len() {
+        return None;
+    }
+    <[u8; HASHED_BYTES]>::try_from(&*memory.slice_len(from, HASHED_BYTES)).ok()
 }
 
 fn balance(mut step: Step<'_, '_>) -> InstructionExecResult {

@@ -1,4 +1,4 @@
-//! Logs as events.
+//! Logs, and what calls of the protocol return, as events.
 
 use crate::types::{Event, LimitExceeded};
 use crate::vm::StateView;
@@ -7,6 +7,9 @@ use revm::primitives::{Bytes, Log, LogData};
 
 /// Kind of the event that holds a log: address 20, number of topics 1, topics 32 each, data.
 pub const EVENT_LOG: u32 = 1;
+
+/// Kind of the event that holds what a call of the protocol returned, if it returned anything.
+pub const EVENT_RETURNED: u32 = 2;
 
 /// Most topics that a log has.
 const TOPICS_MAX: u8 = 4;

@@ -4,9 +4,10 @@ use crate::types::{BlockHeader, HintWriter, StatusCode};
 use crate::vm::evm::code_cache::CodeCache;
 use crate::vm::evm::database::ViewDatabase;
 use crate::vm::evm::handler::{NotingEvm, NotingHandler, RunError};
+use crate::vm::evm::hash_memo::HashMemo;
 use crate::vm::evm::hints::declare_cold;
 use crate::vm::evm::instructions::{NotingInstructions, gas_table};
-use crate::vm::evm::log::emit_log;
+use crate::vm::evm::log::{EVENT_RETURNED, emit_log};
 use crate::vm::evm::parts::{Parts, RunningParts};
 use crate::vm::evm::settle::Settlement;
 use crate::vm::evm::{EvmBlockContext, EvmConfig, EvmStatus, EvmTransaction};
@@ -22,9 +23,16 @@ use revm::primitives::{Address, U256};
 #[derive(Clone, Debug)]
 pub struct EvmVm {
     config: EvmConfig,
-    codes: CodeCache,
+    kept: Kept,
     /// The present block; `None` if its header cannot be read.
     block: Option<BlockInForce>,
+}
+
+/// What outlasts a transaction.
+#[derive(Clone, Debug, Default)]
+struct Kept {
+    codes: CodeCache,
+    hashes: HashMemo,
 }
 
 /// What holds for all transactions of the present block.
@@ -41,7 +49,7 @@ impl EvmVm {
     /// A machine with this set-up.
     #[must_use]
     pub fn new(config: EvmConfig) -> EvmVm {
-        EvmVm { config, codes: CodeCache::default(), block: None }
+        EvmVm { config, kept: Kept::default(), block: None }
     }
 
     /// The set-up.
@@ -53,6 +61,7 @@ impl EvmVm {
 
 impl Vm for EvmVm {
     fn begin_block(&mut self, header: &BlockHeader) {
+        self.kept.hashes.begin_block();
         self.block = EvmBlockContext::of_header(header)
             .inspect_err(|error| tracing::warn!(%error, "header is not that of an Ethereum block"))
             .ok()
@@ -80,16 +89,17 @@ impl Vm for EvmVm {
         };
         let mut parts = Parts::take();
         let outcome = match &transaction {
-            EvmTransaction::User(tx) => block.run(tx, false, &mut parts, &mut self.codes, view),
+            EvmTransaction::User(tx) => block.run(tx, false, &mut parts, &mut self.kept, view),
             EvmTransaction::System { contract, input } => {
                 let tx = TxEnv::new_system_tx(*contract, input.clone());
-                block.run(&tx, true, &mut parts, &mut self.codes, view)
+                block.run(&tx, true, &mut parts, &mut self.kept, view)
             }
             EvmTransaction::Credit { account, amount } => {
                 let mut database = ViewDatabase {
                     view,
                     notes: &mut parts.notes,
-                    codes: &mut self.codes,
+                    codes: &mut self.kept.codes,
+                    hashes: &mut self.kept.hashes,
                     context: &block.context,
                 };
                 let spec = block.context.spec;
@@ -114,13 +124,19 @@ impl BlockInForce {
         tx: &TxEnv,
         system: bool,
         parts: &mut Parts,
-        codes: &mut CodeCache,
+        kept: &mut Kept,
         view: &mut dyn StateView,
     ) -> Outcome {
         let spec = self.context.spec;
         let RunningParts { journal, local, frames, precompiles } = parts.start(spec);
         let Parts { notes, slots, log, .. } = &mut *parts;
-        let mut database = ViewDatabase { view, notes, codes, context: &self.context };
+        let mut database = ViewDatabase {
+            view,
+            notes,
+            codes: &mut kept.codes,
+            hashes: &mut kept.hashes,
+            context: &self.context,
+        };
         if !system {
             let mut settlement = Settlement { database: &mut database, spec, slots };
             if let Some(done) = settlement.transfer(tx, &self.env, &self.cfg, &self.precompiles) {
@@ -149,9 +165,25 @@ impl BlockInForce {
         let NotingEvm { ctx, precompiles, frame_stack: frames, .. } = evm;
         let Journal { mut database, inner: journal } = ctx.journaled_state;
         let settlement = Settlement { database: &mut database, spec, slots };
-        let outcome = settle(settlement, &journal, &result, self.env.beneficiary, handler.reward.get(), log);
+        let mut outcome =
+            settle(settlement, &journal, &result, self.env.beneficiary, handler.reward.get(), log);
+        if system && let Err(status) = tell_returned(&mut *database.view, &result) {
+            outcome.status = status.code();
+        }
         parts.running = Some(RunningParts { journal, local: ctx.local, frames, precompiles });
         outcome
+    }
+}
+
+/// Shows what a call of the protocol returned: nobody else's return value is of any use behind its transaction.
+fn tell_returned(
+    view: &mut dyn StateView,
+    result: &Result<ExecutionResult<HaltReason>, RunError>,
+) -> Result<(), EvmStatus> {
+    let returned = result.as_ref().ok().and_then(ExecutionResult::output);
+    match returned.filter(|returned| !returned.is_empty()) {
+        Some(returned) => view.event(EVENT_RETURNED, returned).map_err(|_| EvmStatus::TooLarge),
+        None => Ok(()),
     }
 }
 

@@ -66,6 +66,10 @@ impl Settlement<'_, '_> {
         self.put_balance(&from, from.balance.saturating_sub(spent))?;
         self.put_nonce(&from, from.nonce + 1)?;
         self.put_balance(to, to.balance.saturating_add(transfer.value))?;
+        // Who earns nothing is touched by it, which the others of the transfer are already.
+        if transfer.reward.is_zero() && [transfer.from, transfer.to].contains(&beneficiary) {
+            return Ok(());
+        }
         self.credit(beneficiary, transfer.reward)
     }
 }
@@ -96,9 +100,8 @@ impl Transfer {
             && tx.gas_limit <= cfg.tx_gas_limit_cap();
         let base_fee = u128::from(block.basefee);
         let pays = tx.gas_price >= base_fee && tx.gas_priority_fee.is_none_or(|fee| fee <= tx.gas_price);
-        // Whoever has two parts in a transfer is left to the EVM.
-        let apart = tx.caller != to && tx.caller != block.beneficiary && to != block.beneficiary;
-        if !(plain && whole_header && gas_fits && pays && apart) {
+        // Who pays itself is left to the EVM.
+        if !(plain && whole_header && gas_fits && pays && tx.caller != to) {
             return None;
         }
         let price = tx.effective_gas_price(base_fee);
@@ -119,8 +122,10 @@ impl Transfer {
 impl ViewDatabase<'_> {
     /// Code and best known balance of an account; `None` if its code record cannot be read.
     fn recipient(&mut self, account: Address) -> Option<AccountNote> {
+        // In the order in which the EVM loads an account.
+        let balance = self.balance(account);
         let code = CodeRecord::of_value(self.view.read(EvmKey::code_of(account).as_slice()))?;
-        Some(AccountNote::new(account, self.balance(account), 0, code))
+        Some(AccountNote::new(account, balance, 0, code))
     }
 
     /// With the best known nonce; `None` if its records cannot be read.

@@ -3,7 +3,7 @@
 use crate::types::{AccessMode, BlockHeader, HintWriter, StatusCode, number_of};
 use crate::vm::ledger::execution::Execution;
 use crate::vm::ledger::keys::is_balance;
-use crate::vm::ledger::signature::{BATCH, FORGED, GENUINE, SignatureBatch, SignedMessage};
+use crate::vm::ledger::signature::{BATCH, FORGED, GENUINE, SignatureBatch};
 use crate::vm::ledger::{
     Address, LedgerConfig, LedgerStatus, Payload, SignatureMode, SignedTransaction, account_key, balance_key,
     gas_needed, sequence_key,
@@ -57,7 +57,9 @@ impl LedgerVm {
             SignatureMode::Verify => match finding {
                 GENUINE => true,
                 FORGED => false,
-                _ => signed.signed_message(encoded, &mut self.message).is_some_and(SignedMessage::is_genuine),
+                _ => signed
+                    .signed_message(encoded, &mut self.message)
+                    .is_some_and(|signed| signed.is_genuine()),
             },
         };
         if genuine { Ok((signed, max_fee)) } else { Err(LedgerStatus::BadSignature) }

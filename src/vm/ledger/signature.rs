@@ -31,8 +31,8 @@ impl SignedMessage {
     }
 
     /// Whether the signature is the sender's, by a check of its own.
-    pub(super) fn is_genuine(self) -> bool {
-        self.item.verify_single().is_ok()
+    pub(super) fn is_genuine(&self) -> bool {
+        self.item.clone().verify_single().is_ok()
     }
 }
 

@@ -1,13 +1,14 @@
 //! Blocks without end, each compared with an oracle of its own state. While one is compared the next one executes.
 
 use crate::chaos::check::Check;
+use crate::chaos::error::ChaosError;
+use crate::chaos::feed::{Feed, FirstState};
 use crate::chaos::options::ChaosOptions;
-use crate::run::{RunError, oracle};
-use phalanx::executor::{BlockExecutor, BlockOutput, BlockStats, Sequential};
-use phalanx::types::{Block, PreparedBlock};
-use phalanx::vm::ledger::{GenesisEntry, LedgerConfig, LedgerVm};
+use crate::run::RunError;
+use phalanx::executor::{BlockExecutor, BlockOutput, BlockStats};
+use phalanx::supervisor::SupervisorImage;
+use phalanx::types::{PreparedBlock, TxnIndex};
 use phalanx::{BlockHandle, Phalanx, Totals};
-use phalanx_bench::{Workload, WorkloadConfig};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,20 +24,27 @@ const PLANTED_AT: u64 = 3;
 pub type Violation = (Check, String);
 
 /// Where blocks come from, and what they must come to.
-#[derive(Debug)]
 pub struct Blocks {
-    workload: Workload,
-    vm: LedgerVm,
-    oracle: Sequential<LedgerVm>,
+    feed: Feed,
+    oracle: Box<dyn BlockExecutor>,
     deadline: Duration,
     waiting: VecDeque<Waiting>,
+    /// Blocks submitted so far.
+    submitted: u64,
     tally: Tally,
     planted: Option<Check>,
 }
 
+impl std::fmt::Debug for Blocks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Blocks").field("tally", &self.tally).finish_non_exhaustive()
+    }
+}
+
 #[derive(Debug)]
 struct Waiting {
-    block: Block,
+    /// Place among all that were submitted, from 1.
+    number: u64,
     prepared: Arc<PreparedBlock>,
     handle: BlockHandle,
 }
@@ -48,43 +56,43 @@ pub struct Tally {
     pub blocks: u64,
     /// Transactions.
     pub transactions: u64,
-    /// Height of the last one.
-    pub height: u64,
+    /// Number of the last one, from 1.
+    pub last: u64,
     /// Their own figures.
     pub stats: BlockStats,
 }
 
 impl Blocks {
-    /// Makes the accounts, and returns the first state too.
+    /// Makes or reads what they come from, and returns the first state too.
     ///
     /// # Errors
-    /// [`RunError`] when the options are impossible or memory cannot be had.
-    pub fn new(options: &ChaosOptions, seed: u64) -> Result<(Blocks, Vec<GenesisEntry>), RunError> {
-        let workload = Workload::new(WorkloadConfig {
-            kind: options.workload_kind(),
-            accounts: options.accounts,
-            block_size: options.block_size,
-            seed,
-            signed: options.signed,
-            blocks: u64::MAX,
-        })?;
-        let config = workload.ledger_config();
-        let genesis = workload.genesis()?;
+    /// [`ChaosError`] when options or files are impossible, or memory cannot be had.
+    pub fn new(options: &ChaosOptions, seed: u64) -> Result<(Blocks, FirstState), ChaosError> {
+        let (feed, first) = Feed::new(options, seed)?;
         let blocks = Blocks {
-            workload,
-            vm: LedgerVm::new(config),
-            oracle: oracle(config, &genesis)?,
+            oracle: feed.oracle(&first)?,
+            feed,
             deadline: options.deadline,
             waiting: VecDeque::new(),
+            submitted: 0,
             tally: Tally::default(),
             planted: options.break_check,
         };
-        Ok((blocks, genesis))
+        Ok((blocks, first))
     }
 
-    /// The ledger that they are for.
-    pub fn config(&self) -> LedgerConfig {
-        self.vm.config()
+    /// Launches a family for them.
+    ///
+    /// # Errors
+    /// [`RunError`] when it cannot be had.
+    pub fn launch(
+        &self,
+        options: &ChaosOptions,
+        first: &FirstState,
+        image: Option<SupervisorImage>,
+        filter: &str,
+    ) -> Result<Phalanx, RunError> {
+        self.feed.launch(options, first, image, filter)
     }
 
     /// What was found right so far.
@@ -98,16 +106,15 @@ impl Blocks {
     /// [`RunError`] when a block cannot be made; the inner error is a violation.
     pub fn submit(&mut self, phalanx: &Phalanx) -> Result<Result<(), Violation>, RunError> {
         while self.waiting.len() < AHEAD {
-            let Some(block) = self.workload.next_block() else { return Ok(Ok(())) };
-            let height = block.header.height;
-            let prepared = PreparedBlock::prepare(&self.vm, &block);
-            let prepared = Arc::new(prepared.map_err(|cause| RunError::Prepare { height, cause })?);
-            let too_short = self.planted == Some(Check::Deadline) && height == PLANTED_AT;
+            let Some(prepared) = self.feed.next_block()? else { return Ok(Ok(())) };
+            self.submitted += 1;
+            let number = self.submitted;
+            let too_short = self.planted == Some(Check::Deadline) && number == PLANTED_AT;
             let limit = if too_short { Duration::ZERO } else { self.deadline };
             match phalanx.submit(&prepared, Instant::now() + limit) {
-                Ok(handle) => self.waiting.push_back(Waiting { block, prepared, handle }),
+                Ok(handle) => self.waiting.push_back(Waiting { number, prepared, handle }),
                 Err(error) => {
-                    return Ok(Err((Check::Deadline, format!("block {height} is refused: {error}"))));
+                    return Ok(Err((Check::Deadline, format!("block {number} is refused: {error}"))));
                 }
             }
         }
@@ -119,23 +126,22 @@ impl Blocks {
     /// # Errors
     /// [`RunError`] when the oracle cannot execute it; the inner error is a violation.
     pub fn compare(&mut self) -> Result<Result<(), Violation>, RunError> {
-        let Some(Waiting { block, prepared, handle }) = self.waiting.pop_front() else { return Ok(Ok(())) };
-        let height = block.header.height;
+        let Some(Waiting { number, prepared, handle }) = self.waiting.pop_front() else { return Ok(Ok(())) };
         let output = match handle.wait() {
             Ok(output) => output,
             Err(error) => {
-                return Ok(Err((Check::Deadline, format!("block {height} was not executed: {error}"))));
+                return Ok(Err((Check::Deadline, format!("block {number} was not executed: {error}"))));
             }
         };
-        let expected = self.expect(&block, &prepared)?;
+        let expected = self.expect(number, &prepared)?;
         if let Some(difference) = output.first_difference(&expected) {
-            let what = format!("block {height} differs from sequential execution in {difference}");
+            let what = format!("block {number} differs from sequential execution in {difference}");
             return Ok(Err((Check::Digest, what)));
         }
-        if self.planted == Some(Check::LostBlock) && height == PLANTED_AT {
+        if self.planted == Some(Check::LostBlock) && number == PLANTED_AT {
             return Ok(Ok(()));
         }
-        Ok(self.count(&output))
+        Ok(self.count(number, prepared.header().height, &output))
     }
 
     /// Compares all that are submitted.
@@ -151,27 +157,31 @@ impl Blocks {
         Ok(Ok(()))
     }
 
-    fn expect(&mut self, block: &Block, prepared: &Arc<PreparedBlock>) -> Result<BlockOutput, RunError> {
-        let height = block.header.height;
+    fn expect(&mut self, number: u64, prepared: &Arc<PreparedBlock>) -> Result<BlockOutput, RunError> {
+        let height = prepared.header().height;
         let mut prepared = Arc::clone(prepared);
-        if self.planted == Some(Check::Digest) && height == PLANTED_AT {
+        if self.planted == Some(Check::Digest) && number == PLANTED_AT {
             // The oracle gets a block without its last transaction.
-            let mut shorter = block.clone();
-            shorter.transactions.pop();
-            let shorter = PreparedBlock::prepare(&self.vm, &shorter);
-            prepared = Arc::new(shorter.map_err(|cause| RunError::Prepare { height, cause })?);
+            let mut shorter = PreparedBlock::new(prepared.header().clone());
+            for txn in (0_u32..).map(TxnIndex).take(prepared.len().saturating_sub(1)) {
+                let pushed = shorter.push(prepared.transaction(txn).unwrap_or_default(), |_| {});
+                pushed.map_err(|cause| RunError::Prepare { height, cause })?;
+            }
+            prepared = Arc::new(shorter);
         }
         let expected = self.oracle.execute(&prepared, Instant::now() + ORACLE_LIMIT);
         expected.map_err(|cause| RunError::Verify { height, cause })
     }
 
-    fn count(&mut self, output: &BlockOutput) -> Result<(), Violation> {
-        let (last, height) = (self.tally.height, output.height());
-        if height != last + 1 {
-            return Err((Check::LostBlock, format!("block {height} came after block {last}")));
+    fn count(&mut self, number: u64, height: u64, output: &BlockOutput) -> Result<(), Violation> {
+        let last = self.tally.last;
+        if number != last + 1 || output.height() != height {
+            let came = output.height();
+            let what = format!("block {number} at height {height} came as {came} after block {last}");
+            return Err((Check::LostBlock, what));
         }
         self.tally.blocks += 1;
-        self.tally.height = height;
+        self.tally.last = number;
         self.tally.transactions += output.len() as u64;
         self.tally.stats.add(output.stats());
         Ok(())

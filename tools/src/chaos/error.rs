@@ -2,6 +2,7 @@
 
 use crate::exit::Exit;
 use crate::run::RunError;
+use phalanx_bench::ethereum::InputError;
 use phalanx_ipc::ControlError;
 use thiserror::Error;
 
@@ -11,6 +12,9 @@ pub enum ChaosError {
     /// The blocks or the family could not be had, or a block could not be made.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// A file of a block is broken or incomplete.
+    #[error(transparent)]
+    Input(#[from] InputError),
     /// The monkey could not be started, or ended early.
     #[error("the process that injects faults failed: {0}; run again with -v for more")]
     Monkey(String),
@@ -27,6 +31,7 @@ impl ChaosError {
     pub fn exit(&self) -> Exit {
         match self {
             ChaosError::Run(error) => error.exit(),
+            ChaosError::Input(_) => Exit::Workload,
             ChaosError::Monkey(_) | ChaosError::Control(_) => Exit::Failed,
             ChaosError::Resource(_) => Exit::Start,
         }

@@ -9,6 +9,7 @@ mod book;
 mod check;
 mod error;
 mod fault;
+mod feed;
 mod host;
 mod judge;
 mod mix;

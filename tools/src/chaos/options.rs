@@ -9,6 +9,7 @@ use clap::{ArgAction, Args, ValueEnum};
 use phalanx::MAX_SHARDS;
 use phalanx_bench::WorkloadKind;
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Options of `phalanx chaos`.
@@ -47,10 +48,14 @@ pub struct ChaosOptions {
     #[arg(long, value_name = "N", default_value = "10", hide_default_value = true, value_parser = parse_rate)]
     pub rate: f64,
 
-    /// Draws sender and recipient evenly (uniform), by rank from a Zipf distribution (zipf), or has everyone pay one
-    /// account (hot). Default: uniform.
+    /// Draws sender and recipient evenly (uniform), by rank from a Zipf distribution (zipf), has everyone pay one
+    /// account (hot), or executes blocks of Ethereum again and again (ethereum, needs --blocks). Default: uniform.
     #[arg(long, value_enum, default_value_t = ChaosWorkload::Uniform, hide_default_value = true)]
     pub workload: ChaosWorkload,
+
+    /// Takes blocks of Ethereum from these folders, as replay does; other workloads ignore them. Default: none.
+    #[arg(long, value_name = "DIR", num_args = 1.., required_if_eq("workload", "ethereum"))]
+    pub blocks: Vec<PathBuf>,
 
     /// Sets the exponent of the zipf workload, from 0 (uniform) up; other workloads ignore it. Default: 1.0.
     #[arg(long, value_name = "S", default_value = "1.0", hide_default_value = true, value_parser = parse_skew)]
@@ -109,12 +114,13 @@ pub struct ChaosOptions {
 }
 
 impl ChaosOptions {
-    /// Who pays whom.
-    pub fn workload_kind(&self) -> WorkloadKind {
+    /// Who pays whom; `None` if blocks come from files.
+    pub fn workload_kind(&self) -> Option<WorkloadKind> {
         match self.workload {
-            ChaosWorkload::Uniform => WorkloadKind::Uniform,
-            ChaosWorkload::Zipf => WorkloadKind::Zipf { skew: self.skew },
-            ChaosWorkload::Hot => WorkloadKind::Hot,
+            ChaosWorkload::Uniform => Some(WorkloadKind::Uniform),
+            ChaosWorkload::Zipf => Some(WorkloadKind::Zipf { skew: self.skew }),
+            ChaosWorkload::Hot => Some(WorkloadKind::Hot),
+            ChaosWorkload::Ethereum => None,
         }
     }
 }
@@ -128,6 +134,8 @@ pub enum ChaosWorkload {
     Zipf,
     /// One recipient.
     Hot,
+    /// Blocks of Ethereum.
+    Ethereum,
 }
 
 impl fmt::Display for ChaosWorkload {
@@ -136,6 +144,7 @@ impl fmt::Display for ChaosWorkload {
             ChaosWorkload::Uniform => "uniform",
             ChaosWorkload::Zipf => "zipf",
             ChaosWorkload::Hot => "hot",
+            ChaosWorkload::Ethereum => "ethereum",
         })
     }
 }

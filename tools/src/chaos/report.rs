@@ -24,6 +24,8 @@ pub struct Report {
     shards: usize,
     stall_limit_ms: f64,
     workload: String,
+    /// Folders with blocks of Ethereum; with them the three that follow mean nothing.
+    folders: usize,
     accounts: usize,
     block_size: usize,
     signed: bool,
@@ -69,6 +71,7 @@ impl Report {
             shards: options.shards,
             stall_limit_ms: millis(options.stall_limit),
             workload: options.workload.to_string(),
+            folders: options.workload_kind().map_or(options.blocks.len(), |_| 0),
             accounts: options.accounts,
             block_size: options.block_size,
             signed: options.signed,
@@ -137,10 +140,13 @@ impl Report {
             ("shards", format!("{}, stall limit {} ms", self.shards, self.stall_limit_ms)),
             (
                 "workload",
-                format!(
-                    "{}, {signed}, {} accounts, blocks of {}",
-                    self.workload, self.accounts, self.block_size
-                ),
+                match self.folders {
+                    0 => format!(
+                        "{}, {signed}, {} accounts, blocks of {}",
+                        self.workload, self.accounts, self.block_size
+                    ),
+                    folders => format!("{folders} blocks, again and again"),
+                },
             ),
             ("time", format!("{:.1} s of {:.1} s{called_off}", self.elapsed_s, self.duration_s)),
             ("faults", kinds(&self.faults_injected)),

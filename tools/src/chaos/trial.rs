@@ -4,6 +4,7 @@ use crate::chaos::blocks::{Blocks, Tally, Violation};
 use crate::chaos::book::Book;
 use crate::chaos::check::{Check, Finding, Findings};
 use crate::chaos::error::ChaosError;
+use crate::chaos::feed::FirstState;
 use crate::chaos::host::{core_files, eventually, no_new_core_files, no_orphans, no_segments, no_zombies};
 use crate::chaos::judge::{Verdict, judge};
 use crate::chaos::monkey_link::MonkeyLink;
@@ -13,12 +14,10 @@ use crate::chaos::plants::{Plants, judged_stall_limit, misdeed, second_image, un
 use crate::chaos::progress::Progress;
 use crate::chaos::wire::Order;
 use crate::proc;
-use crate::run::RunError;
 use crate::victims::Victims;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use parking_lot::Mutex;
 use phalanx::topology::Host;
-use phalanx::vm::ledger::GenesisEntry;
 use phalanx::{Phalanx, Totals};
 use std::collections::BTreeSet;
 use std::io;
@@ -94,12 +93,7 @@ pub fn run(
     leave_no_cores()?;
     let cores_before = core_files();
     let (blocks, genesis) = Blocks::new(options, seed)?;
-    let builder = Phalanx::builder(blocks.config())
-        .shards(options.shards)
-        .stall_limit(options.stall_limit)
-        .log(filter)
-        .launch(genesis.iter().map(|(key, value)| (key, value)));
-    let phalanx = builder.map_err(RunError::from)?;
+    let phalanx = blocks.launch(options, &genesis, None, filter)?;
     let segment = phalanx.segment().to_owned();
     let mut plants = Plants::default();
     let held = hold(options, seed, stop, &phalanx, blocks, &mut plants);
@@ -425,17 +419,11 @@ fn second_start(
     options: &ChaosOptions,
     seed: u64,
     filter: &str,
-    genesis: &[GenesisEntry],
+    genesis: &FirstState,
 ) -> Result<Result<String, String>, ChaosError> {
     let unbroken = ChaosOptions { break_check: None, ..options.clone() };
     let (mut blocks, _) = Blocks::new(&unbroken, seed)?;
-    let launched = Phalanx::builder(blocks.config())
-        .shards(options.shards)
-        .stall_limit(options.stall_limit)
-        .supervisor_image(second_image(options.break_check))
-        .log(filter)
-        .launch(genesis.iter().map(|(key, value)| (key, value)));
-    let phalanx = launched.map_err(RunError::from)?;
+    let phalanx = blocks.launch(options, genesis, Some(second_image(options.break_check)), filter)?;
     for _ in 0..SECOND_BLOCKS {
         let compared = match blocks.submit(&phalanx)? {
             Ok(()) => blocks.compare()?,

@@ -1,18 +1,12 @@
 //! The executor of a replay, whose state is replaced before every block.
 
-use crate::cli::{ExecutorKind, Shards};
+use crate::evm_executor::EvmExecutor;
 use crate::replay::error::ReplayError;
 use crate::replay::options::ReplayOptions;
-use phalanx::MAX_SHARDS;
-use phalanx::executor::{
-    BlockExecutor, BlockOutput, BlockStm, BlockStmConfig, MemoryConfig, Sequential, Threads, ThreadsConfig,
-};
-use phalanx::state::BaseState;
-use phalanx::supervisor::{Processes, ProcessesConfig};
-use phalanx::topology::Host;
+use phalanx::executor::{BlockExecutor, BlockOutput};
 use phalanx::types::{PreparedBlock, Write};
 use phalanx::vm::evm::EvmConfig;
-use phalanx_bench::ethereum::{Entries, LoadingEvm, loading_block};
+use phalanx_bench::ethereum::{Entries, loading_block};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -32,35 +26,14 @@ impl Engine {
     /// # Errors
     /// `Start`.
     pub fn start(options: &ReplayOptions, filter: &str) -> Result<Engine, ReplayError> {
-        let vm = LoadingEvm::new(EvmConfig::default());
-        let host = Host::detect().map_err(|error| ReplayError::Start(error.to_string()))?;
-        let shards = match (options.shards, options.executor) {
-            (_, ExecutorKind::Sequential) => 1,
-            (Shards::Count(count), _) => count,
-            (Shards::Auto, ExecutorKind::BlockStm) => host.cores().min(MAX_SHARDS),
-            (Shards::Auto, ExecutorKind::Threads | ExecutorKind::Processes) => host.auto_shards(),
+        let wanted = EvmExecutor {
+            kind: options.executor,
+            shards: options.shards,
+            vm: EvmConfig::default(),
+            log: filter,
+            stall_limit: None,
         };
-        let state = empty_state()?;
-        let executor: Box<dyn BlockExecutor> = match options.executor {
-            ExecutorKind::Sequential => Box::new(Sequential::new(vm, state)),
-            ExecutorKind::Threads => {
-                Box::new(Threads::launch(ThreadsConfig { shards, ..ThreadsConfig::default() }, vm, state)?)
-            }
-            ExecutorKind::BlockStm => {
-                let config = BlockStmConfig { threads: shards, ..BlockStmConfig::default() };
-                Box::new(BlockStm::launch(config, vm, state)?)
-            }
-            ExecutorKind::Processes => {
-                let bytes = vm.to_bytes().map_err(|error| ReplayError::Start(error.to_string()))?;
-                let config = ProcessesConfig {
-                    shards,
-                    vm: bytes,
-                    log: filter.to_owned(),
-                    ..ProcessesConfig::default()
-                };
-                Box::new(Processes::launch(&config, vm, state)?)
-            }
-        };
+        let (executor, shards) = wanted.launch().map_err(ReplayError::Start)?;
         Ok(Engine { executor, shards, present: Entries::new() })
     }
 
@@ -85,7 +58,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Executes one block.
+    /// Executes one block and tells how long that took until its outputs were accepted: they are brought into the state
+    /// afterwards.
     ///
     /// # Errors
     /// `Execute`.
@@ -93,9 +67,11 @@ impl Engine {
         &mut self,
         block: &Arc<PreparedBlock>,
         limit: Duration,
-    ) -> Result<BlockOutput, ReplayError> {
-        let output = self.executor.execute(block, Instant::now() + limit);
+    ) -> Result<(BlockOutput, Duration), ReplayError> {
+        let begun = Instant::now();
+        let output = self.executor.execute(block, begun + limit);
         let output = output.map_err(|error| ReplayError::execute(block.header().height, error))?;
+        let took = begun.elapsed().saturating_sub(output.stats().commit);
         for one in output.transactions() {
             for (key, write) in one.writes().map_while(Result::ok) {
                 match write {
@@ -109,14 +85,6 @@ impl Engine {
                 }
             }
         }
-        Ok(output)
+        Ok((output, took))
     }
-}
-
-/// A state without entries.
-///
-/// # Errors
-/// `Start` when memory cannot be had.
-pub fn empty_state() -> Result<BaseState, ReplayError> {
-    Ok(BaseState::with_entries(MemoryConfig::default().state, std::iter::empty::<(Vec<u8>, Vec<u8>)>())?)
 }

@@ -1,6 +1,7 @@
 //! Why a replay ends early.
 
 use crate::exit::Exit;
+use crate::signals::StopSignal;
 use phalanx::executor::ExecuteError;
 use phalanx::state::StateError;
 use phalanx::supervisor::LaunchError;
@@ -35,6 +36,14 @@ pub enum ReplayError {
         /// How many are there.
         found: usize,
     },
+    /// No file has the access list of a block.
+    #[error("{file}: expected the access list of block {block}, found none; give --access", file = file.display())]
+    NoList {
+        /// The file that was looked at.
+        file: PathBuf,
+        /// The block's number.
+        block: u64,
+    },
     /// Memory, threads or processes cannot be had.
     #[error("the executor cannot start: {0}")]
     Start(String),
@@ -46,6 +55,12 @@ pub enum ReplayError {
         /// Why.
         cause: String,
     },
+    /// Somebody asked for the end.
+    #[error("ended by {0}")]
+    Stopped(StopSignal),
+    /// Signals cannot be watched, or no thread can be started.
+    #[error("signals cannot be watched: {0}")]
+    Signals(std::io::Error),
     /// The sidecar cannot be written.
     #[error("{file} cannot be written: {source}", file = file.display())]
     Sidecar {
@@ -65,10 +80,12 @@ impl ReplayError {
     /// The exit code.
     pub fn exit(&self) -> Exit {
         match self {
-            ReplayError::Input(_) | ReplayError::Reference { .. } | ReplayError::NoAccess { .. } => {
-                Exit::Workload
-            }
-            ReplayError::Start(_) => Exit::Start,
+            ReplayError::Input(_)
+            | ReplayError::Reference { .. }
+            | ReplayError::NoAccess { .. }
+            | ReplayError::NoList { .. } => Exit::Workload,
+            ReplayError::Start(_) | ReplayError::Signals(_) => Exit::Start,
+            ReplayError::Stopped(signal) => signal.exit(),
             ReplayError::Execute { .. } | ReplayError::Sidecar { .. } => Exit::Failed,
         }
     }

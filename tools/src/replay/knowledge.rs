@@ -6,9 +6,11 @@ use phalanx::executor::{BlockExecutor, MemoryConfig, Sequential};
 use phalanx::state::BaseState;
 use phalanx::types::{AccessMode, Block, PreparedBlock};
 use phalanx::vm::Vm;
-use phalanx::vm::evm::revm::primitives::Address;
 use phalanx::vm::evm::{AccessSet, CallBook, EvmConfig, EvmKey, EvmVm};
-use phalanx_bench::ethereum::{BlockAccess, EthereumBlock, Reference, read_access, write_access};
+use phalanx_bench::ethereum::{
+    BlockAccess, BlockAccessList, EthereumBlock, Reference, read_access, read_access_lists, write_access,
+    write_access_list,
+};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::BufWriter;
@@ -24,10 +26,28 @@ pub struct Knowledge {
     hints: Hints,
     vm: EvmVm,
     book: CallBook,
-    /// Access sets of a sidecar, and its path.
-    sidecar: Option<(PathBuf, HashMap<u64, BlockAccess>)>,
+    /// What a file says, and its path.
+    given: Option<(PathBuf, Given)>,
     /// Where access sets are written.
-    writer: Option<(PathBuf, BufWriter<File>)>,
+    writer: Option<Writer>,
+    /// Where access lists are written.
+    list_writer: Option<Writer>,
+}
+
+/// What a file says of blocks by number.
+enum Given {
+    Sets(HashMap<u64, BlockAccess>),
+    Lists(HashMap<u64, BlockAccessList>),
+}
+
+/// A file being written, and its path.
+type Writer = (PathBuf, BufWriter<File>);
+
+/// What is known of one block beforehand.
+enum Known<'a> {
+    Sets(&'a BlockAccess),
+    List(&'a BlockAccessList),
+    Nothing,
 }
 
 impl Knowledge {
@@ -36,52 +56,81 @@ impl Knowledge {
     /// # Errors
     /// `Input`, `Sidecar`.
     pub fn new(options: &ReplayOptions) -> Result<Knowledge, ReplayError> {
-        let sidecar = match &options.access {
-            Some(path) => Some((path.clone(), read_access(path)?)),
-            None => None,
-        };
-        let writer = match &options.write_access {
-            Some(path) => {
+        let given = options.access.as_ref().map(|path| {
+            let given = match read_access_lists(path)? {
+                Some(lists) => Given::Lists(lists),
+                None => Given::Sets(read_access(path)?),
+            };
+            Ok::<_, ReplayError>((path.clone(), given))
+        });
+        let writer = |path: &Option<PathBuf>| {
+            let create = |path: &PathBuf| {
                 let file = File::create(path);
                 let file = file.map_err(|source| ReplayError::Sidecar { file: path.clone(), source })?;
-                Some((path.clone(), BufWriter::new(file)))
-            }
-            None => None,
+                Ok::<_, ReplayError>((path.clone(), BufWriter::new(file)))
+            };
+            path.as_ref().map(create).transpose()
         };
-        let vm = EvmVm::new(EvmConfig::default());
-        Ok(Knowledge { hints: options.hints, vm, book: CallBook::default(), sidecar, writer })
+        Ok(Knowledge {
+            hints: options.hints,
+            vm: EvmVm::new(EvmConfig::default()),
+            book: CallBook::default(),
+            given: given.transpose()?,
+            writer: writer(&options.write_access)?,
+            list_writer: writer(&options.write_access_list)?,
+        })
+    }
+
+    fn known<'a>(&'a self, case: &'a EthereumBlock, items: usize) -> Result<Known<'a>, ReplayError> {
+        let block = case.file.context.number;
+        match (self.hints, &self.given) {
+            (Hints::Oracle, Some((file, Given::Sets(blocks)))) => {
+                let sets = blocks.get(&block);
+                let found = sets.map_or(0, Vec::len);
+                let no_access = || ReplayError::NoAccess { file: file.clone(), block, items, found };
+                Ok(Known::Sets(sets.filter(|_| items == found).ok_or_else(no_access)?))
+            }
+            (Hints::Oracle, Some((file, Given::Lists(blocks)))) => {
+                let no_list = || ReplayError::NoList { file: file.clone(), block };
+                Ok(Known::List(blocks.get(&block).ok_or_else(no_list)?))
+            }
+            (Hints::Oracle, None) => {
+                let no_list = || ReplayError::NoList { file: case.folder.join("block.json"), block };
+                Ok(Known::List(case.file.access_list.as_ref().ok_or_else(no_list)?))
+            }
+            (Hints::Cold | Hints::Learned, _) => Ok(Known::Nothing),
+        }
+    }
+
+    /// The access list that a block is executed by, if it is.
+    pub fn list<'a>(&'a self, case: &'a EthereumBlock, items: usize) -> Option<&'a BlockAccessList> {
+        match self.known(case, items) {
+            Ok(Known::List(list)) => Some(list),
+            Ok(Known::Sets(_) | Known::Nothing) | Err(_) => None,
+        }
     }
 
     /// Prepares a block with what is known of it.
     ///
     /// # Errors
-    /// `NoAccess`, `Execute`.
-    pub fn prepare(&self, block: &Block, beneficiary: Address) -> Result<PreparedBlock, ReplayError> {
-        let height = block.header.height;
-        let failed = |error| ReplayError::execute(height, error);
-        let sets = match (self.hints, &self.sidecar) {
-            (Hints::Oracle, Some((file, blocks))) => {
-                let sets = blocks.get(&height);
-                let (items, found) = (block.transactions.len(), sets.map_or(0, Vec::len));
-                if items != found || sets.is_none() {
-                    return Err(ReplayError::NoAccess { file: file.clone(), block: height, items, found });
-                }
-                sets
-            }
-            (Hints::Oracle, None) | (Hints::Cold | Hints::Learned, _) => None,
-        };
+    /// `NoAccess`, `NoList`, `Execute`.
+    pub fn prepare(&self, case: &EthereumBlock, block: &Block) -> Result<PreparedBlock, ReplayError> {
+        let failed = |error| ReplayError::execute(block.header.height, error);
+        let known = self.known(case, block.transactions.len())?;
+        let beneficiary = case.file.context.beneficiary;
         let mut prepared = PreparedBlock::new(block.header.clone());
         for (place, transaction) in block.transactions.iter().enumerate() {
-            let pushed = prepared.push(transaction, |hint| match (sets, self.hints) {
-                (Some(sets), _) => sets[place].declare(hint),
-                (None, Hints::Learned) if self.book.declare(transaction, hint) => {
+            let pushed = prepared.push(transaction, |hint| match (&known, self.hints) {
+                (Known::Sets(sets), _) => sets[place].declare(hint),
+                (Known::Nothing, Hints::Learned) if self.book.declare(transaction, hint) => {
                     hint.access(EvmKey::balance(beneficiary).as_slice(), AccessMode::Add);
                 }
-                (None, Hints::Learned | Hints::Cold | Hints::Oracle) => {
-                    self.vm.declare(&block.header, transaction, hint);
-                }
+                (Known::Nothing | Known::List(_), _) => self.vm.declare(&block.header, transaction, hint),
             });
             pushed.map_err(failed)?;
+        }
+        if let Known::List(list) = known {
+            list.foresee(&mut prepared, case.system_calls().len()).map_err(failed)?;
         }
         Ok(prepared)
     }
@@ -96,10 +145,16 @@ impl Knowledge {
         reference: &Reference<'_>,
         block: &Block,
     ) -> Result<(), ReplayError> {
+        let height = block.header.height;
+        if let Some((path, writer)) = &mut self.list_writer {
+            let list = reference.access_list();
+            let list = list.map_err(|cause| ReplayError::Reference { block: height, cause })?;
+            let written = write_access_list(writer, height, &list);
+            written.map_err(|source| ReplayError::Sidecar { file: path.clone(), source })?;
+        }
         if self.hints != Hints::Learned && self.writer.is_none() {
             return Ok(());
         }
-        let height = block.header.height;
         let sets = self.look(case, reference, block)?;
         for (transaction, set) in block.transactions.iter().zip(&sets) {
             self.book.observe(transaction, set);
@@ -137,15 +192,15 @@ impl Knowledge {
         sets.collect::<Result<_, _>>().map_err(|error| ReplayError::execute(height, error))
     }
 
-    /// Puts the sidecar on its file.
+    /// Puts what was written on its files.
     ///
     /// # Errors
     /// `Sidecar`.
     pub fn finish(self) -> Result<(), ReplayError> {
-        let Some((file, writer)) = self.writer else { return Ok(()) };
-        writer
-            .into_inner()
-            .map(drop)
-            .map_err(|error| ReplayError::Sidecar { file, source: error.into_error() })
+        for (file, writer) in self.writer.into_iter().chain(self.list_writer) {
+            let written = writer.into_inner().map(drop);
+            written.map_err(|error| ReplayError::Sidecar { file, source: error.into_error() })?;
+        }
+        Ok(())
     }
 }

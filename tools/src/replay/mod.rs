@@ -9,6 +9,7 @@ mod report;
 use crate::cli::Format;
 use crate::exit::Exit;
 use crate::output::{print, print_error};
+use crate::signals::{self, StopSignal};
 use engine::Engine;
 use error::ReplayError;
 use knowledge::Knowledge;
@@ -16,7 +17,7 @@ use phalanx::executor::{BlockOutput, BlockStats};
 use phalanx::vm::evm::revm::primitives::hardfork::SpecId;
 use phalanx_bench::ethereum::{EthereumBlock, Outcome, ReceiptTotals, Reference, ReferenceState};
 use report::{BlockRow, TotalRow, head, median, micros, ratio};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 pub use options::ReplayOptions;
@@ -34,8 +35,37 @@ pub fn command(options: &ReplayOptions) -> Exit {
     }
 }
 
+/// How long a block that executes may go on after a signal: then the process ends, and the shards with it.
+const END_LIMIT: Duration = Duration::from_millis(800);
+
+/// What a signal asked for, if one came.
+#[derive(Clone, Debug, Default)]
+struct StopRequest(Arc<OnceLock<StopSignal>>);
+
+impl StopRequest {
+    /// Notes signals from now on.
+    fn watch() -> Result<StopRequest, ReplayError> {
+        let request = StopRequest::default();
+        let noted = request.clone();
+        let on_first = move |signal: StopSignal| {
+            // Nobody noted one before.
+            let _ = noted.0.set(signal);
+            std::thread::sleep(END_LIMIT);
+            print_error(ReplayError::Stopped(signal));
+            signals::end_at_once(signal.exit());
+        };
+        signals::watch(on_first).map_err(ReplayError::Signals)?;
+        Ok(request)
+    }
+
+    fn look(&self) -> Result<(), ReplayError> {
+        self.0.get().map_or(Ok(()), |&signal| Err(ReplayError::Stopped(signal)))
+    }
+}
+
 /// Replays all blocks, prints a line for each as it is done, and the sums.
 fn replay(options: &ReplayOptions, filter: &str) -> Result<Exit, ReplayError> {
+    let stop = StopRequest::watch()?;
     let folders = options.folders.iter();
     let mut cases = folders.map(|folder| EthereumBlock::read(folder)).collect::<Result<Vec<_>, _>>()?;
     cases.sort_by_key(|case| case.file.context.number);
@@ -46,7 +76,7 @@ fn replay(options: &ReplayOptions, filter: &str) -> Result<Exit, ReplayError> {
         return Ok(Exit::Failed);
     }
     for case in &cases {
-        let row = replay_block(options, &mut engine, &mut knowledge, case)?;
+        let row = replay_block(options, &mut engine, &mut knowledge, case, &stop)?;
         if put(options.format, &row, BlockRow::text).is_err() {
             return Ok(Exit::Failed);
         }
@@ -82,6 +112,7 @@ fn replay_block(
     engine: &mut Engine,
     knowledge: &mut Knowledge,
     case: &EthereumBlock,
+    stop: &StopRequest,
 ) -> Result<BlockRow, ReplayError> {
     let number = case.file.context.number;
     let refused = |cause| ReplayError::Reference { block: number, cause };
@@ -92,15 +123,20 @@ fn replay_block(
     let limit = Duration::from_millis(options.deadline_ms);
     let (mut times, mut checks) = (Times::default(), Checks::default());
     for _ in 0..options.repeat {
+        stop.look()?;
         times.sequential.push(reference.time().map_err(refused)?);
         engine.load(number, &entries)?;
         let begun = Instant::now();
-        let prepared = Arc::new(knowledge.prepare(&block, case.file.context.beneficiary)?);
-        let ready = Instant::now();
-        let output = engine.execute(&prepared, limit)?;
-        times.execute.push(begun.elapsed());
-        times.prepare.push(ready - begun);
+        let prepared = Arc::new(knowledge.prepare(case, &block)?);
+        let preparing = begun.elapsed();
+        let (output, executing) = engine.execute(&prepared, limit)?;
+        times.execute.push(preparing + executing);
+        times.prepare.push(preparing);
         checks.look(case, &expected, &mut entries.clone(), &output);
+    }
+    if let Some(list) = knowledge.list(case, block.transactions.len()) {
+        let right = reference.access_list().map_err(refused)?;
+        checks.list_difference = Some(list.first_difference(&right));
     }
     knowledge.learn(case, &reference, &block)?;
     Ok(checks.row(case, &mut times))
@@ -113,6 +149,8 @@ struct Checks {
     root_ok: bool,
     bloom_ok: bool,
     difference: Option<String>,
+    /// The first fault of the access list that the block was executed by, if it was.
+    list_difference: Option<Option<String>>,
     stats: BlockStats,
 }
 
@@ -124,6 +162,7 @@ impl Default for Checks {
             root_ok: true,
             bloom_ok: true,
             difference: None,
+            list_difference: None,
             stats: BlockStats::default(),
         }
     }
@@ -171,6 +210,8 @@ impl Checks {
             logs_bloom_ok: self.bloom_ok,
             matches_sequential: self.difference.is_none(),
             difference: self.difference,
+            access_list_ok: self.list_difference.as_ref().map(Option::is_none),
+            access_list_difference: self.list_difference.flatten(),
             rounds: self.stats.rounds,
             reexecuted: self.stats.reexecuted,
             shards_used: self.stats.shards_used,
@@ -178,7 +219,10 @@ impl Checks {
             execute_us,
             prepare_us,
             plan_us: micros(self.stats.plan),
+            rounds_us: micros(self.stats.execute),
+            waited_us: micros(self.stats.waited),
             validate_us: micros(self.stats.validate),
+            commit_us: micros(self.stats.commit),
             ratio: ratio(sequential_us, execute_us),
         }
     }

@@ -31,17 +31,23 @@ pub struct ReplayOptions {
 
     /// What is known before a block executes: only what its transactions say of themselves (cold), also what similar
     /// calls in blocks of lower numbers among the given ones touched (learned), or what this block's transactions
-    /// touched in an earlier run (oracle, needs --access). Default: cold.
+    /// touch (oracle: from --access, or from the access list in the block's own file). Default: cold.
     #[arg(long, value_enum, default_value_t = Hints::Cold, hide_default_value = true)]
     pub hints: Hints,
 
-    /// Reads what transactions touch from this file, as --write-access wrote it. Default: nothing is read.
-    #[arg(long, value_name = "FILE", required_if_eq("hints", "oracle"))]
+    /// Reads what transactions touch from this file: as --write-access wrote it, or block access lists (EIP-7928) as
+    /// --write-access-list writes them, which let every transaction run without the others. Default: nothing is read.
+    #[arg(long, value_name = "FILE")]
     pub access: Option<PathBuf>,
 
     /// Writes what the transactions touched, and how long they took, into this file. Default: nothing is written.
     #[arg(long, value_name = "FILE")]
     pub write_access: Option<PathBuf>,
+
+    /// Writes a block access list (EIP-7928) for every block into this file, as revm alone finds it. Default: nothing is
+    /// written.
+    #[arg(long, value_name = "FILE")]
+    pub write_access_list: Option<PathBuf>,
 
     /// Gives up on a block that is not executed within this time, in milliseconds. Default: 60000.
     #[arg(long, value_name = "MS", default_value = "60000", hide_default_value = true,

@@ -16,6 +16,10 @@ pub struct BlockRow {
     pub matches_sequential: bool,
     /// What differs, if something does.
     pub difference: Option<String>,
+    /// Whether the block's access list is right, if it was executed by one. A wrong list does no harm but costs time.
+    pub access_list_ok: Option<bool>,
+    /// What is wrong with it.
+    pub access_list_difference: Option<String>,
     pub rounds: u64,
     pub reexecuted: u64,
     pub shards_used: u32,
@@ -26,7 +30,12 @@ pub struct BlockRow {
     /// The part of it that went into hints: looking them up and hashing their keys.
     pub prepare_us: f64,
     pub plan_us: f64,
+    /// Time in which shards worked, over all rounds, and how much of it they waited for each other, summed over shards.
+    pub rounds_us: f64,
+    pub waited_us: f64,
     pub validate_us: f64,
+    /// To bring the accepted outputs into the state: not part of `execute_us`.
+    pub commit_us: f64,
     pub ratio: f64,
 }
 
@@ -60,7 +69,10 @@ impl BlockRow {
     /// The row of the table for people.
     pub fn text(&self) -> String {
         let checks = match (self.ok(), &self.difference) {
-            (true, _) => "ok".to_owned(),
+            (true, _) => match &self.access_list_difference {
+                None => "ok".to_owned(),
+                Some(wrong) => format!("ok; its access list is WRONG: {wrong}"),
+            },
             (false, Some(difference)) => format!("WRONG: {difference}"),
             (false, None) => "WRONG: the header says otherwise".to_owned(),
         };

@@ -7,6 +7,7 @@ use crate::run::family::{Family, FirstState};
 use crate::run::progress::Progress;
 use crate::run::report::{Report, Tally};
 use crate::run::trace::TraceFile;
+use crate::run::workload_file;
 use phalanx::durable::{DurableConfig, DurableState};
 use phalanx::executor::{BlockExecutor, BlockOutput, MemoryConfig, Sequential};
 use phalanx::types::{Block, PreparedBlock};
@@ -43,7 +44,7 @@ pub fn run(
     let mut oracle = match (&first, options.no_verify) {
         (FirstState::Genesis(_) | FirstState::Durable(_), true) => None,
         (FirstState::Genesis(genesis), false) => Some(oracle(config, genesis)?),
-        (FirstState::Durable(state), false) => Some(oracle_from(config, state.state())?),
+        (FirstState::Durable(state), false) => Some(oracle_from(config, state)?),
     };
     let engine = Engine::start(options, filter, config, first, family)?;
     workload.skip(resumed_after.unwrap_or(0));
@@ -89,9 +90,12 @@ fn open_state(options: &RunOptions, genesis: &[GenesisEntry]) -> Result<Option<D
         return Err(RunError::NothingDurable);
     }
     let genesis = genesis.iter().map(|(key, value)| (key, value));
-    let config = DurableConfig::new(directory);
+    workload_file::check(directory, options)?;
+    let cache_bytes = options.cache_mib.map(|mib| mib << 20);
+    let config = DurableConfig { cache_bytes, ..DurableConfig::new(directory) };
     let state = DurableState::open(&config, MemoryConfig::default().state, genesis)?;
-    tracing::info!(height = ?state.head().height(), "state directory is open");
+    workload_file::keep(directory, options)?;
+    tracing::info!(height = ?state.head().height(), whole = state.state().is_whole(), "state directory is open");
     Ok(Some(state))
 }
 

@@ -3,7 +3,7 @@
 use crate::cli::{ExecutorKind, RunOptions, Shards};
 use crate::run::error::RunError;
 use crate::run::family::{Casualties, Family, FirstState};
-use phalanx::durable::DurableError;
+use phalanx::durable::{DurableError, DurableState};
 use phalanx::executor::{
     BlockExecutor, BlockOutput, BlockStm, BlockStmConfig, ExecuteError, MemoryConfig, Sequential, Threads,
     ThreadsConfig,
@@ -216,14 +216,14 @@ pub fn oracle(config: LedgerConfig, genesis: &[GenesisEntry]) -> Result<Sequenti
     Ok(Sequential::new(LedgerVm::new(config), first_state(genesis)?))
 }
 
-/// A sequential executor that begins with a copy of `state`.
+/// A sequential executor that begins with a copy of what a state directory holds.
 ///
 /// # Errors
-/// [`StateError`] when memory cannot be had.
-pub fn oracle_from(config: LedgerConfig, state: &BaseState) -> Result<Sequential<LedgerVm>, StateError> {
+/// `State` when memory cannot be had, `Durable`.
+pub fn oracle_from(config: LedgerConfig, state: &DurableState) -> Result<Sequential<LedgerVm>, RunError> {
     let mut entries = Vec::new();
-    state.for_each(|key, value| entries.push((key.to_vec(), value.to_vec())));
-    oracle(config, &entries)
+    state.for_each(|key, value| entries.push((key.to_vec(), value.to_vec())))?;
+    Ok(oracle(config, &entries)?)
 }
 
 fn first_state(genesis: &[GenesisEntry]) -> Result<BaseState, StateError> {

@@ -69,6 +69,25 @@ pub enum RunError {
     /// The state directory cannot be opened.
     #[error(transparent)]
     Durable(#[from] DurableError),
+    /// The state directory has blocks of another workload.
+    #[error(
+        "{} was made with {kept}, this run has {given}; give the options that it was made with, or another directory",
+        directory.display()
+    )]
+    OtherWorkload {
+        /// The directory.
+        directory: PathBuf,
+        /// The option that it was made with.
+        kept: String,
+        /// The option now.
+        given: String,
+    },
+    /// What says which workload a state directory has cannot be understood.
+    #[error("{} cannot be understood; remove it if you know that the options are those of the last run", path.display())]
+    WorkloadFile {
+        /// The file.
+        path: PathBuf,
+    },
     /// Only shard processes have a state directory.
     #[error(
         "only the processes executor has a state directory; leave --state-dir out or take --executor processes"
@@ -109,7 +128,10 @@ impl RunError {
             | RunError::Threads(_)
             | RunError::Resource(_) => Exit::Start,
             RunError::Mismatch { .. } => Exit::Mismatch,
-            RunError::Durable(_) | RunError::Execute { cause: ExecuteError::Durable(_), .. } => Exit::State,
+            RunError::Durable(_)
+            | RunError::OtherWorkload { .. }
+            | RunError::WorkloadFile { .. }
+            | RunError::Execute { cause: ExecuteError::Durable(_), .. } => Exit::State,
             RunError::NothingToTrace | RunError::NothingDurable => Exit::Usage,
             RunError::Prepare { .. }
             | RunError::Execute { .. }

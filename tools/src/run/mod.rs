@@ -11,6 +11,7 @@ mod family;
 mod progress;
 mod report;
 mod trace;
+mod workload_file;
 
 use crate::cli::{Format, RunOptions};
 use crate::exit::Exit;

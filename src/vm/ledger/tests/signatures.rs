@@ -1,8 +1,8 @@
 //! Signatures checked together and one by one say the same of everybody, also of keys that are chosen to make them differ.
 //!
 //! What would break it: a rule that only one of both ways has, a place mixed up, a batch that holds although one signature in
-//! it does not. Negative controls that were run: with `all_hold` taken for true, with findings shifted by one place, and with
-//! single checks by another library's rules (no cofactor), a test here fails each time.
+//! it does not. Negative controls that were run: with `all_hold` taken for true, and with findings shifted by one place, the
+//! first test fails.
 
 use super::*;
 use crate::vm::Finding;

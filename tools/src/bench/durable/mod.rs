@@ -1,5 +1,6 @@
 //! `phalanx bench durable`: what durable state costs.
 
+mod cold;
 mod measure;
 mod recover;
 mod rows;
@@ -33,6 +34,7 @@ pub fn command(arguments: &DurableArguments) -> Exit {
 fn rows(arguments: &DurableArguments) -> Result<Vec<DurableRow>, RunError> {
     let home = tempfile::Builder::new().prefix("phalanx-bench-durable-").tempdir_in(&arguments.directory)?;
     let mut rows = measure::run(arguments, &home.path().join("throughput"))?;
+    rows.push(cold::run(arguments, &home.path().join("cold"))?);
     if arguments.recovery_blocks > 0 {
         rows.push(recover::run(arguments, &home.path().join("recovery"))?);
     }

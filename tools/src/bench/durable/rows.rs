@@ -29,6 +29,17 @@ pub enum DurableRow {
         blocks_per_sync: f64,
         times_us: Option<Percentiles>,
     },
+    /// Reading what is not in memory.
+    CacheMiss {
+        /// Entries of the state.
+        entries: u64,
+        /// Memory that the state may take.
+        cache_bytes: u64,
+        /// Entries read from the store, per transaction.
+        misses_per_transaction: f64,
+        /// What each added to the time of the blocks, in nanoseconds; `None` without misses.
+        ns_per_miss: Option<Spread>,
+    },
     /// Opening a directory whose store lacks blocks of the log.
     Recovery {
         blocks: u64,
@@ -67,6 +78,15 @@ fn line(row: &DurableRow) -> String {
         DurableRow::ExecutedToDurable { blocks_per_sync, times_us } => {
             let times = times_us.map_or("none".to_owned(), |times| times.to_string());
             format!("executed to durable  {times}; {blocks_per_sync:.2} blocks per sync")
+        }
+        DurableRow::CacheMiss { entries, cache_bytes, misses_per_transaction, ns_per_miss } => {
+            let cost = ns_per_miss.map_or("none".to_owned(), |Spread { median, min, max }| {
+                format!("{median:.0} ns ({min:.0} to {max:.0})")
+            });
+            format!(
+                "cache miss         {cost}; {misses_per_transaction:.2} per transaction, {entries} entries in {cache_bytes} \
+                 bytes"
+            )
         }
         DurableRow::Recovery { blocks, log_bytes, open_ms, recovery_ms, ms_per_10000_blocks, .. } => format!(
             "recovery of {blocks} blocks ({log_bytes} bytes of log)  {recovery_ms:.0} ms, {open_ms:.0} ms with none; \

@@ -1,0 +1,60 @@
+//! A shard's end of a base state.
+
+use crate::state::layout::Header;
+use crate::state::slot::Source;
+use phalanx_ipc::RegionReader;
+
+/// What the table knows of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BaseValue<'a> {
+    /// Its value.
+    Here(&'a [u8]),
+    /// The state has no such key.
+    Absent,
+    /// The table is a cache and does not hold it: the store knows.
+    Cold,
+}
+
+impl<'a> BaseValue<'a> {
+    /// The value, if it is here.
+    #[must_use]
+    pub fn here(self) -> Option<&'a [u8]> {
+        match self {
+            BaseValue::Here(value) => Some(value),
+            BaseValue::Absent | BaseValue::Cold => None,
+        }
+    }
+}
+
+/// A reader of a base state; may be asked only while the writer keeps quiet.
+#[derive(Debug)]
+pub struct StateReader {
+    region: RegionReader,
+}
+
+impl StateReader {
+    /// Reads the state in `region`.
+    #[must_use]
+    pub fn new(region: RegionReader) -> StateReader {
+        StateReader { region }
+    }
+
+    /// What the table knows of `key`, whose hash under the writer's hasher is `hash`.
+    #[must_use]
+    pub fn get(&self, hash: u64, key: &[u8]) -> BaseValue<'_> {
+        let Ok([header]) = self.region.slice::<Header>(0, 1) else { return BaseValue::Absent };
+        let source = Source::Reader(&self.region);
+        match source.find(header, hash, key) {
+            Some(found) => source.value(found.slot).map_or(BaseValue::Absent, BaseValue::Here),
+            None if header.whole != 0 => BaseValue::Absent,
+            None => BaseValue::Cold,
+        }
+    }
+
+    /// Fetches the cache line where the look-up of a key with this hash begins.
+    pub fn prefetch(&self, hash: u64) {
+        if let Ok([header]) = self.region.slice::<Header>(0, 1) {
+            self.region.prefetch(header.line_of(hash));
+        }
+    }
+}

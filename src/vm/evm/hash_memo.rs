@@ -1,0 +1,76 @@
+//! Hashes of 64 bytes within one block: where the entries of mappings stand. Transactions of a block ask for the same ones
+//! again and again, and working one out takes ten times as long as finding it.
+
+use revm::primitives::{B256, keccak256};
+
+/// Hashes remembered, as a power of two. One that comes to the place of another replaces it.
+const PLACES_LOG2: u32 = 11;
+
+/// Bytes of what is hashed: a key and the place of its mapping.
+pub(super) const HASHED_BYTES: usize = 64;
+
+#[derive(Clone, Debug)]
+struct Remembered {
+    block: u64,
+    hashed: [u8; HASHED_BYTES],
+    hash: B256,
+}
+
+/// Remembers hashes until the block ends.
+#[derive(Clone, Debug, Default)]
+pub(super) struct HashMemo {
+    places: Vec<Remembered>,
+    block: u64,
+}
+
+impl HashMemo {
+    /// Forgets everything.
+    pub(super) fn begin_block(&mut self) {
+        self.block += 1;
+    }
+
+    /// Keccak-256 of these bytes.
+    pub(super) fn keccak256(&mut self, bytes: &[u8; HASHED_BYTES]) -> B256 {
+        if self.places.is_empty() {
+            let nothing = Remembered { block: 0, hashed: [0; HASHED_BYTES], hash: B256::ZERO };
+            self.places.resize(1 << PLACES_LOG2, nothing);
+        }
+        let place = &mut self.places[place_of(bytes)];
+        if place.block != self.block || place.hashed != *bytes {
+            *place = Remembered { block: self.block, hashed: *bytes, hash: keccak256(bytes) };
+        }
+        place.hash
+    }
+}
+
+/// By the last bytes of both words: addresses and small numbers differ there.
+fn place_of(bytes: &[u8; HASHED_BYTES]) -> usize {
+    let (words, _) = bytes.as_chunks::<8>();
+    let mixed = u64::from_le_bytes(words[3]) ^ u64::from_le_bytes(words[7]).rotate_left(29);
+    let spread = mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - PLACES_LOG2);
+    usize::try_from(spread).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    //! What would break: a hash given out for bytes that only share its place, or one kept from before the first block.
+
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn every_hash_is_that_of_its_bytes(words in prop::collection::vec((0_u8..3, 0_u8..3, any::<u8>()), 1..200)) {
+            let mut memo = HashMemo::default();
+            memo.begin_block();
+            for (low, high, other) in words {
+                let mut bytes = [0; HASHED_BYTES];
+                (bytes[31], bytes[63], bytes[5]) = (low, high, other);
+                prop_assert_eq!(memo.keccak256(&bytes), keccak256(bytes));
+                if other == 0 {
+                    memo.begin_block();
+                }
+            }
+        }
+    }
+}
