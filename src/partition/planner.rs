@@ -85,8 +85,8 @@ const INPUTS_MAX: usize = 8;
 /// costs a message.
 const FOLLOW_PATIENCE: u64 = 16;
 const FOLLOW_MAX: u64 = 32;
-/// Of how many transactions a shard does the work that needs no values while it waits for one.
-const AHEAD_MAX: u64 = 64;
+/// Of how many transactions a shard does the work that needs no values while it waits for one; see `executor::examination`.
+const AHEAD_MAX: u64 = 256;
 
 /// A transaction is put near others if it can start there by its own cost later than elsewhere, and by this part of the time
 /// planned so far.
