@@ -2,8 +2,8 @@
 //! transaction once they have grown.
 
 use crate::types::output::{
-    EventHead, OBSERVED_ABSENT, OBSERVED_BYTES_MAX, OBSERVED_LONG, OBSERVED_THERE, OBSERVED_VALUE, ReadHead, WRITE_ADD,
-    WRITE_ADD_WIDE, WRITE_DELETE, WRITE_NEGATIVE, WRITE_SET, WriteHead,
+    EventHead, OBSERVED_ABSENT, OBSERVED_BYTES_MAX, OBSERVED_LONG, OBSERVED_THERE, OBSERVED_VALUE, ReadHead,
+    WRITE_ADD, WRITE_ADD_WIDE, WRITE_DELETE, WRITE_NEGATIVE, WRITE_SET, WriteHead,
 };
 use crate::types::{
     Delta, Incarnation, KeyId, LimitExceeded, MAX_OUTPUT_BYTES, Origin, Outcome, OutputHeader, TxnIndex,
