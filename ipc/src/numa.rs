@@ -32,6 +32,8 @@ const MOVE: libc::c_uint = 2;
 /// Move pages of others too; needs `CAP_SYS_NICE`.
 const MOVE_ALL: libc::c_int = 4;
 
+/// Extents among which a sample is drawn: a table that is touched here and there has very many.
+const EXTENTS_LOOKED_AT: usize = 256;
 /// Pages that are looked at in one piece.
 const PIECE_PAGES: usize = 512;
 
@@ -178,7 +180,10 @@ fn look(
     turn: usize,
     mut then: impl FnMut(&mut Piece) -> Result<(), OsCause>,
 ) -> Result<Vec<PagePlace>, OsCause> {
-    let extents = extents(&file)?;
+    let extents = match limit {
+        None => extents(&file, 0, usize::MAX)?,
+        Some(_) => some_extents(&file, turn)?,
+    };
     let page = page_size();
     let total: usize = extents.iter().map(|(from, to)| (to - from) / page).sum();
     let step = limit.map_or(1, |limit| total.div_ceil(limit.max(1)).max(1));
@@ -205,11 +210,30 @@ fn look(
     Ok(found)
 }
 
-/// The parts of a file that have memory, in whole pages.
-fn extents(file: &impl AsFd) -> Result<Vec<(usize, usize)>, OsCause> {
+/// A bounded number of extents: all of them if they are few, else the first ones or, every other turn, some from another place on.
+fn some_extents(file: &impl AsFd, turn: usize) -> Result<Vec<(usize, usize)>, OsCause> {
+    let first = extents(file, 0, EXTENTS_LOOKED_AT)?;
+    if first.len() < EXTENTS_LOOKED_AT || turn.is_multiple_of(2) {
+        return Ok(first);
+    }
+    let end = extents_end(file)?;
+    // Weyl's sequence by the golden ratio: in time it comes by everywhere.
+    let place = (turn as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let start = (u128::from(place) * u128::from(end.cast_unsigned())) >> 64;
+    let elsewhere = extents(file, i64::try_from(start).unwrap_or(0), EXTENTS_LOOKED_AT)?;
+    Ok(if elsewhere.is_empty() { first } else { elsewhere })
+}
+
+/// Size of a file in bytes.
+fn extents_end(file: &impl AsFd) -> Result<i64, OsCause> {
+    Ok(nix::sys::stat::fstat(file)?.st_size)
+}
+
+/// The parts of a file that have memory from byte `start` on, in whole pages, at most so many.
+fn extents(file: &impl AsFd, start: i64, most: usize) -> Result<Vec<(usize, usize)>, OsCause> {
     let mut extents = Vec::new();
-    let mut at = 0_i64;
-    loop {
+    let mut at = start;
+    while extents.len() < most {
         let from = match lseek(file, at, Whence::SeekData) {
             Ok(from) => from,
             // There is no more.
@@ -222,6 +246,7 @@ fn extents(file: &impl AsFd) -> Result<Vec<(usize, usize)>, OsCause> {
         extents.push((start / page * page, end.next_multiple_of(page)));
         at = to;
     }
+    Ok(extents)
 }
 
 /// A short read-only mapping of a file, to look at its pages.

@@ -51,11 +51,11 @@ impl CostMatrix {
         self.tenths.get(from * self.shards + to).copied().unwrap_or(DISTANCE_LOCAL)
     }
 
-    /// Whether every pair costs the same, so that there is nothing to choose.
+    /// Whether every pair costs the same and is on one node, so that there is nothing to choose.
     #[must_use]
     pub fn is_even(&self) -> bool {
         let mut pairs = (0..self.shards * self.shards).filter(|pair| pair % (self.shards + 1) != 0);
         let first = pairs.next().and_then(|pair| self.tenths.get(pair));
-        pairs.all(|pair| self.tenths.get(pair) == first)
+        first.is_none_or(|&first| first <= DISTANCE_LOCAL) && pairs.all(|pair| self.tenths.get(pair) == first)
     }
 }

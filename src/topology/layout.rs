@@ -9,6 +9,7 @@ use crate::topology::cpu_list::format_list;
 use crate::topology::model::{CoreKind, Cpu, Topology};
 use crate::types::{CpuId, NodeId};
 use serde::Serialize;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is wished of a layout.
@@ -214,7 +215,8 @@ fn places_of(cores: &[Core], smt: bool) -> impl Iterator<Item = CpuId> {
     cores.iter().flat_map(move |core| core.cpus.iter().copied().take(threads))
 }
 
-/// The node with most cores first, then always the one nearest to those before it.
+/// The node with most cores first (of those the most central), then always the one nearest to those before it. Nodes without
+/// memory come last.
 fn node_order(topology: &Topology, by_node: &BTreeMap<NodeId, Vec<Core>>) -> Vec<NodeId> {
     let mut left: BTreeSet<NodeId> = by_node.keys().copied().collect();
     let mut order: Vec<NodeId> = Vec::new();
@@ -224,7 +226,9 @@ fn node_order(topology: &Topology, by_node: &BTreeMap<NodeId, Vec<Core>>) -> Vec
             // How near it is to those still to come.
             let apart: u32 = left.iter().map(|&other| topology.distance(node, other)).sum();
             let cores = by_node.get(&node).map_or(0, Vec::len);
-            if order.is_empty() { (0, usize::MAX - cores, apart, node) } else { (far, 0, apart, node) }
+            let bare = topology.node(node).is_none_or(|node| node.memory_bytes == 0);
+            let cores = if order.is_empty() { cores } else { 0 };
+            (bare, far, Reverse(cores), apart, node)
         });
         let Some(next) = next else { break };
         left.remove(&next);

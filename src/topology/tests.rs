@@ -81,12 +81,12 @@ fn a_core_of_every_node_stays_free_until_its_place_is_asked_for() {
     let four = topology("4n");
     let layout = plan(&four, &LayoutOptions::default()).unwrap();
     assert_eq!(layout.service, cpus([0, 2, 4, 6]));
-    assert_eq!(layout.cores(), [1, 3, 5, 7], "nodes in the order of nearness");
+    assert_eq!(layout.cores(), [3, 1, 5, 7], "from a central node on, by nearness");
     let all = plan(&four, &LayoutOptions { shards: Some(8), ..LayoutOptions::default() }).unwrap();
     assert!(all.service.is_empty() && !all.shared_cores && !all.notes.is_empty());
     assert_eq!(all.cores().into_iter().collect::<BTreeSet<_>>().len(), 8);
     let none = LayoutOptions { service_cores: 0, ..LayoutOptions::default() };
-    assert_eq!(plan(&four, &none).unwrap().cores(), [0, 1, 2, 3, 4, 5, 6, 7]);
+    assert_eq!(plan(&four, &none).unwrap().cores(), [2, 3, 0, 1, 4, 5, 6, 7]);
     let too_many = plan(&four, &LayoutOptions { shards: Some(9), ..LayoutOptions::default() }).unwrap();
     assert!(too_many.shared_cores && too_many.notes.iter().any(|note| note.contains("share")));
 }
@@ -107,6 +107,9 @@ fn few_shards_sit_close_together() {
     let eight = topology("8n");
     let layout = plan(&eight, &LayoutOptions { shards: Some(3), ..LayoutOptions::default() }).unwrap();
     assert!(layout.seats.iter().all(|seat| seat.node == layout.seats[0].node));
+    // The most central node has no memory: it is the last one that is used.
+    let one = LayoutOptions { shards: Some(1), ..LayoutOptions::default() };
+    assert_ne!(plan(&topology("memless"), &one).unwrap().seats[0].node, NodeId(1));
     let spread = LayoutOptions { shards: Some(3), shards_per_node: Some(1), ..LayoutOptions::default() };
     let nodes: BTreeSet<NodeId> = plan(&eight, &spread).unwrap().seats.iter().map(|seat| seat.node).collect();
     assert_eq!(nodes.len(), 3);
@@ -117,6 +120,22 @@ fn few_shards_sit_close_together() {
         (0, 12, 20, 12)
     );
     assert!(!costs.is_even());
+}
+
+#[test]
+fn strict_binding_is_given_up_where_a_node_lacks_the_memory() {
+    let four = topology("4n");
+    let layout = plan(&four, &LayoutOptions { service_cores: 0, ..LayoutOptions::default() }).unwrap();
+    // Two shards a node: 2 MiB each are too much for 7 MiB free, of which half counts.
+    let free = |node: NodeId| if node == NodeId(2) { 7 << 20 } else { 8 << 20 };
+    let crowded = RegionPlan::crowded(&layout, 2 << 20, free);
+    assert_eq!(crowded, [NodeId(2)].into());
+    let sizes = RegionSizes { inbox: 2 << 20, outputs: 1, spans: None, arena: 1, overlay: 1, base: 1 };
+    for region in RegionPlan::of(&layout, &sizes, &crowded) {
+        let strict = matches!(region.placing, Placing::Only(_));
+        let home = region.shard.map(|shard| layout.seats[shard.index()].memory);
+        assert_eq!(strict, region.kind == RegionKind::Inbox && home != Some(NodeId(2)), "{region:?}");
+    }
 }
 
 #[test]

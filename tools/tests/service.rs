@@ -16,7 +16,18 @@ fn told(watchdog: bool) -> Vec<String> {
     let socket = UnixDatagram::bind(&path).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_phalanx"));
-    command.args(["run", "--unsigned", "--blocks", "3", "--block-size", "50", "--accounts", "20", "--shards", "2"]);
+    command.args([
+        "run",
+        "--unsigned",
+        "--blocks",
+        "3",
+        "--block-size",
+        "50",
+        "--accounts",
+        "20",
+        "--shards",
+        "2",
+    ]);
     command.env("NOTIFY_SOCKET", &path).env_remove("WATCHDOG_PID").env_remove("WATCHDOG_USEC");
     if watchdog {
         command.env("WATCHDOG_USEC", "3000");
@@ -26,7 +37,8 @@ fn told(watchdog: bool) -> Vec<String> {
     let mut buffer = [0; 4096];
     // The last word is that of the end.
     while !words.iter().any(|word| word == "STOPPING=1") {
-        let length = socket.recv(&mut buffer).expect("a word within five seconds, the last one being of the end");
+        let length =
+            socket.recv(&mut buffer).expect("a word within five seconds, the last one being of the end");
         words.extend(String::from_utf8_lossy(&buffer[..length]).lines().map(str::to_owned));
     }
     assert!(child.wait().unwrap().success());

@@ -25,15 +25,16 @@ fn dump(machine: &str) -> String {
 fn a_plan_for_a_recorded_machine_is_drawn_and_told_as_json() {
     let path = dump("4n");
     let drawing = text(&phalanx(&["topology", "--sysfs-root", &path, "--plan"]));
-    for part in ["4 nodes", "1 shard 0", "0 kept free", "7 shard 3", "spread over nodes 0-3", "only node 2"] {
+    for part in ["4 nodes", "1 shard 1", "0 kept free", "7 shard 3", "spread over nodes 0-3", "only node 2"] {
         assert!(drawing.contains(part), "{part} is not in:\n{drawing}");
     }
-    let json = text(&phalanx(&["topology", "--sysfs-root", &path, "--plan", "--shards", "2", "--format", "json"]));
+    let json =
+        text(&phalanx(&["topology", "--sysfs-root", &path, "--plan", "--shards", "2", "--format", "json"]));
     let object: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(object["topology"]["nodes"].as_array().unwrap().len(), 4);
-    assert_eq!(object["plan"]["layout"]["seats"][1]["cpu"], 3);
+    assert_eq!(object["plan"]["layout"]["seats"][1]["cpu"], 1);
     assert_eq!(object["plan"]["costs_tenths"][0][1], 12);
-    assert_eq!(object["plan"]["regions"][5]["placing"]["only"], 0);
+    assert_eq!(object["plan"]["regions"][5]["placing"]["only"], 1);
     let plain: Value = serde_json::from_str(&text(&phalanx(&["topology", "--format", "json"]))).unwrap();
     assert!(plain["plan"].is_null() && !plain["topology"]["cpus"].as_array().unwrap().is_empty());
 }
@@ -53,7 +54,8 @@ fn a_wish_that_cannot_be_granted_names_what_is_wrong() {
 
 #[test]
 fn a_run_tells_that_all_pages_and_pins_are_where_they_were_planned() {
-    let line = ["run", "--unsigned", "--blocks", "2", "--block-size", "100", "--accounts", "50", "--shards", "2"];
+    let line =
+        ["run", "--unsigned", "--blocks", "2", "--block-size", "100", "--accounts", "50", "--shards", "2"];
     let output = phalanx(&[&line[..], &["--placement-report", "--format", "json"]].concat());
     let object: Value = serde_json::from_str(&text(&output)).unwrap();
     assert_eq!(object["placement"]["shards"].as_array().unwrap().len(), 2);
@@ -72,7 +74,9 @@ fn the_doctor_says_of_every_check_how_it_came_out_and_what_mends_it() {
     for check in checks {
         let fine = check["verdict"] == "OK";
         assert!(fine || !check["mend"].as_str().unwrap().is_empty(), "{check}");
-        assert!(!check["value"].as_str().unwrap().is_empty() && !check["reason"].as_str().unwrap().is_empty());
+        assert!(
+            !check["value"].as_str().unwrap().is_empty() && !check["reason"].as_str().unwrap().is_empty()
+        );
     }
     assert_eq!(code, if object["worst"] == "FAIL" { 8 } else { 0 });
     // More shards than the limits of this session allow: the exit code tells.
