@@ -14,7 +14,7 @@ fn told(watchdog: bool) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("notify");
     let socket = UnixDatagram::bind(&path).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_phalanx"));
     command.args([
         "run",
@@ -38,7 +38,7 @@ fn told(watchdog: bool) -> Vec<String> {
     // The last word is that of the end.
     while !words.iter().any(|word| word == "STOPPING=1") {
         let length =
-            socket.recv(&mut buffer).expect("a word within five seconds, the last one being of the end");
+            socket.recv(&mut buffer).expect("a word within a minute, the last one being of the end");
         words.extend(String::from_utf8_lossy(&buffer[..length]).lines().map(str::to_owned));
     }
     assert!(child.wait().unwrap().success());
