@@ -167,7 +167,7 @@ fn check_wishes(
     Ok(())
 }
 
-/// Physical cores with the CPUs of them that may be used, node by node.
+/// Physical cores with the CPUs of them that may be used.
 fn usable_cores(topology: &Topology, allowance: &Allowance, options: &LayoutOptions) -> Vec<Core> {
     let usable = |cpu: &&Cpu| {
         allowance.cpus.contains(&cpu.id)
@@ -175,11 +175,12 @@ fn usable_cores(topology: &Topology, allowance: &Allowance, options: &LayoutOpti
             && !options.exclude_cores.contains(&cpu.id)
             && options.nodes.as_ref().is_none_or(|nodes| nodes.contains(&cpu.node))
     };
-    let mut cores: BTreeMap<(NodeId, CpuId), Core> = BTreeMap::new();
+    // By core alone: a host that puts the threads of one core on two nodes has no more cores for that.
+    let mut cores: BTreeMap<CpuId, Core> = BTreeMap::new();
     for cpu in topology.cpus.iter().filter(usable) {
         let (node, cache, kind) = (cpu.node, cpu.cache, cpu.kind);
         let core = Core { cpus: Vec::new(), node, cache, kind };
-        cores.entry((cpu.node, cpu.core)).or_insert(core).cpus.push(cpu.id);
+        cores.entry(cpu.core).or_insert(core).cpus.push(cpu.id);
     }
     cores.into_values().collect()
 }
