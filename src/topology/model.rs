@@ -29,7 +29,7 @@ pub struct Node {
     pub id: NodeId,
     /// Bytes of memory; 0 for a node without.
     pub memory_bytes: u64,
-    /// Bytes that were free when this was read.
+    /// Bytes that were free when this was read, or held by files that nobody has used for long: the kernel gives those away first.
     pub free_bytes: u64,
     /// Huge pages of 2 MiB reserved on it, and free ones of them.
     pub huge_pages: (u64, u64),

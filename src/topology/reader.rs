@@ -163,7 +163,7 @@ impl Reader<'_> {
         Node {
             id,
             memory_bytes: memory_field(&info, "MemTotal"),
-            free_bytes: memory_field(&info, "MemFree"),
+            free_bytes: memory_field(&info, "MemFree") + memory_field(&info, "Inactive(file)"),
             huge_pages: (huge("nr_hugepages"), huge("free_hugepages")),
             distances: ids.iter().map(|&to| (to, distance(to))).collect(),
             read_latency_ns: access("read_latency"),

@@ -37,8 +37,7 @@ fn told(watchdog: bool) -> Vec<String> {
     let mut buffer = [0; 4096];
     // The last word is that of the end.
     while !words.iter().any(|word| word == "STOPPING=1") {
-        let length =
-            socket.recv(&mut buffer).expect("a word within a minute, the last one being of the end");
+        let length = socket.recv(&mut buffer).expect("a word within a minute, the last one being of the end");
         words.extend(String::from_utf8_lossy(&buffer[..length]).lines().map(str::to_owned));
     }
     assert!(child.wait().unwrap().success());
