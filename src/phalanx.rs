@@ -112,6 +112,13 @@ impl<V: Vm> PhalanxBuilder<V> {
         self
     }
 
+    /// How long to wait for the first shards. Default: 10 s.
+    #[must_use]
+    pub fn attach_limit(mut self, limit: Duration) -> Self {
+        self.config.attach_limit = limit;
+        self
+    }
+
     /// How fast dead shards are replaced.
     #[must_use]
     pub fn pacing(mut self, pacing: Pacing) -> Self {

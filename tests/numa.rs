@@ -19,7 +19,8 @@ use common::{
     own_pid,
 };
 use phalanx::supervisor::{
-    AuditFinding, AuditSubject, HugePages, LaunchError, PlacementConfig, PlacementReport, SupervisorImage,
+    AuditFinding, AuditSubject, HugePages, LaunchError, Pacing, PlacementConfig, PlacementReport,
+    SupervisorImage,
 };
 use phalanx::topology::{LayoutOptions, RegionKind, SysTree, Topology};
 use phalanx::types::NodeId;
@@ -58,12 +59,14 @@ fn builder(scene: &Scene, placement: PlacementConfig) -> PhalanxBuilder<phalanx:
         .supervisor_image(SupervisorImage::Own)
         .memory(scene.memory)
         .stall_limit(Duration::from_secs(30))
+        .attach_limit(PATIENCE)
+        .pacing(Pacing { start_limit_ms: 60_000, ..Pacing::default() })
         .log("error")
         .placement(placement)
 }
 
 fn run_blocks(scene: &mut Scene, blocks: usize, phalanx: &Phalanx) {
-    // The executor has seen every block of the scene so far, and so has the oracle of each call: both go on from there.
+    // Once per launch: the oracle begins at the genesis, as the family does.
     for (block, expected) in scene.expected(vec![BLOCK; blocks]) {
         assert_same(&expected, &phalanx.execute(&block, deadline()).unwrap(), "in its place");
     }

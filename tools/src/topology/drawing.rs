@@ -164,6 +164,7 @@ fn draw_plan(text: &mut String, placement: &Placement) {
         };
         let (kind, placing, bytes) = row;
         let size = if bytes == 0 { "small".to_owned() } else { format!("to {}", mib(bytes)) };
-        let _ = writeln!(text, "  {kind:<8} {size:<12} {placing:<30} {whose}");
+        let line = format!("  {kind:<8} {size:<12} {placing:<30} {whose}");
+        let _ = writeln!(text, "{}", line.trim_end());
     }
 }
