@@ -42,6 +42,10 @@ pub(super) fn open(directory: &Path, options: EnvironmentOptions) -> Result<Env<
 ///
 /// # Errors
 /// What LMDB says.
-pub(crate) fn open_environment(directory: &Path, bytes: u64, databases: u32) -> Result<Env<WithTls>, heed::Error> {
+pub(crate) fn open_environment(
+    directory: &Path,
+    bytes: u64,
+    databases: u32,
+) -> Result<Env<WithTls>, heed::Error> {
     open(directory, EnvironmentOptions { bytes: Some(bytes), databases, readers: 512, read_only: false })
 }

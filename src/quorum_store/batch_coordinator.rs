@@ -3,8 +3,8 @@
 use crate::quorum_store::batch_store::{BatchStore, summaries_of};
 use crate::quorum_store::effect::{Effect, GeneratorNews, Outbox, QueueNews};
 use crate::quorum_store::{
-    Batch, BatchInfo, Epoch, Keys, Message, Micros, QuorumStoreConfig, Refusal, RefusalCounts, SignedBatchInfo,
-    TxnSummary, ValidatorId,
+    Batch, BatchInfo, Epoch, Keys, Message, Micros, QuorumStoreConfig, Refusal, RefusalCounts,
+    SignedBatchInfo, TxnSummary, ValidatorId,
 };
 use crate::vm::ledger::Address;
 use std::collections::HashSet;
@@ -96,7 +96,9 @@ impl BatchCoordinator {
 
     fn check_message(&self, batches: &[Batch]) -> Result<(), Refusal> {
         let limits = &self.config.receiver;
-        let sum = |of: fn(&BatchInfo) -> u64| batches.iter().fold(0_u64, |sum, batch| sum.saturating_add(of(&batch.info)));
+        let sum = |of: fn(&BatchInfo) -> u64| {
+            batches.iter().fold(0_u64, |sum, batch| sum.saturating_add(of(&batch.info)))
+        };
         if batches.is_empty() {
             Err(Refusal::Empty)
         } else if batches.len() > limits.batches {
@@ -131,7 +133,12 @@ impl BatchCoordinator {
 ///
 /// # Errors
 /// The first thing that is wrong.
-pub fn check_batch(now: Micros, batch: &Batch, epoch: Epoch, config: &QuorumStoreConfig) -> Result<(), Refusal> {
+pub fn check_batch(
+    now: Micros,
+    batch: &Batch,
+    epoch: Epoch,
+    config: &QuorumStoreConfig,
+) -> Result<(), Refusal> {
     let (info, limits) = (&batch.info, &config.receiver);
     if info.epoch != epoch {
         Err(Refusal::OtherEpoch)

@@ -183,10 +183,12 @@ impl BatchGenerator {
         while let Some(first) = rest.first().filter(|_| made.len() < limits.batches) {
             let bucket = config.bucket_of(first.gas_price);
             let mut bytes = 0;
-            let fits = rest.iter().take(usize::try_from(limits.batch_txns).unwrap_or(usize::MAX)).take_while(|txn| {
-                bytes += txn.len();
-                bytes <= limits.batch_bytes && config.bucket_of(txn.gas_price) == bucket
-            });
+            let fits = rest.iter().take(usize::try_from(limits.batch_txns).unwrap_or(usize::MAX)).take_while(
+                |txn| {
+                    bytes += txn.len();
+                    bytes <= limits.batch_bytes && config.bucket_of(txn.gas_price) == bucket
+                },
+            );
             let count = fits.count();
             let (batch, after) = rest.split_at(count);
             rest = after;
@@ -196,7 +198,12 @@ impl BatchGenerator {
         made
     }
 
-    fn make(&mut self, now: Micros, bucket: u64, txns: &[Arc<PooledTxn>]) -> Option<(Arc<Batch>, Arc<[TxnSummary]>)> {
+    fn make(
+        &mut self,
+        now: Micros,
+        bucket: u64,
+        txns: &[Arc<PooledTxn>],
+    ) -> Option<(Arc<Batch>, Arc<[TxnSummary]>)> {
         let info = BatchInfo {
             author: self.seat.validator,
             id: self.ids.pop_front()?,

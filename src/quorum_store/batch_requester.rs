@@ -4,8 +4,8 @@ use crate::quorum_store::batch_coordinator::check_batch;
 use crate::quorum_store::batch_store::BatchStore;
 use crate::quorum_store::effect::{Effect, FetchEnd, Outbox};
 use crate::quorum_store::{
-    Batch, BatchDigest, BatchInfo, Epoch, Message, Micros, QuorumStoreConfig, Refusal, RefusalCounts, SignerSet,
-    ValidatorId,
+    Batch, BatchDigest, BatchInfo, Epoch, Message, Micros, QuorumStoreConfig, Refusal, RefusalCounts,
+    SignerSet, ValidatorId,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;

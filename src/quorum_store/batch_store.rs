@@ -109,7 +109,9 @@ impl BatchStore {
                 results.push(admitted.map(|(persisted, _)| persisted));
             }
         }
-        if !new.is_empty() && let Err(error) = self.disk.put_batches(&new) {
+        if !new.is_empty()
+            && let Err(error) = self.disk.put_batches(&new)
+        {
             tracing::warn!(%error, batches = new.len(), "batches could not be persisted and are refused");
             let mut rows = self.rows.lock();
             for (digest, replaced) in before.into_iter().rev() {
@@ -151,7 +153,9 @@ impl BatchStore {
 
     /// Remembers the proof of a batch, for components that start again.
     pub fn note_proof(&self, proof: &ProofOfStore) {
-        if let Some(row) = self.rows.lock().rows.get_mut(&proof.info.digest).filter(|row| row.info == proof.info) {
+        if let Some(row) =
+            self.rows.lock().rows.get_mut(&proof.info.digest).filter(|row| row.info == proof.info)
+        {
             row.proof = Some(*proof);
         }
     }
@@ -163,7 +167,8 @@ impl BatchStore {
         let rows = self.rows.lock();
         let time = rows.cursor.time().max(now);
         let alive = rows.rows.values().filter(|row| row.info.expiration > time);
-        let mut alive: Vec<(BatchInfo, Option<ProofOfStore>)> = alive.map(|row| (row.info, row.proof)).collect();
+        let mut alive: Vec<(BatchInfo, Option<ProofOfStore>)> =
+            alive.map(|row| (row.info, row.proof)).collect();
         drop(rows);
         alive.sort_unstable_by_key(|&(info, _)| info);
         let with_summaries = alive.into_iter().filter_map(|(info, proof)| {
@@ -184,7 +189,9 @@ impl BatchStore {
             let floor = rows.cursor.time().minus(self.config.expiration_buffer);
             rows.expire(floor)
         };
-        if !dead.is_empty() && let Err(error) = self.disk.remove_batches(&dead) {
+        if !dead.is_empty()
+            && let Err(error) = self.disk.remove_batches(&dead)
+        {
             tracing::warn!(%error, batches = dead.len(), "expired batches stay on disk until the next start");
         }
         true
@@ -294,7 +301,9 @@ impl Rows {
 
     fn expire(&mut self, floor: Micros) -> Vec<BatchDigest> {
         let mut dead = Vec::new();
-        while let Some(&(_, digest)) = self.expirations.first().filter(|&&(expiration, _)| expiration <= floor) {
+        while let Some(&(_, digest)) =
+            self.expirations.first().filter(|&&(expiration, _)| expiration <= floor)
+        {
             self.remove(digest);
             dead.push(digest);
         }

@@ -236,7 +236,8 @@ impl CommitLog {
         let latest = self.latest.max(entry.timestamp);
         let floor = latest.minus(self.window);
         let old = self.entries.iter().take_while(|entry| entry.timestamp < floor);
-        let collapsed = old.fold(self.collapsed, |(_, time), entry| (entry.sequence, time.max(entry.timestamp)));
+        let collapsed =
+            old.fold(self.collapsed, |(_, time), entry| (entry.sequence, time.max(entry.timestamp)));
         self.disk.append_commit(&entry, collapsed)?;
         self.latest = latest;
         self.collapsed = collapsed;

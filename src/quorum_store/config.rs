@@ -175,7 +175,11 @@ impl QuorumStoreConfig {
         OutOfRange::check("quorum.sender.batch_txns", sender.batch_txns, 1..=receiver.batch_txns)?;
         OutOfRange::check("quorum.sender.batch_bytes", sender.batch_bytes, longest..=receiver.batch_bytes)?;
         OutOfRange::check("quorum.sender.batches", sender.batches as u64, 1..=receiver.batches as u64)?;
-        OutOfRange::check("quorum.sender.total_txns", sender.total_txns, sender.batch_txns..=receiver.total_txns)?;
+        OutOfRange::check(
+            "quorum.sender.total_txns",
+            sender.total_txns,
+            sender.batch_txns..=receiver.total_txns,
+        )?;
         OutOfRange::check(
             "quorum.sender.total_bytes",
             sender.total_bytes,
@@ -188,7 +192,11 @@ impl QuorumStoreConfig {
         OutOfRange::check("quorum.receiver.batch_txns", receiver.batch_txns, 1..=MAX_TXNS_PER_BATCH)?;
         let pressure = &self.back_pressure;
         OutOfRange::check("quorum.back_pressure.decrease_to_percent", pressure.decrease_to_percent, 1..=99)?;
-        OutOfRange::check("quorum.back_pressure.min_txns_per_s", pressure.min_txns_per_s, 1..=pressure.max_txns_per_s)?;
+        OutOfRange::check(
+            "quorum.back_pressure.min_txns_per_s",
+            pressure.min_txns_per_s,
+            1..=pressure.max_txns_per_s,
+        )?;
         let quota = &self.quota;
         OutOfRange::check("quorum.quota.memory_bytes", quota.memory_bytes, 0..=quota.db_bytes)?;
         OutOfRange::check("quorum.fetch_peers", self.fetch_peers as u64, 1..=1_000)?;

@@ -2,7 +2,8 @@
 
 use crate::quorum_store::pull_rate::BackPressure;
 use crate::quorum_store::{
-    Batch, BatchDigest, BatchInfo, BatchKey, Message, ProofOfStore, Refusal, SignedBatchInfo, TxnSummary, ValidatorId,
+    Batch, BatchDigest, BatchInfo, BatchKey, Message, ProofOfStore, Refusal, SignedBatchInfo, TxnSummary,
+    ValidatorId,
 };
 use std::sync::Arc;
 

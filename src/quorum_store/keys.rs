@@ -153,7 +153,8 @@ impl Keys for BlsKeys {
     }
 
     fn verify_aggregate(&self, signers: SignerSet, message: &[u8], signature: &Signature) -> bool {
-        let keys: Option<Vec<&PublicKey>> = signers.iter().map(|signer| self.public.get(signer.index())).collect();
+        let keys: Option<Vec<&PublicKey>> =
+            signers.iter().map(|signer| self.public.get(signer.index())).collect();
         let (Some(keys), Some(signature)) = (keys, parse(signature)) else { return false };
         !keys.is_empty()
             && signature.fast_aggregate_verify(true, message, SIGNING_TAG, &keys) == BLST_ERROR::BLST_SUCCESS

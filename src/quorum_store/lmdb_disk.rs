@@ -48,7 +48,8 @@ impl LmdbDisk {
             let directory = directory.to_owned();
             move |cause| DiskError::Lmdb { step, directory, cause }
         };
-        std::fs::create_dir_all(directory).map_err(|cause| failed("make the directory of")(heed::Error::Io(cause)))?;
+        std::fs::create_dir_all(directory)
+            .map_err(|cause| failed("make the directory of")(heed::Error::Io(cause)))?;
         let env = open_environment(directory, bytes, 4).map_err(failed("open"))?;
         make_tables(&env).map_err(failed("make the databases of"))?;
         Ok(LmdbDisk { env, directory: directory.to_owned(), closed: Mutex::new(false) })
@@ -121,7 +122,9 @@ fn encode(value: &impl Serialize) -> Result<Vec<u8>, heed::Error> {
 impl Disk for LmdbDisk {
     fn put_batches(&self, batches: &[Arc<Batch>]) -> Result<(), DiskError> {
         self.write("keep batches in", |txn, tables| {
-            batches.iter().try_for_each(|batch| tables.batches.put(txn, &batch.info.digest.0, &encode(&**batch)?))
+            batches
+                .iter()
+                .try_for_each(|batch| tables.batches.put(txn, &batch.info.digest.0, &encode(&**batch)?))
         })
     }
 
@@ -145,7 +148,7 @@ impl Disk for LmdbDisk {
         let mut broken = Vec::new();
         {
             let tables = self.tables().map_err(self.failed("open the databases of"))?;
-        let txn = self.env.read_txn().map_err(self.failed("read"))?;
+            let txn = self.env.read_txn().map_err(self.failed("read"))?;
             let rows = tables.batches.iter(&txn).map_err(self.failed("read the batches of"))?;
             for row in rows {
                 let (key, row) = row.map_err(self.failed("read the batches of"))?;
@@ -168,7 +171,7 @@ impl Disk for LmdbDisk {
         let key = epoch.0.to_be_bytes();
         let (stored, row) = {
             let tables = self.tables().map_err(self.failed("open the databases of"))?;
-        let txn = self.env.read_txn().map_err(self.failed("read"))?;
+            let txn = self.env.read_txn().map_err(self.failed("read"))?;
             let last = tables.ids.last(&txn).map_err(self.failed("read the ids of"))?;
             let stored = last.and_then(|(key, _)| <[u8; 8]>::try_from(key).ok()).map(u64::from_be_bytes);
             let row = tables.ids.get(&txn, &key).map_err(self.failed("read the ids of"))?;

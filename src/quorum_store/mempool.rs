@@ -201,7 +201,8 @@ impl Mempool {
 
     fn remove(&mut self, hash: &TxnHash, departure: Departure) {
         let Some(place) = self.hashes.remove(hash) else { return };
-        let Some(waiting) = self.senders.get_mut(&place.0).and_then(|waiting| waiting.remove(&place.1)) else {
+        let Some(waiting) = self.senders.get_mut(&place.0).and_then(|waiting| waiting.remove(&place.1))
+        else {
             return;
         };
         if self.senders.get(&place.0).is_some_and(BTreeMap::is_empty) {

@@ -1,7 +1,8 @@
 //! Takes frames of peers apart: bounded in length and rate, decoded, and handed to the component that they are for.
 
 use crate::quorum_store::{
-    Batch, BatchDigest, Epoch, Message, Micros, ProofOfStore, Refusal, RefusalCounts, SignedBatchInfo, ValidatorId,
+    Batch, BatchDigest, Epoch, Message, Micros, ProofOfStore, Refusal, RefusalCounts, SignedBatchInfo,
+    ValidatorId,
 };
 
 /// What a frame is, and whom it is for.
@@ -60,7 +61,8 @@ impl NetworkListener {
     fn admit(&mut self, now: Micros, from: ValidatorId) -> Result<(), Refusal> {
         let allowance = self.peers.get_mut(from.index()).ok_or(Refusal::UnknownPeer)?;
         if allowance.until <= now {
-            *allowance = Allowance { frames: self.frames_per_s, until: now.plus(std::time::Duration::from_secs(1)) };
+            *allowance =
+                Allowance { frames: self.frames_per_s, until: now.plus(std::time::Duration::from_secs(1)) };
         }
         allowance.frames = allowance.frames.checked_sub(1).ok_or(Refusal::TooFast)?;
         Ok(())

@@ -42,7 +42,9 @@ impl serde::de::Visitor<'_> for SignatureVisitor {
     }
 
     fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Signature, E> {
-        <[u8; SIGNATURE_BYTES]>::try_from(bytes).map(Signature).map_err(|_| E::invalid_length(bytes.len(), &self))
+        <[u8; SIGNATURE_BYTES]>::try_from(bytes)
+            .map(Signature)
+            .map_err(|_| E::invalid_length(bytes.len(), &self))
     }
 }
 

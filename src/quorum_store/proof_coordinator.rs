@@ -4,8 +4,8 @@ use crate::quorum_store::batch_store::BatchStore;
 use crate::quorum_store::commit_log::{Admission, CommitStep, Cursor};
 use crate::quorum_store::effect::{Effect, GeneratorNews, Outbox, QueueNews};
 use crate::quorum_store::{
-    Batch, BatchInfo, BatchKey, Keys, Message, Micros, ProofOfStore, QuorumStoreConfig, Refusal, RefusalCounts,
-    SignedBatchInfo, Signature, SignerSet, ValidatorId,
+    Batch, BatchInfo, BatchKey, Keys, Message, Micros, ProofOfStore, QuorumStoreConfig, Refusal,
+    RefusalCounts, Signature, SignedBatchInfo, SignerSet, ValidatorId,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -86,7 +86,8 @@ impl ProofCoordinator {
                 collection.signatures.insert(validator, signature);
             }
             self.try_prove(&live.info, out);
-            let full = again.len() >= self.seat.config.sender.batches || bytes + live.info.bytes > limits.total_bytes;
+            let full = again.len() >= self.seat.config.sender.batches
+                || bytes + live.info.bytes > limits.total_bytes;
             if full {
                 out.push(Effect::Broadcast(Message::Batches(std::mem::take(&mut again))));
                 bytes = 0;
@@ -168,7 +169,8 @@ impl ProofCoordinator {
     fn try_prove(&mut self, info: &BatchInfo, out: &mut Outbox) {
         let (quorum, message) = (self.seat.keys.quorum(), info.signing_bytes());
         loop {
-            let Some(collection) = self.collections.get(info).filter(|one| one.signatures.len() >= quorum) else {
+            let Some(collection) = self.collections.get(info).filter(|one| one.signatures.len() >= quorum)
+            else {
                 return;
             };
             let signers: SignerSet = collection.signatures.keys().copied().collect();
@@ -190,8 +192,10 @@ impl ProofCoordinator {
         let Some(collection) = self.collections.get_mut(info) else { return false };
         let keys = &self.seat.keys;
         let all = collection.signatures.iter();
-        let bad: Vec<ValidatorId> =
-            all.filter(|&(&signer, one)| !keys.verify(signer, message, one)).map(|(&signer, _)| signer).collect();
+        let bad: Vec<ValidatorId> = all
+            .filter(|&(&signer, one)| !keys.verify(signer, message, one))
+            .map(|(&signer, _)| signer)
+            .collect();
         for &signer in &bad {
             tracing::warn!(%signer, batch = %info.key(), "a validator gave a bad signature; from now on each of its signatures is checked");
             collection.signatures.remove(&signer);
@@ -233,7 +237,8 @@ impl ProofCoordinator {
     }
 
     fn forget(&mut self, time: Micros) {
-        while let Some(&(expiration, key)) = self.done_expirations.first().filter(|&&(expiration, _)| expiration <= time)
+        while let Some(&(expiration, key)) =
+            self.done_expirations.first().filter(|&&(expiration, _)| expiration <= time)
         {
             self.done_expirations.remove(&(expiration, key));
             self.done.remove(&key);

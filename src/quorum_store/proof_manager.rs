@@ -7,8 +7,8 @@ use crate::quorum_store::gate::Gate;
 use crate::quorum_store::proof_queue::{ProofQueue, PullRequest, old_enough};
 use crate::quorum_store::pull_rate::BackPressure;
 use crate::quorum_store::{
-    Batch, BatchInfo, Epoch, Keys, Micros, ProofOfStore, QuorumStoreConfig, Refusal, RefusalCounts, SignerSet,
-    ValidatorId,
+    Batch, BatchInfo, Epoch, Keys, Micros, ProofOfStore, QuorumStoreConfig, Refusal, RefusalCounts,
+    SignerSet, ValidatorId,
 };
 use std::sync::Arc;
 
@@ -56,7 +56,10 @@ impl Payload {
     #[must_use]
     pub fn batches(&self) -> Vec<BatchInfo> {
         let proven = self.proofs.iter().map(|proof| proof.info);
-        proven.chain(self.optimistic.iter().copied()).chain(self.inline.iter().map(|batch| batch.info)).collect()
+        proven
+            .chain(self.optimistic.iter().copied())
+            .chain(self.inline.iter().map(|batch| batch.info))
+            .collect()
     }
 
     /// Whether it has no batch.
@@ -92,7 +95,8 @@ impl ProofManager {
         }
         let refusals = RefusalCounts::default();
         let pressure = BackPressure::default();
-        let mut manager = ProofManager { seat, queue, cursor: Cursor::default(), pressure, refusals, gated: 0 };
+        let mut manager =
+            ProofManager { seat, queue, cursor: Cursor::default(), pressure, refusals, gated: 0 };
         manager.pressure = manager.pressure_now();
         // The generator may have heard otherwise from the one before.
         out.push(Effect::Generator(GeneratorNews::BackPressure(manager.pressure)));
@@ -132,7 +136,8 @@ impl ProofManager {
     }
 
     fn check_time(&self, now: Micros, info: &BatchInfo) -> Result<(), Refusal> {
-        if info.expiration <= self.cursor.time() || info.expiration <= now.minus(self.seat.config.clock_skew) {
+        if info.expiration <= self.cursor.time() || info.expiration <= now.minus(self.seat.config.clock_skew)
+        {
             Err(Refusal::Expired)
         } else if info.expiration > self.seat.config.latest_expiration(now) {
             Err(Refusal::ExpirationTooFar)

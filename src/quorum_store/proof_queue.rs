@@ -1,6 +1,8 @@
 //! Batches and their proofs, in the order in which blocks take them.
 
-use crate::quorum_store::{BatchInfo, BatchKey, Micros, ProofOfStore, Refusal, SignerSet, TxnHash, TxnSummary, ValidatorId};
+use crate::quorum_store::{
+    BatchInfo, BatchKey, Micros, ProofOfStore, Refusal, SignerSet, TxnHash, TxnSummary, ValidatorId,
+};
 use std::cmp::Reverse;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -104,7 +106,12 @@ impl ProofQueue {
     ///
     /// # Errors
     /// `Known`, `TooLate` after its commit, `KeyCollision`.
-    pub fn insert_batch(&mut self, now: Micros, info: BatchInfo, txns: Arc<[TxnSummary]>) -> Result<(), Refusal> {
+    pub fn insert_batch(
+        &mut self,
+        now: Micros,
+        info: BatchInfo,
+        txns: Arc<[TxnSummary]>,
+    ) -> Result<(), Refusal> {
         self.change(now, info, |_, summaries| {
             if summaries.is_some() {
                 return Err(Refusal::Known);
@@ -203,7 +210,9 @@ impl ProofQueue {
 
     /// Drops what expired by `time`.
     pub fn expire(&mut self, time: Micros) {
-        while let Some(&(expiration, key)) = self.expirations.first().filter(|&&(expiration, _)| expiration <= time) {
+        while let Some(&(expiration, key)) =
+            self.expirations.first().filter(|&&(expiration, _)| expiration <= time)
+        {
             self.expirations.remove(&(expiration, key));
             self.close(key);
             self.items.remove(&key);
@@ -229,7 +238,8 @@ impl ProofQueue {
             }
         }
         let mut seed = self.seed;
-        let mut lanes: Vec<_> = self.by_author.iter().map(|(&author, ranks)| (author, ranks.iter())).collect();
+        let mut lanes: Vec<_> =
+            self.by_author.iter().map(|(&author, ranks)| (author, ranks.iter())).collect();
         lanes.retain(|&(author, _)| !request.exclude_authors.contains(author));
         while !lanes.is_empty() && !filling.pulled.full {
             shuffle(&mut lanes, &mut seed);

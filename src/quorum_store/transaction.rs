@@ -82,7 +82,9 @@ impl PooledTxn {
             hash: TxnHash(*blake3::hash(&bytes.0).as_bytes()),
             sender: raw.sender,
             sequence: raw.sequence_number,
-            expiration: Micros(raw.expiration_s.saturating_add(1).saturating_mul(1_000_000).saturating_sub(1)),
+            expiration: Micros(
+                raw.expiration_s.saturating_add(1).saturating_mul(1_000_000).saturating_sub(1),
+            ),
         };
         Ok(PooledTxn { bytes, summary, gas_price: raw.gas_price })
     }

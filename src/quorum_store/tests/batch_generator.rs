@@ -7,8 +7,13 @@ use super::support::*;
 use crate::quorum_store::*;
 use std::sync::Arc;
 
-const LIMITS: BatchLimits =
-    BatchLimits { batch_txns: 100, batch_bytes: 1 << 20, batches: 10, total_txns: 1_500, total_bytes: 4 << 20 };
+const LIMITS: BatchLimits = BatchLimits {
+    batch_txns: 100,
+    batch_bytes: 1 << 20,
+    batches: 10,
+    total_txns: 1_500,
+    total_bytes: 4 << 20,
+};
 
 /// What one pull of everything makes, without the limit of the rate.
 fn pull(bench: &mut Bench, generator: &mut BatchGenerator, now: Micros) -> Vec<Batch> {
@@ -20,7 +25,10 @@ fn sizes(batches: &[Batch]) -> Vec<usize> {
     batches.iter().map(|batch| batch.txns.len()).collect()
 }
 
-fn made(limits: BatchLimits, txns: impl IntoIterator<Item = PooledTxn>) -> (Bench, BatchGenerator, Vec<Batch>) {
+fn made(
+    limits: BatchLimits,
+    txns: impl IntoIterator<Item = PooledTxn>,
+) -> (Bench, BatchGenerator, Vec<Batch>) {
     let mut bench = Bench::unchecked(sending(limits), 4);
     bench.submit(txns);
     let mut generator = bench.generator(START);
@@ -76,7 +84,10 @@ fn twenty_five_transactions_at_the_bytes_of_ten_per_batch_are_ten_ten_and_five()
 fn what_is_over_the_number_of_batches_stays_in_the_mempool_and_is_pulled_again() {
     let limits = BatchLimits { batch_txns: 5, batches: 2, ..LIMITS };
     let (mut bench, mut generator, batches) = made(limits, (0..25).map(|sender| txn(sender, 0, 1)));
-    assert_eq!((sizes(&batches), generator.in_progress().len(), generator.counts().overflown), (vec![5, 5], 10, 15));
+    assert_eq!(
+        (sizes(&batches), generator.in_progress().len(), generator.counts().overflown),
+        (vec![5, 5], 10, 15)
+    );
     assert_eq!(sizes(&pull(&mut bench, &mut generator, START.plus(millis(500)))), [5, 5]);
 }
 
@@ -103,7 +114,8 @@ fn the_batch_limit_holds_within_a_bucket_and_across_buckets() {
 #[test]
 fn a_transaction_in_three_batches_is_released_with_the_last_of_them() {
     let mut in_progress = InProgress::default();
-    let (one, key) = (txn(0, 0, 1), |number| BatchKey { author: ValidatorId(1), id: BatchId { nonce: 1, number } });
+    let (one, key) =
+        (txn(0, 0, 1), |number| BatchKey { author: ValidatorId(1), id: BatchId { nonce: 1, number } });
     let txns = summaries(&[one.clone()]);
     for number in 0..3 {
         assert!(in_progress.insert(key(number), START, Arc::clone(&txns)));
@@ -199,7 +211,10 @@ fn a_generator_that_starts_again_never_uses_a_batch_id_twice_and_knows_what_is_i
 
 #[test]
 fn what_cannot_be_persisted_is_not_told_and_not_excluded() {
-    let config = QuorumStoreConfig { quota: QuotaConfig { batches: 1, db_bytes: 1 << 20, memory_bytes: 0 }, ..sending(LIMITS) };
+    let config = QuorumStoreConfig {
+        quota: QuotaConfig { batches: 1, db_bytes: 1 << 20, memory_bytes: 0 },
+        ..sending(LIMITS)
+    };
     let mut bench = Bench::new(config, 4);
     bench.submit([txn(0, 0, 1), txn(1, 0, 1_000)]);
     let mut generator = bench.generator(START);
@@ -223,7 +238,8 @@ fn a_closed_gate_makes_the_generator_wait_and_count() {
 fn a_commit_with_an_earlier_time_releases_its_batches_all_the_same_and_twice_is_once() {
     let (_, mut generator, batches) = made(LIMITS, [txn(0, 0, 1), txn(1, 0, 1_000)]);
     assert_eq!(batches.len(), 2);
-    let synced = CommitEntry { sequence: 1, timestamp: START.plus(secs(9)), content: Committed::Synced { height: 1 } };
+    let synced =
+        CommitEntry { sequence: 1, timestamp: START.plus(secs(9)), content: Committed::Synced { height: 1 } };
     assert!(generator.apply(&CommitStep::Entry(Arc::new(synced))));
     assert_eq!(generator.in_progress().len(), 2, "nothing is known of what was synced");
     let late = commit(2, START.plus(secs(1)), vec![batches[0].info]);

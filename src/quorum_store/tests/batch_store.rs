@@ -148,7 +148,8 @@ fn batch_ids_go_on_in_their_epoch_begin_anew_in_the_next_and_never_go_back() {
 #[test]
 fn staged_blocks_and_the_commit_log_are_there_after_every_opening() {
     disks("log", |open| {
-        let block = |height| OrderedBlock { height, timestamp: START.plus(secs(height)), batches: Vec::new() };
+        let block =
+            |height| OrderedBlock { height, timestamp: START.plus(secs(height)), batches: Vec::new() };
         let entry = |sequence| CommitEntry {
             sequence,
             timestamp: START.plus(secs(sequence)),
@@ -204,5 +205,8 @@ fn opening_keeps_what_is_alive_and_removes_what_is_past_its_buffer() {
     assert!(store.info(&one(0, 0).info.digest).is_none());
     assert!(store.info(&one(1, 1).info.digest).is_some() && store.info(&one(2, 120).info.digest).is_some());
     assert_eq!(store.live(START.plus(secs(60))).len(), 1);
-    assert_eq!(store.held(ValidatorId(1)).0 + store.quota_left(ValidatorId(1)).batches, bench.config.quota.batches);
+    assert_eq!(
+        store.held(ValidatorId(1)).0 + store.quota_left(ValidatorId(1)).batches,
+        bench.config.quota.batches
+    );
 }

@@ -49,7 +49,14 @@ fn a_digest_holds_for_its_batch_and_for_no_other() {
 fn a_pull_of_nothing_is_an_empty_payload() {
     let mut bench = Bench::new(QuorumStoreConfig::default(), 4);
     let mut manager = bench.manager(START);
-    let pull = PullRequest { max_txns: 100, max_bytes: 1_000, max_unique: 100, soft_max_unique: 100, return_non_full: true, ..PullRequest::default() };
+    let pull = PullRequest {
+        max_txns: 100,
+        max_bytes: 1_000,
+        max_unique: 100,
+        soft_max_unique: 100,
+        return_non_full: true,
+        ..PullRequest::default()
+    };
     let payload = manager.pull(START, Gate::Open, &PayloadRequest { pull, ..PayloadRequest::default() });
     assert!(payload.unwrap().is_empty());
 }
@@ -63,7 +70,10 @@ fn a_frame_that_claims_more_than_it_holds_is_refused() {
     let infos = usize::try_from(MAX_INFOS_PER_MESSAGE).unwrap();
     let one = proof(batch(1, 1, 0, START, &[]).info, 4);
     assert!(Message::decode(&Message::Proofs(vec![one; infos]).encode().unwrap()).is_ok());
-    assert_eq!(Message::decode(&Message::Proofs(vec![one; infos + 1]).encode().unwrap()), Err(Refusal::Malformed));
+    assert_eq!(
+        Message::decode(&Message::Proofs(vec![one; infos + 1]).encode().unwrap()),
+        Err(Refusal::Malformed)
+    );
     let long = TxnBytes(vec![0; (64 << 10) + 1].into());
     let batches = Message::Batches(vec![Batch::new(BatchInfo::default(), vec![long])]);
     assert_eq!(Message::decode(&batches.encode().unwrap()), Err(Refusal::Malformed));
@@ -89,7 +99,9 @@ fn no_frame_brings_a_validator_down_and_what_decodes_has_one_encoding() {
                 0 => frame.truncate(at),
                 1 => frame.extend_from_slice(&random.next_u64().to_le_bytes()),
                 2 => frame.insert(at.min(frame.len()), 0xff),
-                _ => frame.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= 1 << random.random_range(0..8)),
+                _ => {
+                    frame.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= 1 << random.random_range(0..8))
+                }
             }
         }
         match listener.receive(START, ValidatorId(1), &frame) {

@@ -11,7 +11,11 @@ fn log(window: std::time::Duration) -> CommitLog {
 }
 
 fn entry(sequence: u64, second: u64) -> CommitEntry {
-    CommitEntry { sequence, timestamp: START.plus(secs(second)), content: Committed::Synced { height: sequence } }
+    CommitEntry {
+        sequence,
+        timestamp: START.plus(secs(second)),
+        content: Committed::Synced { height: sequence },
+    }
 }
 
 #[test]
@@ -89,6 +93,9 @@ fn limits_that_cannot_work_together_are_named() {
         change(&mut config);
         // The sender's total is looked at before the receiver's.
         let named = config.check().unwrap_err().option;
-        assert!(named == option || option == "quorum.receiver.batch_txns" && named == "quorum.sender.total_txns", "{named}, not {option}");
+        assert!(
+            named == option || option == "quorum.receiver.batch_txns" && named == "quorum.sender.total_txns",
+            "{named}, not {option}"
+        );
     }
 }

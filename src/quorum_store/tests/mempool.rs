@@ -32,7 +32,11 @@ fn the_best_paying_go_first_and_each_sender_in_its_order() {
     assert_eq!(pulled(&mempool, 2, &nothing), [(2, 0), (1, 0)]);
     let mut in_progress = InProgress::default();
     in_progress.insert(BatchKey::default(), START, summaries(&[txn(1, 0, 5), txn(3, 0, 1)]));
-    assert_eq!(pulled(&mempool, 10, &in_progress), [(3, 1), (1, 1), (2, 0), (1, 2)], "predecessors are in a batch");
+    assert_eq!(
+        pulled(&mempool, 10, &in_progress),
+        [(3, 1), (1, 1), (2, 0), (1, 2)],
+        "predecessors are in a batch"
+    );
 }
 
 #[test]
@@ -72,7 +76,10 @@ fn a_commit_takes_its_transactions_out_keeps_those_that_came_too_early_and_drops
     assert!(mempool.apply(&step, &bench.store) && !mempool.apply(&step, &bench.store));
     let left = [(1, 1), (1, 2)];
     assert_eq!(pulled(&mempool, 10, &InProgress::default()), left);
-    assert_eq!((mempool.next_of(address(1)), mempool.next_of(address(2)), mempool.next_of(address(3))), (1, 0, 1));
+    assert_eq!(
+        (mempool.next_of(address(1)), mempool.next_of(address(2)), mempool.next_of(address(3))),
+        (1, 0, 1)
+    );
     assert_eq!(mempool.submit(START, txn(3, 0, 9)), Err(Refusal::SequenceTooOld));
     assert_eq!(mempool.take_departures().len(), 3);
 }
@@ -83,7 +90,10 @@ fn what_waits_too_long_or_expires_leaves_and_says_so() {
     mempool.submit(START, txn_until(1, 0, 1, START.plus(secs(10)))).unwrap();
     mempool.submit(START, txn(2, 0, 1)).unwrap();
     mempool.expire(START.plus(secs(11)));
-    assert_eq!(mempool.take_departures(), [(txn_until(1, 0, 1, START.plus(secs(10))).summary.hash, Departure::Expired)]);
+    assert_eq!(
+        mempool.take_departures(),
+        [(txn_until(1, 0, 1, START.plus(secs(10))).summary.hash, Departure::Expired)]
+    );
     mempool.expire(START.plus(secs(600)));
     assert!(mempool.is_empty());
     assert!(mempool.pull(START, 1, u64::MAX, &InProgress::default()).is_empty());

@@ -14,7 +14,11 @@ fn receive(filter: TxnFilter, batches: Vec<Batch>) -> (Bench, BatchCoordinator) 
 }
 
 fn reached_generator(bench: &Bench) -> usize {
-    bench.out.iter().filter(|effect| matches!(effect, Effect::Generator(GeneratorNews::RemoteBatch(..)))).count()
+    bench
+        .out
+        .iter()
+        .filter(|effect| matches!(effect, Effect::Generator(GeneratorNews::RemoteBatch(..))))
+        .count()
 }
 
 fn good(number: u64) -> Batch {
@@ -71,8 +75,14 @@ fn a_batch_of_any_size_or_expiration_is_refused_with_its_reason_and_the_good_one
     for (bad, refusal) in [
         (Vec::new(), Refusal::Empty),
         ((0..21).map(good).collect(), Refusal::TooManyBatches),
-        (vec![Batch { info: BatchInfo { txns: u64::MAX, ..good(1).info }, txns: vec![] }; 2], Refusal::TooManyTxns),
-        (vec![Batch { info: BatchInfo { bytes: u64::MAX, ..good(1).info }, txns: vec![] }; 2], Refusal::TooManyBytes),
+        (
+            vec![Batch { info: BatchInfo { txns: u64::MAX, ..good(1).info }, txns: vec![] }; 2],
+            Refusal::TooManyTxns,
+        ),
+        (
+            vec![Batch { info: BatchInfo { bytes: u64::MAX, ..good(1).info }, txns: vec![] }; 2],
+            Refusal::TooManyBytes,
+        ),
     ] {
         let (bench, coordinator) = receive(TxnFilter::Off, bad);
         assert_eq!(coordinator.refusals().iter().collect::<Vec<_>>(), [(refusal, 1)]);
@@ -85,7 +95,8 @@ fn a_replayed_batch_is_signed_again_and_kept_once() {
     let (mut bench, mut coordinator) = receive(TxnFilter::Off, vec![good(1)]);
     coordinator.receive(START, ValidatorId(1), vec![good(1)], &mut bench.out);
     assert_eq!((bench.store.len(), bench.store.held(ValidatorId(1)).0), (1, 1));
-    let signatures = bench.out.iter().filter(|effect| matches!(effect, Effect::Send(_, Message::Signatures(_))));
+    let signatures =
+        bench.out.iter().filter(|effect| matches!(effect, Effect::Send(_, Message::Signatures(_))));
     assert_eq!(signatures.count(), 2, "the first one may have been lost");
 }
 
@@ -94,7 +105,10 @@ fn a_peer_that_sends_too_much_is_cut_off_for_its_second_and_nobody_else() {
     let mut listener = NetworkListener::new(3, 2);
     let frame = Message::Fetch { digest: BatchDigest::default(), epoch: Epoch(1) }.encode().unwrap();
     let mut receive = |now, from| listener.receive(now, ValidatorId(from), &frame).err();
-    assert_eq!([receive(START, 1), receive(START, 1), receive(START, 1)], [None, None, Some(Refusal::TooFast)]);
+    assert_eq!(
+        [receive(START, 1), receive(START, 1), receive(START, 1)],
+        [None, None, Some(Refusal::TooFast)]
+    );
     assert_eq!(receive(START, 2), None);
     assert_eq!(receive(START.plus(secs(1)), 1), None);
     assert_eq!(receive(START, 3), Some(Refusal::UnknownPeer));
@@ -137,9 +151,14 @@ fn a_batch_that_a_peer_has_is_fetched_kept_and_given_on() {
     requester.fetched(START, ValidatorId(1), one.clone(), &mut bench.out);
     requester.fetched(START, ValidatorId(2), one.clone(), &mut bench.out);
     assert_eq!(ends(&mut bench.out), [FetchEnd::Found(one.clone().into())]);
-    assert_eq!((requester.refusals().of(Refusal::NotAsked), bench.store.len(), requester.pending()), (1, 1, 0));
+    assert_eq!(
+        (requester.refusals().of(Refusal::NotAsked), bench.store.len(), requester.pending()),
+        (1, 1, 0)
+    );
     requester.serve(ValidatorId(3), one.info.digest, Epoch(1), &mut bench.out);
-    assert!(matches!(&bench.out[..], [Effect::Send(ValidatorId(3), Message::Fetched(batch))] if *batch == one));
+    assert!(
+        matches!(&bench.out[..], [Effect::Send(ValidatorId(3), Message::Fetched(batch))] if *batch == one)
+    );
 }
 
 /// Scenario 39.
@@ -180,5 +199,8 @@ fn a_batch_that_has_expired_everywhere_is_given_up_at_once() {
     // Nobody to ask: the original divided by zero.
     requester.request(START, good(2).info, SignerSet::default(), &mut bench.out);
     requester.request(START, good(2).info, SignerSet::from_iter([ValidatorId(0)]), &mut bench.out);
-    assert_eq!(ends(&mut bench.out), [FetchEnd::Failed(Refusal::NotFound), FetchEnd::Failed(Refusal::NotFound)]);
+    assert_eq!(
+        ends(&mut bench.out),
+        [FetchEnd::Failed(Refusal::NotFound), FetchEnd::Failed(Refusal::NotFound)]
+    );
 }

@@ -57,7 +57,8 @@ fn a_pull_returns_the_proof_with_what_it_says_of_its_batch() {
     let payload = manager.pull(START, Gate::Open, &request).unwrap();
     assert_eq!((payload.proofs, payload.full), (vec![proof(info, 4)], false));
     assert!(pull(&mut manager) == [info], "nothing is reserved");
-    let none = PayloadRequest { pull: PullRequest { return_non_full: false, ..all() }, ..PayloadRequest::default() };
+    let none =
+        PayloadRequest { pull: PullRequest { return_non_full: false, ..all() }, ..PayloadRequest::default() };
     assert!(manager.pull(START, Gate::Open, &none).unwrap().is_empty(), "it is not full");
 }
 
@@ -255,7 +256,9 @@ fn another_batch_with_the_same_number_is_refused_whichever_came_first() {
     type Add = fn(&mut ProofQueue, BatchInfo, Arc<[TxnSummary]>) -> Result<(), Refusal>;
     let by_proof: Add = |queue, info, _| queue.insert_proof(START, proof(info, 4));
     let by_batch: Add = |queue, info, txns| queue.insert_batch(START, info, txns);
-    for (one, other) in [(by_batch, by_proof), (by_proof, by_proof), (by_proof, by_batch), (by_batch, by_batch)] {
+    for (one, other) in
+        [(by_batch, by_proof), (by_proof, by_proof), (by_proof, by_batch), (by_batch, by_batch)]
+    {
         let mut queue = ProofQueue::new(1);
         one(&mut queue, first, Arc::clone(&txns)).unwrap();
         let before = counts(&queue);

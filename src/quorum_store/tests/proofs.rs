@@ -127,7 +127,9 @@ fn a_collection_that_took_too_long_is_given_up_once_and_a_late_signature_does_no
     assert!(bench.out.is_empty(), "no empty news");
     coordinator.tick(START.plus(secs(10)), &mut bench.out);
     let news = std::mem::take(&mut bench.out);
-    assert!(matches!(&news[..], [Effect::Generator(GeneratorNews::ProofsTimedOut(keys))] if *keys == [info.key()]));
+    assert!(
+        matches!(&news[..], [Effect::Generator(GeneratorNews::ProofsTimedOut(keys))] if *keys == [info.key()])
+    );
     let late: Vec<SignedBatchInfo> = (1..4).map(|one| signed(&hash_keys(one), one, info)).collect();
     for one in &late {
         coordinator.receive(START.plus(secs(11)), one.signer, &[*one], &mut bench.out);
@@ -158,7 +160,9 @@ fn signatures_that_prove_nothing_are_refused_with_their_reason() {
     let unknown = SignedBatchInfo { info: BatchInfo { digest: BatchDigest([1; 32]), ..info }, ..one };
     let changed = SignedBatchInfo { info: BatchInfo { gas_bucket: 7, ..info }, ..one };
     let stranger = SignedBatchInfo { signer: ValidatorId(9), ..one };
-    let mut receive = |from: u16, all: &[SignedBatchInfo]| coordinator.receive(START, ValidatorId(from), all, &mut bench.out);
+    let mut receive = |from: u16, all: &[SignedBatchInfo]| {
+        coordinator.receive(START, ValidatorId(from), all, &mut bench.out)
+    };
     receive(1, &[]);
     receive(2, &[one]);
     receive(1, &[foreign, unknown, changed]);

@@ -159,7 +159,8 @@ impl Bench {
     }
 
     pub fn coordinator(&self, filter: TxnFilter) -> BatchCoordinator {
-        let (keys, store, config) = (Arc::clone(&self.keys), Arc::clone(&self.store), Arc::clone(&self.config));
+        let (keys, store, config) =
+            (Arc::clone(&self.keys), Arc::clone(&self.store), Arc::clone(&self.config));
         BatchCoordinator::new(ValidatorId(0), Epoch(1), keys, store, config, filter)
     }
 

@@ -14,6 +14,9 @@ pub fn after_event(world: &mut World, place: usize) {
         exclusions(validator, &mut found);
         queue(validator, &mut found);
         quotas(validator, &mut found);
+        if world.delivery == Delivery::Cursors {
+            committed(world, validator, &mut found);
+        }
     }
     world.violations.extend(found);
 }
@@ -36,9 +39,36 @@ fn exclusions(validator: &Validator, found: &mut Vec<String>) {
     for (_, txns, _) in in_progress.batches() {
         txns.iter().for_each(|txn| *counts.entry(txn.hash).or_default() += 1);
     }
-    let right = counts.len() == in_progress.len() && counts.iter().all(|(hash, &count)| in_progress.count(hash) == count);
+    let right = counts.len() == in_progress.len()
+        && counts.iter().all(|(hash, &count)| in_progress.count(hash) == count);
     if !right {
-        found.push(format!("I3: {} transactions are excluded, {} should be", in_progress.len(), counts.len()));
+        found.push(format!(
+            "I3: {} transactions are excluded, {} should be",
+            in_progress.len(),
+            counts.len()
+        ));
+    }
+}
+
+/// I2 and I8: what is committed up to a component's cursor is gone from it.
+fn committed(world: &World, validator: &Validator, found: &mut Vec<String>) {
+    let before = |key: &BatchKey, cursor: Cursor| {
+        world.committed_at.get(key).is_some_and(|&at| at <= cursor.applied())
+    };
+    if let Some(generator) = &validator.generator {
+        let own = generator.in_progress().batches().filter(|(key, _, _)| key.author == validator.id);
+        for (key, _, _) in own.filter(|(key, _, _)| before(key, generator.cursor())) {
+            found.push(format!("I2: {key} is committed and in progress at {}", validator.id));
+        }
+    }
+    if let Some(manager) = &validator.manager {
+        for key in world
+            .committed_at
+            .keys()
+            .filter(|key| before(key, manager.cursor()) && manager.queue().is_open(**key))
+        {
+            found.push(format!("I2: {key} is committed and queued at {}", validator.id));
+        }
     }
 }
 
@@ -86,8 +116,11 @@ pub fn payload(
     if !infos.is_sorted_by_key(|info| std::cmp::Reverse(info.gas_bucket)) {
         found.push("I6: buckets are out of order".to_owned());
     }
-    let committed: HashSet<BatchKey> =
-        ordered.iter().flat_map(|entry| CommitStep::Entry(Arc::clone(entry)).batches().to_vec()).map(|info| info.key()).collect();
+    let committed: HashSet<BatchKey> = ordered
+        .iter()
+        .flat_map(|entry| CommitStep::Entry(Arc::clone(entry)).batches().to_vec())
+        .map(|info| info.key())
+        .collect();
     for info in &infos {
         let wrong = info.expiration <= request.block_time || request.exclude.contains(&info.key());
         // With the fan-out of the original it is for the end to find out.
@@ -97,8 +130,8 @@ pub fn payload(
     }
 }
 
-/// When all is quiet.
-pub fn at_rest(world: &mut World) {
+/// When there are no faults any more and everybody had time to read the log.
+pub fn converged(world: &mut World) {
     let mut found = Vec::new();
     let committed: HashSet<BatchKey> = world
         .ordered
@@ -112,12 +145,14 @@ pub fn at_rest(world: &mut World) {
             found.push(format!("the log of {id} is at {head} of {}", world.ordered.len()));
         }
         for (component, applied) in validator.board().iter() {
-            if applied != head {
+            // The fan-out of the original counts nothing.
+            if applied != head && world.delivery == Delivery::Cursors {
                 found.push(format!("I1: {component} of {id} stays at {applied} of {head}"));
             }
         }
         if let Some(generator) = &validator.generator {
-            for key in generator.in_progress().batches().map(|(key, _, _)| key).filter(|key| committed.contains(key)) {
+            let own = generator.in_progress().batches().map(|(key, _, _)| key).filter(|key| key.author == id);
+            for key in own.filter(|key| committed.contains(key)) {
                 found.push(format!("I2: {key} is committed and still in progress at {id}"));
             }
         }
@@ -126,17 +161,18 @@ pub fn at_rest(world: &mut World) {
                 found.push(format!("I2: {key} is committed and still queued at {id}"));
             }
         }
-        for (home, hash) in &world.submitted {
-            let here = *home == id.index() && validator.mempool.contains(hash);
-            if here && world.executed.contains(hash) {
-                found.push(format!("{hash} is committed and still in the mempool of {id}"));
-            }
-        }
     }
+    world.violations.extend(found);
+}
+
+/// When there was time to commit everything.
+pub fn at_rest(world: &mut World) {
+    let mut found = Vec::new();
     for (home, hash) in &world.submitted {
-        let gone = world.validators[*home].as_ref().is_some_and(|one| !one.mempool.contains(hash));
-        if !world.executed.contains(hash) && !gone {
-            found.push(format!("I4: {hash} is stuck at {home}"));
+        let waits = world.validators[*home].as_ref().is_none_or(|one| one.mempool.contains(hash));
+        let executed = world.executed.contains(hash);
+        if waits || !executed {
+            found.push(format!("I4: {hash} of {home} is executed: {executed}, waits: {waits}"));
         }
     }
     world.violations.extend(found);
@@ -151,7 +187,10 @@ pub fn at_the_end(world: &mut World) {
         let collected = validator.proofs.as_ref().map_or(0, ProofCoordinator::entries);
         let left = [excluded, queued, collected, validator.requester.pending()];
         if left != [0; 4] {
-            found.push(format!("I9: {left:?} excluded, queued, collected, fetched are left at {}", validator.id));
+            found.push(format!(
+                "I9: {left:?} excluded, queued, collected, fetched are left at {}",
+                validator.id
+            ));
         }
         if validator.store.len() > 0 {
             found.push(format!("I9: {} batches are left at {}", validator.store.len(), validator.id));

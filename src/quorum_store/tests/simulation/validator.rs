@@ -3,7 +3,8 @@
 use super::super::support::*;
 use super::world::Plant;
 use crate::quorum_store::*;
-use std::collections::{BTreeMap, HashMap};
+use crate::vm::ledger::Address;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Components that a schedule may kill.
@@ -39,8 +40,8 @@ pub struct Validator {
     pub lost: u64,
     /// Whether the commit fan-out of the original is dead.
     pub fan_out_dead: bool,
-    /// Own batches that were given up since the validator began, by when.
-    pub given_up: BTreeMap<BatchKey, Micros>,
+    /// A planted fault.
+    pub ids_go_back: bool,
 }
 
 pub const WINDOW: std::time::Duration = secs(20);
@@ -49,7 +50,7 @@ impl Validator {
     pub fn new(id: u16, count: usize, config: &Arc<QuorumStoreConfig>, now: Micros) -> Validator {
         let disk = Arc::new(MemoryDisk::default());
         let keys: Arc<dyn Keys> = Arc::new(HashKeys { own: ValidatorId(id), count });
-        Validator::open(ValidatorId(id), count, Arc::clone(config), keys, disk, now)
+        Validator::open(ValidatorId(id), count, Arc::clone(config), keys, disk, (now, HashMap::new()))
     }
 
     fn open(
@@ -58,7 +59,7 @@ impl Validator {
         config: Arc<QuorumStoreConfig>,
         keys: Arc<dyn Keys>,
         disk: Arc<MemoryDisk>,
-        now: Micros,
+        (now, next): (Micros, HashMap<Address, u64>),
     ) -> Validator {
         let as_disk: Arc<dyn Disk> = Arc::clone(&disk) as Arc<dyn Disk>;
         let log = CommitLog::open(Arc::clone(&as_disk), WINDOW).unwrap();
@@ -68,7 +69,7 @@ impl Validator {
             count,
             listener: NetworkListener::new(count, config.peer_frames_per_s),
             requester: BatchRequester::new(id, Epoch(1), Arc::clone(&store), Arc::clone(&config)),
-            mempool: Mempool::new(config.mempool, HashMap::new()),
+            mempool: Mempool::new(config.mempool, next),
             config,
             keys,
             disk,
@@ -80,7 +81,7 @@ impl Validator {
             manager: None,
             lost: 0,
             fan_out_dead: false,
-            given_up: BTreeMap::new(),
+            ids_go_back: false,
         };
         let mut out = Vec::new();
         Part::ALL.into_iter().for_each(|part| validator.start(part, now, &mut out));
@@ -88,9 +89,10 @@ impl Validator {
     }
 
     /// Dies with everything that is not on disk, and begins again.
-    pub fn crash(self, now: Micros) -> Validator {
-        let Validator { id, count, config, keys, disk, .. } = self;
-        Validator::open(id, count, config, keys, disk, now)
+    pub fn crash(self, now: Micros, next: HashMap<Address, u64>) -> Validator {
+        let Validator { id, count, config, keys, disk, ids_go_back, .. } = self;
+        let opened = Validator::open(id, count, config, keys, disk, (now, next));
+        Validator { ids_go_back, ..opened }
     }
 
     pub fn kill(&mut self, part: Part) {
@@ -103,19 +105,29 @@ impl Validator {
     }
 
     pub fn start(&mut self, part: Part, now: Micros, out: &mut Outbox) {
-        let (keys, store, config) = (Arc::clone(&self.keys), Arc::clone(&self.store), Arc::clone(&self.config));
+        let (keys, store, config) =
+            (Arc::clone(&self.keys), Arc::clone(&self.store), Arc::clone(&self.config));
         let (validator, epoch) = (self.id, Epoch(1));
         match part {
             Part::Generator => {
-                let disk = Arc::clone(&self.disk) as Arc<dyn Disk>;
+                let ids = if self.ids_go_back {
+                    let fresh = MemoryDisk::default();
+                    fresh.reserve_ids(epoch, 0, Micros(0)).unwrap();
+                    Arc::new(fresh)
+                } else {
+                    Arc::clone(&self.disk)
+                };
+                let disk = ids as Arc<dyn Disk>;
                 let seat = GeneratorSeat { validator, epoch, keys, store, disk, config };
                 self.generator = Some(BatchGenerator::rebuild(seat, now));
             }
             Part::BatchCoordinator => {
-                self.coordinator = Some(BatchCoordinator::new(validator, epoch, keys, store, config, TxnFilter::Off));
+                self.coordinator =
+                    Some(BatchCoordinator::new(validator, epoch, keys, store, config, TxnFilter::Off));
             }
             Part::Proofs => {
-                self.proofs = Some(ProofCoordinator::rebuild(ProofSeat { validator, keys, store, config }, now, out));
+                self.proofs =
+                    Some(ProofCoordinator::rebuild(ProofSeat { validator, keys, store, config }, now, out));
             }
             Part::Manager => {
                 let seat = ManagerSeat { validator, epoch, keys, store, config };
@@ -224,8 +236,12 @@ impl Validator {
                 Some(coordinator) => coordinator.receive(now, from, batches, out),
                 None => self.lost += 1,
             },
-            Ok(Incoming::Signatures(signed)) => self.news(now, Effect::Proofs(ProofNews::Signatures(from, signed)), out),
-            Ok(Incoming::Proofs(proofs)) => self.news(now, Effect::Queue(QueueNews::Proofs(from, proofs)), out),
+            Ok(Incoming::Signatures(signed)) => {
+                self.news(now, Effect::Proofs(ProofNews::Signatures(from, signed)), out)
+            }
+            Ok(Incoming::Proofs(proofs)) => {
+                self.news(now, Effect::Queue(QueueNews::Proofs(from, proofs)), out)
+            }
             Ok(Incoming::Fetch(digest, epoch)) => self.requester.serve(from, digest, epoch, out),
             Ok(Incoming::Fetched(batch)) => self.requester.fetched(now, from, batch, out),
             Ok(Incoming::NotFound(digest, epoch, committed)) => {
@@ -238,12 +254,7 @@ impl Validator {
     /// News for a component of this validator; lost if it is dead.
     pub fn news(&mut self, now: Micros, effect: Effect, out: &mut Outbox) {
         let heard = match effect {
-            Effect::Generator(news) => {
-                if let GeneratorNews::ProofsTimedOut(keys) = &news {
-                    keys.iter().for_each(|&key| _ = self.given_up.insert(key, now));
-                }
-                self.generator.as_mut().map(|generator| generator.hear(now, news))
-            }
+            Effect::Generator(news) => self.generator.as_mut().map(|generator| generator.hear(now, news)),
             Effect::Proofs(ProofNews::Signatures(from, signed)) => {
                 self.proofs.as_mut().map(|proofs| proofs.receive(now, from, &signed, out))
             }

@@ -77,7 +77,7 @@ pub struct World {
     pub validators: Vec<Option<Validator>>,
     pub config: Arc<QuorumStoreConfig>,
     pub events: u64,
-    delivery: Delivery,
+    pub delivery: Delivery,
     plant: Plant,
     queue: BinaryHeap<Reverse<(Micros, u64)>>,
     pending: HashMap<u64, Event>,
@@ -88,6 +88,9 @@ pub struct World {
     orderer: RoundRobin,
     pub ordered: Vec<Arc<CommitEntry>>,
     pub submitted: Vec<(usize, TxnHash)>,
+    accepted: Vec<(usize, PooledTxn)>,
+    /// At which place of the log a batch was committed.
+    pub committed_at: HashMap<BatchKey, u64>,
     /// The ledger.
     next: HashMap<Address, u64>,
     pub executed: HashSet<TxnHash>,
@@ -95,6 +98,7 @@ pub struct World {
     pub created: BTreeMap<BatchKey, BatchInfo>,
     last_append: Vec<Micros>,
     pub violations: Vec<Violation>,
+    pub deaths: u64,
 }
 
 const TICK: std::time::Duration = millis(50);
@@ -116,7 +120,8 @@ impl World {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let count = if random.random_bool(0.2) { 1 } else { 4 };
         let config = Arc::new(config());
-        let validators = (0..u16::try_from(count).unwrap()).map(|id| Some(Validator::new(id, count, &config, START)));
+        let validators =
+            (0..u16::try_from(count).unwrap()).map(|id| Some(Validator::new(id, count, &config, START)));
         let mut world = World {
             now: START,
             validators: validators.collect(),
@@ -132,11 +137,14 @@ impl World {
             orderer: RoundRobin::new(u16::try_from(count).unwrap()),
             ordered: Vec::new(),
             submitted: Vec::new(),
+            accepted: Vec::new(),
+            committed_at: HashMap::new(),
             next: HashMap::new(),
             executed: HashSet::new(),
             created: BTreeMap::new(),
             last_append: vec![START; count],
             violations: Vec::new(),
+            deaths: 0,
             random,
         };
         world.plan(count);
@@ -208,6 +216,23 @@ impl World {
         }
     }
 
+    /// Lets everybody have what is ordered, and read all of it.
+    pub fn pause(&mut self) {
+        let (ordered, delivery, plant) = (self.ordered.clone(), self.delivery, self.plant);
+        for place in 0..self.validators.len() {
+            for entry in &ordered {
+                let there =
+                    self.validators[place].as_ref().is_none_or(|one| one.log.head() >= entry.sequence);
+                if !there {
+                    self.append(place, entry);
+                }
+            }
+            if delivery == Delivery::Cursors {
+                self.with(place, |one, _, out| one.catch_up(usize::MAX, false, plant, out));
+            }
+        }
+    }
+
     fn start(&mut self, place: usize, part: Part) {
         let (now, mut out) = (self.now, Vec::new());
         let Some(validator) = &mut self.validators[place] else { return };
@@ -246,26 +271,33 @@ impl World {
                 let slower = if self.faults { TICK } else { TICK * 4 };
                 self.at(self.now.plus(slower), Event::Tick(place));
             }
-            Event::Frame { to, from, frame } => self.with(to, |one, now, out| one.frame(now, from, &frame, out)),
+            Event::Frame { to, from, frame } => {
+                self.with(to, |one, now, out| one.frame(now, from, &frame, out))
+            }
             Event::News(place, effect) => self.with(place, |one, now, out| one.news(now, effect, out)),
             Event::Propose => self.propose(),
             Event::Append(place, entry) => self.append(place, &entry),
             Event::Submit(place, txn) => {
                 self.submitted.push((place, txn.summary.hash));
+                self.accepted.push((place, txn.clone()));
                 self.with(place, |one, now, _| _ = one.mempool.submit(now, txn));
             }
             Event::Kill(place, part) => {
+                self.deaths += 1;
                 self.with(place, |one, _, _| one.kill(part));
                 self.soon(400, Event::Start(place, part));
             }
             Event::Start(place, part) => self.start(place, part),
             Event::Crash(place) => {
+                self.deaths += 1;
                 if let Some(validator) = self.validators[place].take() {
-                    self.validators[place] = Some(validator.crash(self.now));
+                    self.validators[place] = Some(validator.crash(self.now, self.next.clone()));
                 }
-                let lost = self.submitted.iter().filter(|&&(home, _)| home == place).count();
-                // What was only in its memory is lost with it; its clients submit again.
-                self.submitted.retain(|&(home, _)| home != place || lost == 0);
+                // What was only in its memory is lost with it: its clients submit again.
+                let lost = self.accepted.iter().filter(|(home, _)| *home == place);
+                for txn in lost.map(|(_, txn)| txn.clone()).collect::<Vec<_>>() {
+                    self.soon(300, Event::Submit(place, txn));
+                }
             }
             Event::Hostile(place) => self.hostile(place),
         }
@@ -281,7 +313,9 @@ impl World {
                     if let Message::Batches(batches) = &message {
                         batches.iter().for_each(|batch| self.note_created(batch.info));
                     }
-                    (0..self.validators.len()).filter(|&to| to != place).for_each(|to| self.send(from, to, &message));
+                    (0..self.validators.len())
+                        .filter(|&to| to != place)
+                        .for_each(|to| self.send(from, to, &message));
                 }
                 Effect::Generator(_) | Effect::Proofs(_) | Effect::Queue(_) | Effect::Fetched(..) => {
                     self.soon(2, Event::News(place, effect));
@@ -301,7 +335,8 @@ impl World {
         let frame = Arc::new(frame);
         if self.faults {
             if self.random.random_bool(0.01) {
-                self.cut_off = if self.cut_off.is_some() { None } else { Some(self.random.random_range(0..4)) };
+                self.cut_off =
+                    if self.cut_off.is_some() { None } else { Some(self.random.random_range(0..4)) };
             }
             let apart = self.cut_off.is_some_and(|cut| cut == to || cut == from.index());
             if apart || self.random.random_bool(0.05) {
@@ -321,7 +356,10 @@ impl World {
         let Some(validator) = &mut self.validators[place] else { return };
         let (head, gate) = (validator.log.head(), validator.gate());
         let Some(manager) = &mut validator.manager else { return };
-        let under_way = self.ordered.iter().filter(|entry| entry.sequence > head || entry.sequence > manager.cursor().applied());
+        let under_way = self
+            .ordered
+            .iter()
+            .filter(|entry| entry.sequence > head || entry.sequence > manager.cursor().applied());
         let exclude = under_way.flat_map(|entry| CommitStep::Entry(Arc::clone(entry)).batches().to_vec());
         let pull = PullRequest {
             max_txns: 100,
@@ -333,7 +371,9 @@ impl World {
             exclude: exclude.map(|info| info.key()).collect(),
             ..PullRequest::default()
         };
-        let Ok(payload) = manager.pull(self.now, gate, &PayloadRequest { pull: pull.clone(), ..PayloadRequest::default() }) else {
+        let Ok(payload) =
+            manager.pull(self.now, gate, &PayloadRequest { pull: pull.clone(), ..PayloadRequest::default() })
+        else {
             return;
         };
         super::checks::payload(&mut self.violations, &payload, &pull, &self.ordered, self.delivery);
@@ -343,6 +383,9 @@ impl World {
         }
         let entry = self.execute(height, payload.batches());
         self.ordered.push(Arc::clone(&entry));
+        for info in CommitStep::Entry(Arc::clone(&entry)).batches() {
+            self.committed_at.entry(info.key()).or_insert(height);
+        }
         for place in 0..self.validators.len() {
             let delay = std::time::Duration::from_micros(self.random.random_range(0..30_000));
             // In order.
@@ -384,6 +427,9 @@ impl World {
     fn append(&mut self, place: usize, entry: &Arc<CommitEntry>) {
         let delivery = self.delivery;
         self.with(place, |validator, _, out| {
+            if validator.log.head() >= entry.sequence {
+                return;
+            }
             validator.log.append(CommitEntry::clone(entry)).unwrap();
             match delivery {
                 Delivery::Cursors => {}
@@ -410,7 +456,11 @@ impl World {
             Message::Batches(Vec::new()),
             Message::Batches(vec![Batch { info, ..batch.clone() }]),
             Message::Proofs(vec![ProofOfStore { info, signers: SignerSet::default(), ..proof(info, 4) }]),
-            Message::Signatures(vec![SignedBatchInfo { info, signer: from, signature: proof(info, 4).signature }]),
+            Message::Signatures(vec![SignedBatchInfo {
+                info,
+                signer: from,
+                signature: proof(info, 4).signature,
+            }]),
             Message::NotFound { digest: info.digest, epoch: Epoch(1), committed: Micros(u64::MAX) },
             Message::Fetch { digest: info.digest, epoch: Epoch(7) },
         ];
@@ -427,11 +477,7 @@ impl World {
         match self.plant {
             Plant::IdsGoBack => {
                 for one in self.validators.iter_mut().flatten() {
-                    let fresh = Arc::new(MemoryDisk::default());
-                    fresh.reserve_ids(Epoch(1), 0, Micros(0)).unwrap();
-                    one.disk = fresh;
-                    one.kill(Part::Generator);
-                    one.start(Part::Generator, self.now, &mut Vec::new());
+                    one.ids_go_back = true;
                 }
             }
             Plant::EndlessBatches => {
