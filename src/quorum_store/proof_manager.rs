@@ -179,8 +179,10 @@ impl ProofManager {
         if self.cursor.admit(step) != Admission::Apply {
             return false;
         }
-        for info in step.batches().iter().filter(|info| info.expiration > self.cursor.time()) {
-            self.queue.mark_committed(info);
+        // What claims to expire later than any batch may is remembered as long as those that may.
+        let (time, latest) = (self.cursor.time(), self.seat.config.latest_expiration(self.cursor.time()));
+        for info in step.batches().iter().filter(|info| info.expiration > time) {
+            self.queue.mark_committed(&BatchInfo { expiration: info.expiration.min(latest), ..*info });
         }
         self.queue.expire(self.cursor.time());
         self.settle(out);

@@ -5,6 +5,7 @@ mod batch_generator;
 mod batch_store;
 mod codec;
 mod commit_log;
+mod kill;
 mod mempool;
 mod peers;
 mod proof_manager;

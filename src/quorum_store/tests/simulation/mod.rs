@@ -11,9 +11,10 @@ mod validator;
 mod world;
 
 use super::support::*;
-use crate::quorum_store::{CommitEntry, Committed};
+use crate::quorum_store::{CommitEntry, Committed, Component, Gate};
 use std::sync::Arc;
 use std::time::Instant;
+use validator::{Part, Validator};
 use world::{Delivery, Plant, World};
 
 /// What came of one schedule.
@@ -117,5 +118,49 @@ fn a_seed_gives_the_same_schedule_again() {
             run(seed, Delivery::Cursors, Plant::Nothing),
             run(seed, Delivery::Cursors, Plant::Nothing)
         );
+    }
+}
+
+/// A reader that is dead, or alive and hung, in each position: nobody else waits for it, what it holds up is refused visibly,
+/// and it has everything when it is back.
+#[test]
+fn one_dead_or_hung_reader_of_commits_in_each_position_holds_nobody_else_up() {
+    for (part, reader) in [
+        (Part::Generator, Component::BatchGenerator),
+        (Part::Proofs, Component::ProofCoordinator),
+        (Part::Manager, Component::ProofManager),
+    ] {
+        for dead in [true, false] {
+            let config = Arc::new(world::config());
+            let (mut validator, mut out) = (Validator::new(0, 1, &config, START), Vec::new());
+            let own = batch(0, 1, 0, START.plus(secs(6)), &[txn(0, 0, 1)]);
+            validator.store.persist(&[Arc::new(own.clone())]);
+            if dead {
+                validator.kill(part);
+            }
+            let commits = config.lag_limit + 1;
+            for sequence in 1..=commits {
+                assert_eq!(validator.gate(), Gate::Open, "{reader}, dead: {dead}, before commit {sequence}");
+                let batches = if sequence == 1 { vec![own.info] } else { Vec::new() };
+                let content = Committed::Block { height: sequence, batches, without_effect: Vec::new() };
+                validator.log.append(CommitEntry { sequence, timestamp: START, content }).unwrap();
+                validator.catch_up_but(if dead { None } else { Some(part) }, &mut out);
+            }
+            for (component, applied) in validator.board().iter() {
+                assert_eq!(
+                    applied,
+                    if component == reader { 0 } else { commits },
+                    "{component}, dead: {dead}"
+                );
+            }
+            let closed = Gate::Closed { component: reader, lag: commits };
+            assert_eq!(validator.gate(), closed);
+            validator.start(part, START, &mut out);
+            validator.catch_up(usize::MAX, true, Plant::Nothing, &mut out);
+            assert_eq!(validator.gate(), Gate::Open);
+            assert!(validator.board().iter().all(|(_, applied)| applied == commits));
+            assert!(validator.generator.as_ref().unwrap().in_progress().is_empty());
+            assert!(!validator.manager.as_ref().unwrap().queue().is_open(own.info.key()));
+        }
     }
 }

@@ -186,6 +186,20 @@ impl Validator {
         }
     }
 
+    /// As [`catch_up`](Self::catch_up), while one component hangs.
+    pub fn catch_up_but(&mut self, hung: Option<Part>, out: &mut Outbox) {
+        let (generator, proofs, manager) = match hung {
+            Some(Part::Generator) => (self.generator.take(), None, None),
+            Some(Part::Proofs) => (None, self.proofs.take(), None),
+            Some(Part::Manager) => (None, None, self.manager.take()),
+            Some(Part::BatchCoordinator) | None => (None, None, None),
+        };
+        self.catch_up(usize::MAX, false, Plant::Nothing, out);
+        self.generator = generator.or(self.generator.take());
+        self.proofs = proofs.or(self.proofs.take());
+        self.manager = manager.or(self.manager.take());
+    }
+
     /// The fan-out of the original: proof coordinator, proof manager, generator, one after the other. A dead one ends it, or,
     /// by the patch that was suggested for it, is skipped.
     pub fn fan_out(&mut self, entry: &Arc<CommitEntry>, go_on: bool, out: &mut Outbox) {
