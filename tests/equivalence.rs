@@ -11,10 +11,11 @@ mod common;
 
 use common::{Dice, Hints, Scene, assert_same, deadline, prepare_with, seed, transfer};
 use phalanx::executor::{BlockExecutor, BlockOutput, BlockStmConfig};
-use phalanx::types::{Block, BlockHeader, PreparedBlock};
+use phalanx::types::{AccessMode, Block, BlockHeader, PreparedBlock, Write};
 use phalanx_bench::Accounts;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,6 +120,56 @@ fn difference(
         }
     }
     None
+}
+
+/// What would break: a run of keys that no thread counts, or two, when a block changes enough of them for several threads to count
+/// them. Negative control run: with what the other threads counted left out, the block is refused (its supply does not add up).
+#[test]
+fn a_block_whose_changes_several_threads_count_comes_to_the_same() {
+    let mut scene = Scene::new(seed(), 6_000, false);
+    let blocks: Vec<_> = (0..2).map(|_| scene.workload.next_block(6_000)).collect();
+    let mut threads = scene.threads(3);
+    let mut oracle = scene.oracle();
+    for block in &blocks {
+        let block = Arc::new(PreparedBlock::prepare(&scene.vm, block).unwrap());
+        let expected = oracle.execute(&block, deadline()).unwrap();
+        let written: HashSet<Vec<u8>> = expected
+            .transactions()
+            .flat_map(|one| one.writes().map(|write| write.unwrap().0.to_vec()).collect::<Vec<_>>())
+            .collect();
+        assert!(written.len() > 5_000, "{} keys are no work for several threads", written.len());
+        assert_same(&expected, &threads.execute(&block, deadline()).unwrap(), "counted by threads");
+    }
+}
+
+/// Writes that add, in the public outputs of a block.
+fn additions(output: &BlockOutput) -> usize {
+    let writes = output.transactions().flat_map(|transaction| transaction.writes().collect::<Vec<_>>());
+    writes.filter(|write| matches!(write, Ok((_, Write::Add(_))))).count()
+}
+
+/// What would break: a ledger "without commutative writes" that still has some, or comes to another state. The ledger with
+/// them is its control.
+#[test]
+fn without_commutative_writes_the_state_is_the_same_and_nothing_is_added() {
+    let seed = seed();
+    let mut scenes = [false, true].map(|commutative| {
+        let scene = Scene::new(seed, 20, false);
+        if commutative { scene } else { scene.without_commutative_writes() }
+    });
+    let mut oracles = scenes.each_ref().map(Scene::oracle);
+    for _ in 0..3 {
+        let outputs = [0, 1].map(|place: usize| {
+            let (block, vm) = (scenes[place].workload.next_block(100), &scenes[place].vm);
+            let block = Arc::new(PreparedBlock::prepare(vm, &block).unwrap());
+            let hinted = block.accesses().iter().any(|access| access.access_mode() == AccessMode::Add);
+            assert_eq!(hinted, place == 1, "PHALANX_SEED={seed}");
+            oracles[place].execute(&block, deadline()).unwrap()
+        });
+        assert_eq!(outputs[0].digest(), outputs[1].digest(), "PHALANX_SEED={seed}");
+        assert_eq!(additions(&outputs[0]), 0, "PHALANX_SEED={seed}");
+        assert!(additions(&outputs[1]) > 0, "PHALANX_SEED={seed}");
+    }
 }
 
 fn check(count: u32, shards: std::ops::RangeInclusive<usize>, signed: bool, kind: Kind) {

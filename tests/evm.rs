@@ -7,7 +7,8 @@
 //! fails by the gas of a re-created contract; without the mark of empty accounts before Spurious Dragon all three fail.
 //!
 //! Access lists: what would break is a foreseen value that is believed without being compared, or that nobody sees, so that
-//! transactions wait or are executed again although the list is right. No control of these two was run.
+//! transactions wait or are executed again although the list is right. Negative control run: with the same code foreseen once
+//! for each of its accounts, in the order of the accounts instead of the block's, the one-round test fails for many seeds.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test helper fails its test by panicking")]
 
@@ -240,7 +241,7 @@ fn processes_of_the_supervisor_program_come_to_the_same() {
 fn with_list(block: &EthereumBlock, list: &BlockAccessList) -> Arc<PreparedBlock> {
     let vm = EvmVm::new(EvmConfig::default());
     let mut prepared = PreparedBlock::prepare(&vm, &block.block()).unwrap();
-    list.foresee(&mut prepared, block.system_calls().len()).unwrap();
+    list.foresee(&mut prepared, block.system_calls().len(), block.file.context.spec).unwrap();
     Arc::new(prepared)
 }
 
@@ -257,10 +258,9 @@ fn changed(list: &BlockAccessList, change: impl FnOnce(&mut serde_json::Value)) 
 }
 
 #[test]
-fn by_its_access_list_a_block_comes_to_the_same_mostly_in_one_round_without_waiting() {
-    let mut at_once = 0;
+fn by_its_access_list_a_block_is_done_in_one_round_without_waiting() {
     for seed in seeds(4) {
-        for spec in [SpecId::CANCUN, SpecId::PRAGUE] {
+        for spec in [SpecId::LONDON, SpecId::SHANGHAI, SpecId::CANCUN, SpecId::PRAGUE, SpecId::AMSTERDAM] {
             let (mut block, what) = (block(seed, spec), format!("PHALANX_SEED={seed} {spec:?}"));
             // A list has no word for accounts that are there and empty: there are none by these rules.
             block.accounts.retain(|(address, _)| *address != Address::repeat_byte(0x70));
@@ -273,11 +273,9 @@ fn by_its_access_list_a_block_comes_to_the_same_mostly_in_one_round_without_wait
             let outcome = Outcome::of_output(&block, &mut block.entries(), &output).unwrap();
             assert_eq!(outcome.first_difference(&expected(&block, &what)), None, "{what}");
             let stats = output.stats();
-            // Some seeds make blocks whose lists do not foresee everything: not understood yet, and right all the same.
-            at_once += u32::from((stats.rounds, stats.reexecuted, stats.cross_shard_edges) == (1, 0, 0));
+            assert_eq!((stats.rounds, stats.reexecuted, stats.cross_shard_edges), (1, 0, 0), "{what}");
         }
     }
-    assert!(at_once > 0, "no block was done in one round");
 }
 
 #[test]

@@ -196,7 +196,8 @@ impl<'a> Backing<'a> {
         number_of(self.value(key, state, &mut [0; 32]))
     }
 
-    /// Rule V2: a read is valid if its origin is the latest write, or the bytes are equal. The origin alone is believed
+    /// Rule V2: a read is valid if its origin is the latest write, or the bytes are equal; of a key that tells its value, if
+    /// that is there. The origin alone is believed
     /// for the base state, which shards read themselves; a value that came from a peer is compared.
     pub(super) fn read_holds(
         &self,
@@ -211,9 +212,11 @@ impl<'a> Backing<'a> {
         }
         let mut buffer = [0; 32];
         match (self.value(key, state, &mut buffer), observed) {
-            (None, Observed::Absent) => true,
+            (None, Observed::Absent) | (Some(_), Observed::There) => true,
             (Some(value), Observed::Value(seen)) => value == seen,
-            (_, Observed::Long) | (None, Observed::Value(_)) | (Some(_), Observed::Absent) => false,
+            (_, Observed::Long)
+            | (None, Observed::Value(_) | Observed::There)
+            | (Some(_), Observed::Absent) => false,
         }
     }
 

@@ -159,6 +159,13 @@ impl ValueSource for ShardSource<'_, '_> {
         }
     }
 
+    fn content(&mut self, local: LocalKey, key: &[u8], output: &mut OutputWriter) -> Option<&[u8]> {
+        let id = self.public_id(local);
+        let (value, origin) = self.value(local);
+        output.push_content(id, key, origin, value);
+        value
+    }
+
     fn value(&mut self, key: LocalKey) -> (Option<&[u8]>, Origin) {
         self.bring_up(key.0, self.txn);
         self.known(key.0)

@@ -27,6 +27,10 @@ pub(super) trait ValueSource {
         output.push_read(id, key, origin, value);
         value
     }
+    /// As [`read`](Self::read) of a key that tells its value.
+    fn content(&mut self, local: LocalKey, key: &[u8], output: &mut OutputWriter) -> Option<&[u8]> {
+        self.read(local, key, output)
+    }
 }
 
 /// Buffers of a view, kept from transaction to transaction.
@@ -197,6 +201,14 @@ impl<S: ValueSource> StateView for TransactionView<'_, S> {
             }
             (local, None) => self.source.read(local, key, &mut self.buffers.output),
         }
+    }
+
+    fn content(&mut self, key: &[u8]) -> Option<&[u8]> {
+        if key.len() > MAX_KEY_BYTES || self.find(key).1.is_some() {
+            return self.read(key);
+        }
+        let local = self.source.locate(key);
+        self.source.content(local, key, &mut self.buffers.output)
     }
 
     fn number(&mut self, key: &[u8]) -> Option<u128> {

@@ -3,6 +3,7 @@
 mod access;
 mod block;
 mod block_hash;
+mod byte_string;
 mod delta;
 mod ids;
 mod key;

@@ -101,6 +101,7 @@ pub(crate) const WRITE_NEGATIVE: u8 = 0x80;
 pub(crate) const OBSERVED_ABSENT: u8 = 0;
 pub(crate) const OBSERVED_VALUE: u8 = 1;
 pub(crate) const OBSERVED_LONG: u8 = 2;
+pub(crate) const OBSERVED_THERE: u8 = 3;
 
 /// Longest value that a read record repeats; of a longer one only the origin is known.
 pub(crate) const OBSERVED_BYTES_MAX: usize = 64;
@@ -136,6 +137,8 @@ pub enum Observed<'a> {
     Value(&'a [u8]),
     /// A longer value, known by its origin alone.
     Long,
+    /// A value that the key itself tells: only that it was there counts.
+    There,
 }
 
 /// A recorded read.
@@ -341,6 +344,7 @@ impl<'a> Cursor<'a> {
             OBSERVED_ABSENT => Observed::Absent,
             OBSERVED_VALUE => Observed::Value(value),
             OBSERVED_LONG => Observed::Long,
+            OBSERVED_THERE => Observed::There,
             kind => return Err(OutputError::BadField { field: "observation", value: kind.into(), at }),
         };
         Ok(ReadRecord { key_id: head.key, key, origin: head.origin, observed })

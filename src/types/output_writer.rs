@@ -2,8 +2,8 @@
 //! transaction once they have grown.
 
 use crate::types::output::{
-    EventHead, OBSERVED_ABSENT, OBSERVED_BYTES_MAX, OBSERVED_LONG, OBSERVED_VALUE, ReadHead, WRITE_ADD,
-    WRITE_ADD_WIDE, WRITE_DELETE, WRITE_NEGATIVE, WRITE_SET, WriteHead,
+    EventHead, OBSERVED_ABSENT, OBSERVED_BYTES_MAX, OBSERVED_LONG, OBSERVED_THERE, OBSERVED_VALUE, ReadHead,
+    WRITE_ADD, WRITE_ADD_WIDE, WRITE_DELETE, WRITE_NEGATIVE, WRITE_SET, WriteHead,
 };
 use crate::types::{
     Delta, Incarnation, KeyId, LimitExceeded, MAX_OUTPUT_BYTES, Origin, Outcome, OutputHeader, TxnIndex,
@@ -139,6 +139,19 @@ impl OutputWriter {
     /// Records a read.
     pub fn push_read(&mut self, id: KeyId, key: &[u8], origin: Origin, value: Option<&[u8]>) {
         encode_read(&mut self.reads, id, key, origin, value);
+        self.read_count += 1;
+    }
+
+    /// Records a read of a key that tells its value: whether that was there, and nothing else of it.
+    pub fn push_content(&mut self, id: KeyId, key: &[u8], origin: Origin, value: Option<&[u8]>) {
+        if value.is_none() {
+            return self.push_read(id, key, origin, None);
+        }
+        let spelled = if id == KeyId::UNKNOWN { key } else { &[] };
+        let key_bytes = u16::try_from(spelled.len()).unwrap_or(u16::MAX);
+        let head = ReadHead { key: id, key_bytes, observed: OBSERVED_THERE, value_bytes: 0, origin };
+        self.reads.extend_from_slice(bytes_of(&head));
+        push_padded(&mut self.reads, spelled);
         self.read_count += 1;
     }
 

@@ -10,6 +10,12 @@ pub trait StateView {
     /// if this was the right value.
     fn read(&mut self, key: &[u8]) -> Option<&[u8]>;
 
+    /// As [`read`](Self::read), for a key that tells its value, as a hash does: the transaction rests only on whether the value is
+    /// there, whoever wrote it. The caller checks that it is the one that the key tells, and decides nothing if not.
+    fn content(&mut self, key: &[u8]) -> Option<&[u8]> {
+        self.read(key)
+    }
+
     /// The best known number under `key` (absent is 0); `None` if the value is no number of at most 16 significant
     /// bytes (that answer is recorded as a read). A number is not recorded: whoever decides by it must record a [`Delta`]
     /// whose interval holds every number for which the decision is the same.

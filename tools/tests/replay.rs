@@ -56,6 +56,34 @@ fn replay(folder: &Path, options: &[&str]) -> Ended {
     Run::start_command(&["replay"], &all).finish()
 }
 
+/// What would break: a block that is executed again although it is there, or taken for right although what is there is not.
+#[test]
+fn a_block_becomes_durable_is_recalled_and_another_one_at_its_height_is_refused() {
+    let (folder, states) = (folder(&block(), &prestate()), TempDir::new().unwrap());
+    let place = states.path().to_str().unwrap();
+    let first = rows(&replay(folder.path(), &["--state-dir", place, "--shards", "2"]));
+    assert_eq!((&first[0]["recalled"], &first[0]["logs_bloom_ok"]), (&json!(false), &json!(true)));
+    let again = rows(&replay(folder.path(), &["--state-dir", place, "--shards", "3"]));
+    assert_eq!((&again[0]["recalled"], &again[0]["logs_bloom_ok"]), (&json!(true), &Value::Null));
+    assert_eq!((&again[0]["gas_used"], &again[0]["rounds"]), (&first[0]["gas_used"], &json!(0)));
+    let verified = Run::start_command(&["state", "verify"], &[&format!("{place}/100")]).finish();
+    assert_eq!(verified.code(), 0, "{}{}", verified.stdout, verified.stderr);
+
+    let mut other = block();
+    other["transactions"][3]["value"] = json!("0x7");
+    fs::write(folder.path().join("block.json"), other.to_string()).unwrap();
+    let refused = replay(folder.path(), &["--state-dir", place]);
+    assert_eq!(refused.code(), 7, "{}{}", refused.stdout, refused.stderr);
+    assert!(refused.stderr.contains("block 100"), "{}", refused.stderr);
+    fs::write(folder.path().join("block.json"), block().to_string()).unwrap();
+    let other_state = json!({ SENDER: { "balance": "0xfffffffffff" } });
+    fs::write(folder.path().join("prestate.json"), other_state.to_string()).unwrap();
+    let refused = replay(folder.path(), &["--state-dir", place]);
+    assert_eq!(refused.code(), 7, "{}{}", refused.stdout, refused.stderr);
+    let threads = replay(folder.path(), &["--state-dir", place, "--executor", "threads"]);
+    assert_eq!(threads.code(), 2, "{}{}", threads.stdout, threads.stderr);
+}
+
 /// The objects that a replay printed; its last one says that all is right.
 fn rows(ended: &Ended) -> Vec<Value> {
     assert_eq!(ended.code(), 0, "{}{}", ended.stdout, ended.stderr);

@@ -57,7 +57,7 @@ impl Warmer<'_, '_> {
             let value = match observed {
                 Observed::Absent => None,
                 Observed::Value(value) => Some(value),
-                Observed::Long => continue,
+                Observed::Long | Observed::There => continue,
             };
             let Some(id) = self.cold_key(key_id, key)? else { continue };
             let (hash, name) = self.arena.key(id)?;

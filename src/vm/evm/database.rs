@@ -141,13 +141,15 @@ impl Database for ViewDatabase<'_> {
         if let Some(code) = self.codes.get(&hash) {
             return Ok(code);
         }
-        // Recorded as a read, so that code which is only just being made is waited for.
-        let bytes = self.view.read(EvmKey::code(hash).as_slice()).ok_or(StateFault::CodeMissing(hash))?;
-        let code = Bytecode::new_raw_checked(Bytes::copy_from_slice(bytes))
-            .map_err(|_| StateFault::CodeMissing(hash))?;
-        if code.hash_slow() != hash {
+        // Recorded, so that code which is only just being made is waited for; who makes it does not matter.
+        let key = EvmKey::code(hash);
+        let bytes = self.view.content(key.as_slice()).ok_or(StateFault::CodeMissing(hash))?;
+        let code = Bytecode::new_raw_checked(Bytes::copy_from_slice(bytes)).ok();
+        let Some(code) = code.filter(|code| code.hash_slow() == hash) else {
+            // The transaction fails by these very bytes.
+            self.view.read(key.as_slice());
             return Err(StateFault::CodeMissing(hash));
-        }
+        };
         self.codes.put(hash, &code);
         Ok(code)
     }

@@ -130,7 +130,8 @@ impl Knowledge {
             pushed.map_err(failed)?;
         }
         if let Known::List(list) = known {
-            list.foresee(&mut prepared, case.system_calls().len()).map_err(failed)?;
+            let spec = case.file.context.spec;
+            list.foresee(&mut prepared, case.system_calls().len(), spec).map_err(failed)?;
         }
         Ok(prepared)
     }
