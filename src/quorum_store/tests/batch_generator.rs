@@ -116,7 +116,7 @@ fn a_transaction_in_three_batches_is_released_with_the_last_of_them() {
     let mut in_progress = InProgress::default();
     let (one, key) =
         (txn(0, 0, 1), |number| BatchKey { author: ValidatorId(1), id: BatchId { nonce: 1, number } });
-    let txns = summaries(&[one.clone()]);
+    let txns = summaries(std::slice::from_ref(&one));
     for number in 0..3 {
         assert!(in_progress.insert(key(number), START, Arc::clone(&txns)));
     }

@@ -43,9 +43,7 @@ fn a_quorum_of_signatures_becomes_a_proof_that_everybody_can_check() {
     let mut all = bls(4);
     let fourth = all.pop().unwrap();
     let (mut bench, info) = with_batch(Arc::new(fourth), 4);
-    bench.out.clear();
-    // Rebuilt before the batch: nothing is signed yet.
-    let mut coordinator = Bench::new(QuorumStoreConfig::default(), 4).proofs_with(&bench);
+    let mut coordinator = beginner(&bench);
     for (signer, keys) in (0..2).zip(&all) {
         coordinator.receive(START, ValidatorId(signer), &[signed(keys, signer, info)], &mut bench.out);
     }
@@ -66,7 +64,7 @@ fn a_quorum_of_signatures_becomes_a_proof_that_everybody_can_check() {
 fn three_bad_signatures_of_ten_are_named_and_do_not_keep_the_batch_from_its_proof() {
     let all = bls(10);
     let (mut bench, info) = with_batch(Arc::new(bls(10).swap_remove(0)), 10);
-    let mut coordinator = Bench::new(QuorumStoreConfig::default(), 10).proofs_with(&bench);
+    let mut coordinator = beginner(&bench);
     let other = batch(0, 9, 0, START, &[]).info;
     for (signer, keys) in (0..10_u16).zip(&all) {
         let mut one = signed(keys, signer, info);
@@ -97,21 +95,16 @@ fn a_key_whose_owner_does_not_hold_it_makes_no_validator_set() {
     assert_eq!(BlsKeys::new(secret(0), &[]).unwrap_err(), KeysError::Count { count: 0 });
 }
 
-impl Bench {
-    /// A proof coordinator without own batches, over the store and keys of another bench.
-    fn proofs_with(mut self, other: &Bench) -> ProofCoordinator {
-        let mut config = (*other.config).clone();
-        std::mem::swap(&mut self.out, &mut Vec::new());
-        config.proof_timeout = secs(10);
-        let seat = ProofSeat {
-            validator: ValidatorId(0),
-            keys: Arc::clone(&other.keys),
-            store: Arc::clone(&other.store),
-            config: Arc::new(config),
-        };
-        // In the far future nothing in the store is alive: an empty beginning.
-        ProofCoordinator::rebuild(seat, Micros(u64::MAX), &mut self.out)
-    }
+/// A proof coordinator of a bench that does not begin with the batches of the store.
+fn beginner(bench: &Bench) -> ProofCoordinator {
+    let seat = ProofSeat {
+        validator: ValidatorId(0),
+        keys: Arc::clone(&bench.keys),
+        store: Arc::clone(&bench.store),
+        config: Arc::clone(&bench.config),
+    };
+    // In the far future nothing in the store is alive.
+    ProofCoordinator::rebuild(seat, Micros(u64::MAX), &mut Vec::new())
 }
 
 fn hash_keys(own: u16) -> HashKeys {
@@ -121,7 +114,7 @@ fn hash_keys(own: u16) -> HashKeys {
 #[test]
 fn a_collection_that_took_too_long_is_given_up_once_and_a_late_signature_does_not_begin_it_anew() {
     let (mut bench, info) = with_batch(Arc::new(hash_keys(0)), 4);
-    let mut coordinator = Bench::new(QuorumStoreConfig::default(), 4).proofs_with(&bench);
+    let mut coordinator = beginner(&bench);
     coordinator.receive(START, ValidatorId(1), &[signed(&hash_keys(1), 1, info)], &mut bench.out);
     coordinator.tick(START.plus(millis(9_999)), &mut bench.out);
     assert!(bench.out.is_empty(), "no empty news");
@@ -144,7 +137,7 @@ fn a_collection_that_took_too_long_is_given_up_once_and_a_late_signature_does_no
 #[test]
 fn a_commit_ends_a_collection_without_a_later_timeout() {
     let (mut bench, info) = with_batch(Arc::new(hash_keys(0)), 4);
-    let mut coordinator = Bench::new(QuorumStoreConfig::default(), 4).proofs_with(&bench);
+    let mut coordinator = beginner(&bench);
     coordinator.receive(START, ValidatorId(1), &[signed(&hash_keys(1), 1, info)], &mut bench.out);
     assert!(coordinator.apply(&commit(1, START, vec![info])));
     coordinator.tick(START.plus(secs(20)), &mut bench.out);
@@ -154,7 +147,7 @@ fn a_commit_ends_a_collection_without_a_later_timeout() {
 #[test]
 fn signatures_that_prove_nothing_are_refused_with_their_reason() {
     let (mut bench, info) = with_batch(Arc::new(hash_keys(0)), 4);
-    let mut coordinator = Bench::new(QuorumStoreConfig::default(), 4).proofs_with(&bench);
+    let mut coordinator = beginner(&bench);
     let one = signed(&hash_keys(1), 1, info);
     let foreign = SignedBatchInfo { info: BatchInfo { author: ValidatorId(2), ..info }, ..one };
     let unknown = SignedBatchInfo { info: BatchInfo { digest: BatchDigest([1; 32]), ..info }, ..one };

@@ -127,7 +127,6 @@ pub struct Bench {
     pub keys: Arc<dyn Keys>,
     pub mempool: Mempool,
     pub out: Outbox,
-    pub validators: usize,
 }
 
 impl Bench {
@@ -143,7 +142,7 @@ impl Bench {
         let store = Arc::new(BatchStore::open(as_disk, config.clone(), Micros(0)).unwrap());
         let keys: Arc<dyn Keys> = Arc::new(HashKeys { own: ValidatorId(0), count: validators });
         let mempool = Mempool::new(config.mempool, HashMap::new());
-        Bench { config: Arc::new(config), disk, store, keys, mempool, out: Vec::new(), validators }
+        Bench { config: Arc::new(config), disk, store, keys, mempool, out: Vec::new() }
     }
 
     pub fn generator(&self, now: Micros) -> BatchGenerator {

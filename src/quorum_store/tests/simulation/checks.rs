@@ -192,7 +192,7 @@ pub fn at_the_end(world: &mut World) {
                 validator.id
             ));
         }
-        if validator.store.len() > 0 {
+        if !validator.store.is_empty() {
             found.push(format!("I9: {} batches are left at {}", validator.store.len(), validator.id));
         }
     }

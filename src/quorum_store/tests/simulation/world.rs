@@ -75,7 +75,6 @@ pub struct World {
     pub random: ChaCha8Rng,
     pub now: Micros,
     pub validators: Vec<Option<Validator>>,
-    pub config: Arc<QuorumStoreConfig>,
     pub events: u64,
     pub delivery: Delivery,
     plant: Plant,
@@ -125,7 +124,6 @@ impl World {
         let mut world = World {
             now: START,
             validators: validators.collect(),
-            config,
             events: 0,
             delivery,
             plant,
