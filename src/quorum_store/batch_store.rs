@@ -4,11 +4,11 @@ use crate::quorum_store::commit_log::{Admission, CommitStep, Cursor};
 use crate::quorum_store::disk::{Disk, DiskError};
 use crate::quorum_store::quota::{Quota, Storage};
 use crate::quorum_store::{
-    Batch, BatchDigest, BatchInfo, Micros, PooledTxn, ProofOfStore, QuorumStoreConfig, Refusal, TxnSummary,
-    ValidatorId,
+    Batch, BatchDigest, BatchInfo, BatchKey, Micros, PooledTxn, ProofOfStore, QuorumStoreConfig, Refusal,
+    TxnSummary, ValidatorId,
 };
 use parking_lot::Mutex;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 /// What persisting a batch came to.
@@ -33,6 +33,7 @@ struct Row {
 #[derive(Debug, Default)]
 struct Rows {
     rows: HashMap<BatchDigest, Row>,
+    keys: HashMap<BatchKey, BatchDigest>,
     expirations: BTreeSet<(Micros, BatchDigest)>,
     quotas: HashMap<ValidatorId, Quota>,
     cursor: Cursor,
@@ -92,7 +93,7 @@ impl BatchStore {
     /// Persists batches, all in one write. One whose digest is there already is replaced only if it expires later. Blocks for
     /// the disk.
     ///
-    /// Each is refused with `Expired`, `BatchQuota`, `DbQuota` or `Storage`.
+    /// Each is refused with `Expired`, `KeyCollision`, `BatchQuota`, `DbQuota` or `Storage`.
     pub fn persist(&self, batches: &[Arc<Batch>]) -> Vec<Result<Persisted, Refusal>> {
         let _writer = self.writer.lock();
         let mut results = Vec::with_capacity(batches.len());
@@ -117,11 +118,12 @@ impl BatchStore {
             for (digest, replaced) in before.into_iter().rev() {
                 rows.take_back(digest, replaced);
             }
-            for result in &mut results {
-                if matches!(result, Ok(Persisted::New | Persisted::Extended)) {
-                    *result = Err(Refusal::Storage);
-                }
-            }
+            let lost: HashSet<BatchDigest> = new.iter().map(|batch| batch.info.digest).collect();
+            let of_lost =
+                batches.iter().zip(&mut results).filter(|(batch, _)| lost.contains(&batch.info.digest));
+            of_lost
+                .filter(|(_, result)| result.is_ok())
+                .for_each(|(_, result)| *result = Err(Refusal::Storage));
         }
         results
     }
@@ -247,6 +249,11 @@ impl Rows {
         if info.expiration <= self.cursor.time() {
             return Err(Refusal::Expired);
         }
+        // An author that uses a number twice gets nothing for the second batch: two proofs would stand for one number.
+        let namesake = self.keys.get(&info.key()).and_then(|digest| self.rows.get(digest));
+        if namesake.is_some_and(|row| row.info != *info) {
+            return Err(Refusal::KeyCollision);
+        }
         let old = self.rows.get(&info.digest).cloned();
         if old.as_ref().is_some_and(|old| old.info.expiration >= info.expiration) {
             return Ok((Persisted::Known, None));
@@ -275,8 +282,10 @@ impl Rows {
         let payload = (storage == Storage::MemoryAndDisk).then_some(batch);
         let row = Row { info, storage, payload, proof: None };
         if let Some(old) = self.rows.insert(info.digest, row) {
+            self.keys.remove(&old.info.key());
             self.expirations.remove(&(old.info.expiration, info.digest));
         }
+        self.keys.insert(info.key(), info.digest);
         self.expirations.insert((info.expiration, info.digest));
     }
 
@@ -288,11 +297,13 @@ impl Rows {
             quota.take_again(row.info.bytes, row.storage);
         }
         self.expirations.insert((row.info.expiration, digest));
+        self.keys.insert(row.info.key(), digest);
         self.rows.insert(digest, row);
     }
 
     fn remove(&mut self, digest: BatchDigest) {
         let Some(row) = self.rows.remove(&digest) else { return };
+        self.keys.remove(&row.info.key());
         self.expirations.remove(&(row.info.expiration, digest));
         if let Some(quota) = self.quotas.get_mut(&row.info.author) {
             quota.give_back(row.info.bytes, row.storage);

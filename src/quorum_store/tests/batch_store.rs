@@ -86,7 +86,9 @@ fn a_batch_past_its_quota_is_refused_and_room_that_is_free_again_is_used_again()
     let quota = QuotaConfig { batches: 2, db_bytes: bytes * 2, memory_bytes: bytes };
     let bench = Bench::new(QuorumStoreConfig { quota, ..QuorumStoreConfig::default() }, 4);
     let store = &bench.store;
-    let one = |sender, seconds| batch(1, sender, 0, START.plus(secs(seconds)), &[txn(sender, 0, 1)]);
+    let one = |sender, seconds| {
+        batch(1, sender * 100 + seconds, 0, START.plus(secs(seconds)), &[txn(sender, 0, 1)])
+    };
     assert_eq!(persist(store, &one(0, 10)), Ok(Persisted::New));
     assert_eq!(persist(store, &one(1, 20)), Ok(Persisted::New));
     assert!(store.get(&one(1, 20).info.digest).is_some(), "from the disk");

@@ -90,6 +90,21 @@ fn a_batch_of_any_size_or_expiration_is_refused_with_its_reason_and_the_good_one
     }
 }
 
+/// Two digests under one number, and two expirations of one digest. In the original both got a proof.
+#[test]
+fn an_author_that_uses_a_number_twice_gets_no_signature_for_the_second_batch() {
+    let (mut bench, mut coordinator) = receive(TxnFilter::Off, vec![good(1)]);
+    bench.out.clear();
+    let other = batch(1, 1, 0, START.plus(secs(60)), &[txn(7, 0, 1)]);
+    let longer = batch(1, 1, 0, START.plus(secs(61)), &[txn(1, 0, 1)]);
+    coordinator.receive(START, ValidatorId(1), vec![other, longer], &mut bench.out);
+    assert!(bench.out.is_empty());
+    assert_eq!((coordinator.refusals().of(Refusal::KeyCollision), bench.store.len()), (2, 1));
+    // When the first one is gone, its number is nothing that anybody could still prove.
+    assert!(bench.store.apply(&commit(1, START.plus(secs(120)), Vec::new())));
+    assert!(bench.store.is_empty());
+}
+
 #[test]
 fn a_replayed_batch_is_signed_again_and_kept_once() {
     let (mut bench, mut coordinator) = receive(TxnFilter::Off, vec![good(1)]);

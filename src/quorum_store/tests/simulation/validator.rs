@@ -90,7 +90,13 @@ impl Validator {
 
     /// Dies with everything that is not on disk, and begins again.
     pub fn crash(self, now: Micros, next: HashMap<Address, u64>) -> Validator {
-        let Validator { id, count, config, keys, disk, ids_go_back, .. } = self;
+        let Validator { id, count, config, keys, mut disk, ids_go_back, .. } = self;
+        if ids_go_back {
+            // Its batches are lost, too: a store that has them refuses the second use of a number.
+            let (fresh, kept) = (MemoryDisk::default(), disk.commits().unwrap());
+            kept.entries.iter().for_each(|entry| fresh.append_commit(entry, kept.collapsed).unwrap());
+            disk = Arc::new(fresh);
+        }
         let opened = Validator::open(id, count, config, keys, disk, (now, next));
         Validator { ids_go_back, ..opened }
     }

@@ -476,6 +476,7 @@ impl World {
             Plant::IdsGoBack => {
                 for one in self.validators.iter_mut().flatten() {
                     one.ids_go_back = true;
+                    one.start(Part::Generator, self.now, &mut Vec::new());
                 }
             }
             Plant::EndlessBatches => {
