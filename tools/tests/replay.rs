@@ -9,8 +9,7 @@
 mod common;
 
 use common::{Ended, Run};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -193,16 +192,7 @@ fn shards_that_are_killed_every_20_ms_change_nothing() {
     let options = [folder.path().to_str().unwrap(), "--shards", "3", "--repeat", "1500", "--format", "json"];
     let mut run = Run::start_command(&["replay"], &options);
     run.await_shards(3);
-    let (traces, mut victim, mut kills) = (run.traces(), 0, 0_u32);
-    while !run.is_over() {
-        let shards = traces.shards();
-        victim += 1;
-        if let Some(&pid) = shards.get(victim % shards.len().max(1)) {
-            // It may have ended since the look at it.
-            kills += u32::from(kill(Pid::from_raw(pid), Signal::SIGKILL).is_ok());
-        }
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    let (traces, kills) = (run.traces(), run.kill_shards_until_over(std::time::Duration::from_millis(20)));
     let ended = run.finish();
     assert_eq!(rows(&ended)[0]["matches_sequential"], json!(true), "{kills} kills");
     assert!(kills > 0);

@@ -76,9 +76,11 @@ impl DurableBlock {
     ) -> Result<(BlockOutput, Duration), ReplayError> {
         let begun = Instant::now();
         let output = self.phalanx.execute(block, begun + limit);
-        let output = output.map_err(|error| match error {
-            ExecuteError::Durable(cause) => ReplayError::Durable { block: self.number, cause },
-            error => ReplayError::execute(self.number, error),
+        let output = output.map_err(|error| {
+            if let ExecuteError::Durable(cause) = error {
+                return ReplayError::Durable { block: self.number, cause };
+            }
+            ReplayError::execute(self.number, error)
         })?;
         let took = begun.elapsed().saturating_sub(output.stats().commit);
         let durable = self.phalanx.wait_durable(self.number, Instant::now() + CLOSE_LIMIT);
