@@ -2,6 +2,9 @@
 //!
 //! What would break: batches over a limit would be refused by every peer; an exclusion that is released too early doubles
 //! work, one that is never released loses transactions.
+//!
+//! Controls that were run: with a transaction released with the first of its batches, scenario 9 fails here and invariant 3 in the
+//! simulation; with commits refused whose time is earlier, the test of such a commit fails.
 
 use super::support::*;
 use crate::quorum_store::*;

@@ -1,6 +1,9 @@
 //! What peers send, and what is asked of them: scenarios 11, 12, 38, 39, 40 and 45, and peers that mean no good.
 //!
 //! What would break: a batch that pins memory for ever by its expiration; one that nobody has keeping a block waiting for ever.
+//!
+//! Control that was run: without the bound on expirations the test of batches of any expiration fails, and invariant 9 in the
+//! simulation.
 
 use super::support::*;
 use crate::quorum_store::*;

@@ -2,6 +2,8 @@
 //!
 //! What would break: one bad signature that keeps a batch from its proof; a late one that begins a collection which never ends
 //! and gives transactions free that a proof holds.
+//!
+//! Control that was run: with late signatures let in, the test of a collection that took too long fails.
 
 use super::support::*;
 use crate::quorum_store::*;
