@@ -2,6 +2,7 @@
 //!
 //! What a block changes, its row and the head are written in one transaction: the store always stands at a block.
 
+use crate::durable::environment::{self, EnvironmentOptions};
 use crate::durable::error::DurableError;
 use crate::durable::head::{BadHead, BlockRow, Head, HeadRow, STORE_VERSION};
 use crate::durable::log_scan::{LoggedBlock, RecordPlace};
@@ -10,7 +11,7 @@ use crate::durable::step::{Step, Steps};
 use crate::state::{BaseState, StateConfig, StateDigest};
 use bytemuck::bytes_of;
 use heed::types::Bytes;
-use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, RoTxn, RwTxn, WithTls};
+use heed::{CommitOrAbort, Database, Env, RoTxn, RwTxn, WithTls};
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
@@ -22,8 +23,6 @@ const STATE: &str = "state";
 const BLOCKS: &str = "blocks";
 /// Processes and threads that may read at once.
 const READERS: u32 = 512;
-/// The size of the store is a multiple of this on every host.
-const SIZE_STEP: u64 = 64 << 10;
 
 type Table<'e> = Database<'e, Bytes, Bytes>;
 
@@ -118,7 +117,7 @@ impl Store {
     /// # Errors
     /// `Store`.
     pub(super) fn open(directory: &Path, bytes: u64) -> Result<Store, DurableError> {
-        let store = Store::open_as(directory, Some(size_of_map(bytes)), EnvFlags::empty())?;
+        let store = Store::open_as(directory, Some(bytes), false)?;
         // Slots of readers that died.
         let cleared = store.clear_dead_readers()?;
         tracing::debug!(cleared, "store is open");
@@ -134,7 +133,7 @@ impl Store {
         if !directory.join("data.mdb").exists() {
             return Err(DurableError::NoState { directory: directory.to_owned() });
         }
-        Store::open_as(directory, None, EnvFlags::READ_ONLY)
+        Store::open_as(directory, None, true)
     }
 
     /// Opens the store for a shard: for reading, as great as its owner has it. Frees the slots of those that died, and takes
@@ -143,25 +142,16 @@ impl Store {
     /// # Errors
     /// `Store`, `NoState`.
     pub(super) fn open_beside(directory: &Path, bytes: u64) -> Result<Store, DurableError> {
-        let store = Store::open_as(directory, Some(size_of_map(bytes)), EnvFlags::READ_ONLY)?;
+        let store = Store::open_as(directory, Some(bytes), true)?;
         store.clear_dead_readers()?;
         store.head()?.map(|_| ()).ok_or_else(|| DurableError::NoState { directory: directory.to_owned() })?;
         Ok(store)
     }
 
-    fn open_as(directory: &Path, size: Option<usize>, flags: EnvFlags) -> Result<Store, DurableError> {
-        let mut options = EnvOpenOptions::new();
-        options.max_dbs(3).max_readers(READERS);
-        if let Some(size) = size {
-            options.map_size(size);
-        }
-        // SAFETY: flags are none or READ_ONLY, which takes nothing from LMDB's own locking. The files in the directory are
-        // written by LMDB alone, under its lock file, which nobody removes; the state directory has one owner (its lock), and
-        // readers are other environments of LMDB.
-        #[allow(unsafe_code, reason = "LMDB maps its file")]
-        let env = unsafe { options.flags(flags).open(directory) };
+    fn open_as(directory: &Path, bytes: Option<u64>, read_only: bool) -> Result<Store, DurableError> {
+        let options = EnvironmentOptions { bytes, databases: 3, readers: READERS, read_only };
         let directory = directory.to_owned();
-        match env {
+        match environment::open(&directory, options) {
             Ok(env) => Ok(Store { env, directory }),
             Err(cause) => Err(DurableError::Store { step: "open", directory, cause }),
         }
@@ -441,10 +431,6 @@ impl Store {
     pub(super) fn clear_dead_readers(&self) -> Result<usize, DurableError> {
         self.env.clear_stale_readers().map_err(self.failed("look for dead readers of"))
     }
-}
-
-fn size_of_map(bytes: u64) -> usize {
-    usize::try_from(bytes.next_multiple_of(SIZE_STEP)).unwrap_or(usize::MAX)
 }
 
 fn forget_below(tables: &Tables<'_>, txn: &mut RwTxn<'_>, floor: u64) -> Result<(), heed::Error> {
