@@ -5,6 +5,7 @@ use crate::chaos::ChaosOptions;
 use crate::conformance::ConformanceOptions;
 use crate::doctor::DoctorOptions;
 use crate::exit::EXIT_CODES;
+use crate::node::NodeOptions;
 use crate::placement_options::PlacementOptions;
 use crate::replay::ReplayOptions;
 use crate::state::StateOptions;
@@ -41,6 +42,10 @@ pub enum Command {
     /// Executes a workload block by block and verifies each block against sequential execution.
     #[command(after_help = EXIT_CODES)]
     Run(RunOptions),
+    /// Runs validators on this host, from client intake to committed block: mempool, quorum store, blocks executed over shards, all
+    /// of it durable.
+    #[command(after_help = EXIT_CODES)]
+    Node(NodeOptions),
     /// Executes real Ethereum blocks over shards and checks them against their headers and against revm alone.
     #[command(after_help = EXIT_CODES)]
     Replay(ReplayOptions),
@@ -356,6 +361,7 @@ mod tests {
         let parsed = Cli::try_parse_from([&["phalanx", "run"], line].concat())?;
         match parsed.command {
             Command::Run(options) => Ok(options),
+            Command::Node(options) => panic!("{options:?}"),
             Command::Bench(options) => panic!("{options:?}"),
             Command::Chaos(options) => panic!("{options:?}"),
             Command::Replay(options) => panic!("{options:?}"),
@@ -387,7 +393,8 @@ mod tests {
     #[test]
     fn every_option_states_its_default() {
         let mut command = Cli::command();
-        let paths: [&[&str]; 11] = [
+        let paths: [&[&str]; 12] = [
+            &["node"],
             &["topology"],
             &["doctor"],
             &["replay"],

@@ -17,7 +17,7 @@ pub enum Exit {
     Workload,
     /// Memory, threads or shard processes could not be had.
     Start,
-    /// Chaos found something wrong, lost or left behind.
+    /// Chaos, or a node under load, found something wrong, lost or left behind.
     Violation,
     /// A state directory or snapshot cannot be opened, or is damaged.
     State,
@@ -25,6 +25,8 @@ pub enum Exit {
     Unfit,
     /// Pages or pins are not where they were planned.
     Misplaced,
+    /// Components of a node died more often than its supervision takes, or blocks could not be executed any more.
+    GaveUp,
     /// Ended by SIGINT.
     Interrupted,
     /// Ended by SIGTERM.
@@ -40,15 +42,17 @@ Exit codes:
     3  a result differs from sequential execution, or a conformance test failed
     4  the workload's file cannot be read, or a file with tests is broken
     5  memory, threads or shard processes could not be had
-    6  chaos found a violation; its report names the check
+    6  chaos found a violation, its report names the check; or a node under load left a transaction without an end, cursors
+       apart or something excluded, its report says which
     7  a state directory or snapshot cannot be opened, or is damaged
     8  the doctor found something that must be mended
     9  --placement-report found a page or a pin that is not where it was planned
+   10  a node gave up: its components died more often than --restarts-per-minute, or a block could not be executed
   130  ended by SIGINT (Ctrl-C)
   143  ended by SIGTERM
 
 A run that fails prints one line on standard error and nothing on standard output, in either format. Chaos prints its
-report also with 6, and after a signal with 130 or 143 (with 6 if it had found a violation).";
+report also with 6, and after a signal with 130 or 143 (with 6 if it had found a violation); so does a node, and with 3 and 10.";
 
 impl Exit {
     /// The code that the caller of the command sees.
@@ -64,6 +68,7 @@ impl Exit {
             Exit::State => 7,
             Exit::Unfit => 8,
             Exit::Misplaced => 9,
+            Exit::GaveUp => 10,
             Exit::Interrupted => 130,
             Exit::Terminated => 143,
         }
@@ -93,6 +98,7 @@ mod tests {
             Exit::State,
             Exit::Unfit,
             Exit::Misplaced,
+            Exit::GaveUp,
             Exit::Interrupted,
             Exit::Terminated,
         ];

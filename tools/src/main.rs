@@ -8,7 +8,9 @@ mod conformance;
 mod doctor;
 mod evm_executor;
 mod exit;
+mod kept_file;
 mod logging;
+mod node;
 mod output;
 mod percentiles;
 mod placement_options;
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let exit = match cli.command {
         Command::Run(options) => run::command(options),
+        Command::Node(options) => node::command(&options),
         Command::Bench(options) => bench::command(options),
         Command::Replay(options) => replay::command(&options),
         Command::Conformance(options) => conformance::command(&options),

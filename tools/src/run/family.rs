@@ -124,6 +124,22 @@ impl Family {
         }
     }
 
+    /// What is known of each shard now; nothing unless they run.
+    pub fn health(&self) -> Vec<ShardHealth> {
+        match &*self.stage.lock() {
+            Stage::Running(phalanx) => phalanx.health(),
+            Stage::Idle | Stage::Closed => Vec::new(),
+        }
+    }
+
+    /// Name of the control segment; `None` unless the processes run.
+    pub fn segment(&self) -> Option<String> {
+        match &*self.stage.lock() {
+            Stage::Running(phalanx) => Some(phalanx.segment().to_owned()),
+            Stage::Idle | Stage::Closed => None,
+        }
+    }
+
     /// Number of shards; 0 unless they run.
     pub fn shards(&self) -> usize {
         match &*self.stage.lock() {

@@ -26,8 +26,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-pub use engine::oracle;
+pub use engine::{oracle, oracle_from};
 pub use error::RunError;
+pub use family::{Casualties, Family, FirstState};
 
 /// What the main thread waits for.
 enum News {

@@ -1,12 +1,11 @@
 //! Which workload a state directory was made with, so that a run on it goes on with the same one.
 
 use crate::cli::{RunOptions, WorkloadName};
+use crate::kept_file;
 use crate::run::error::RunError;
 use phalanx::durable::DurableError;
 use serde::{Deserialize, Serialize};
-use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// Name of the file in the state directory.
@@ -86,20 +85,13 @@ pub fn check(directory: &Path, options: &RunOptions) -> Result<(), RunError> {
 /// # Errors
 /// `Durable`.
 pub fn keep(directory: &Path, options: &RunOptions) -> Result<(), RunError> {
-    let (path, new) = (directory.join(NAME), directory.join(format!("{NAME}.new")));
+    let path = directory.join(NAME);
     if path.exists() {
         return Ok(());
     }
     let text = serde_json::to_vec(&Record::of(options)).map_err(std::io::Error::from);
-    let write = |text: &[u8]| -> std::io::Result<()> {
-        let mut file: File =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-        file.write_all(text)?;
-        file.sync_all()?;
-        std::fs::rename(&new, &path)?;
-        File::open(directory)?.sync_all()
-    };
-    text.and_then(|text| write(&text)).map_err(|cause| failed("write", path.clone(), cause))
+    let written = text.and_then(|text| kept_file::write(directory, NAME, &text));
+    written.map_err(|cause| failed("write", path, cause))
 }
 
 fn failed(step: &'static str, path: PathBuf, cause: std::io::Error) -> RunError {

@@ -5,11 +5,14 @@
 #![allow(missing_debug_implementations, reason = "nothing here is printed")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test helper fails its test by panicking")]
 
+pub mod http;
+
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use std::fs;
 use std::io::{Read, Seek};
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -111,6 +114,22 @@ impl Run {
         Ended { status, stdout: text_of(&mut self.stdout), stderr: text_of(&mut self.stderr) }
     }
 
+    /// Waits until a line on standard error begins so, and returns the rest of it.
+    pub fn await_said(&mut self, beginning: &str) -> String {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let over = self.is_over();
+            let said = text_so_far(&self.stderr);
+            if let Some(rest) = said.split_inclusive('\n').find_map(|line| line.strip_prefix(beginning)) {
+                if let Some(whole) = rest.strip_suffix('\n') {
+                    return whole.to_owned();
+                }
+            }
+            assert!(!over && Instant::now() < deadline, "did not say {beginning:?}: {said}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Waits until so many shard processes of this run are there.
     pub fn await_shards(&mut self, shards: usize) {
         let deadline = Instant::now() + LIMIT;
@@ -202,6 +221,14 @@ impl Traces {
 /// Runs to the end.
 pub fn run(options: &[&str]) -> Ended {
     Run::start(options).finish()
+}
+
+/// What is in a file that its writer has not finished: the place at which it writes, which is shared, stays where it is.
+fn text_so_far(file: &fs::File) -> String {
+    let mut bytes = vec![0; usize::try_from(file.metadata().unwrap().len()).unwrap()];
+    let read = file.read_at(&mut bytes, 0).unwrap();
+    bytes.truncate(read);
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn text_of(file: &mut fs::File) -> String {

@@ -1,0 +1,175 @@
+//! The validators of the node, as the rest of it sees them.
+
+use crate::node::error::NodeError;
+use crate::node::home::Home;
+use crate::node::options::NodeOptions;
+use crate::node::report::Standing;
+use parking_lot::Mutex;
+use phalanx::quorum_store::{
+    BlockExecutor, CommitFeed, Committee, CommitteeConfig, Component, NetworkFaults, PooledTxn, Refusal,
+    RefusalCounts, SupervisionConfig, Validator, ValidatorConfig, ValidatorEnd,
+};
+use phalanx::vm::ledger::Address;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::Handle;
+
+/// Address space for the store of one validator; the file takes what it holds.
+const DISK_BYTES: u64 = 16 << 30;
+/// Restarts are counted within this time.
+const RESTART_WINDOW: Duration = Duration::from_secs(60);
+/// Batches live so long, and are kept so long afterwards. The peers are in this process: nobody is away for longer, and what is
+/// kept of the last seconds is most of the node's memory.
+const BATCH_EXPIRY: Duration = Duration::from_secs(20);
+const BATCH_BUFFER: Duration = Duration::from_secs(5);
+/// Keeps the random numbers of kills apart from others under the same seed.
+const STREAM: u64 = 103;
+
+/// The validators.
+#[derive(Debug)]
+pub struct Cluster {
+    committee: Committee,
+    end: Arc<Mutex<Option<ValidatorEnd>>>,
+    random: Mutex<ChaCha8Rng>,
+}
+
+impl Cluster {
+    /// Starts all of them on the tasks of `runtime`. Blocks while their disks are read.
+    ///
+    /// # Errors
+    /// `Committee`.
+    pub fn start(
+        options: &NodeOptions,
+        home: &Home,
+        executor: Arc<dyn BlockExecutor>,
+        sequences: HashMap<Address, u64>,
+        runtime: &Handle,
+    ) -> Result<Cluster, NodeError> {
+        let mut validator = ValidatorConfig {
+            supervision: SupervisionConfig {
+                restart_limit: usize::try_from(options.restart_limit()).unwrap_or(usize::MAX),
+                restart_window: RESTART_WINDOW,
+                ..SupervisionConfig::default()
+            },
+            ..ValidatorConfig::default()
+        };
+        validator.quorum_store.batch_expiry = BATCH_EXPIRY;
+        validator.quorum_store.expiration_buffer = BATCH_BUFFER;
+        let config = CommitteeConfig {
+            validators: u16::try_from(options.validators).unwrap_or(u16::MAX),
+            directory: home.path().to_owned(),
+            disk_bytes: DISK_BYTES,
+            seed: options.seed,
+            faults: NetworkFaults::default(),
+            validator,
+        };
+        let committee = Committee::start(config, executor, sequences, runtime)?;
+        let end = Arc::new(Mutex::new(None));
+        for validator in committee.validators() {
+            let (validator, noted) = (validator.clone(), Arc::clone(&end));
+            runtime.spawn(async move {
+                if let Some(end) = validator.ended().await {
+                    noted.lock().get_or_insert(end);
+                }
+            });
+        }
+        let mut random = ChaCha8Rng::seed_from_u64(options.seed);
+        random.set_stream(STREAM);
+        Ok(Cluster { committee, end, random: Mutex::new(random) })
+    }
+
+    fn validators(&self) -> &[Validator] {
+        self.committee.validators()
+    }
+
+    /// Brings a transaction to the mempool of one validator, always the same for one sender: only there its transactions wait for
+    /// each other.
+    ///
+    /// # Errors
+    /// What the mempool refuses.
+    pub fn submit(&self, txn: &PooledTxn) -> Result<(), Refusal> {
+        let place = u64::from_le_bytes(first_eight(&txn.summary.sender)) % self.validators().len().max(1) as u64;
+        let validator = usize::try_from(place).ok().and_then(|place| self.validators().get(place));
+        let validator = validator.ok_or(Refusal::MailboxClosed)?;
+        validator.submit(txn.bytes.clone()).map(|_| ())
+    }
+
+    /// Height of the last block that the executing validator committed.
+    pub fn head(&self) -> u64 {
+        self.validators().first().map_or(0, |validator| validator.cursors().head)
+    }
+
+    /// Every block that the executing validator commits from now on.
+    pub fn commits(&self) -> Option<CommitFeed> {
+        self.validators().first().map(Validator::commits)
+    }
+
+    /// Where each validator stands.
+    pub fn standings(&self) -> Vec<Standing> {
+        self.validators().iter().map(standing).collect()
+    }
+
+    /// Why a validator ended, if one did.
+    pub fn gave_up(&self) -> Option<ValidatorEnd> {
+        self.end.lock().clone()
+    }
+
+    /// Kills one component of one validator, both drawn at random; false if its task was not there.
+    pub async fn kill_one(&self) -> bool {
+        let (validator, component) = {
+            let mut random = self.random.lock();
+            let component = Component::ALL[random.random_range(0..Component::ALL.len())];
+            (random.random_range(0..self.validators().len()), component)
+        };
+        let Some(validator) = self.validators().get(validator) else { return false };
+        let there = validator.is_alive(component);
+        tracing::info!(validator = %validator.id(), %component, "a component is killed");
+        there && validator.kill(component).await
+    }
+
+    /// What was refused or dropped between the validators, by reason.
+    pub fn refusals(&self) -> BTreeMap<String, u64> {
+        let mut all = RefusalCounts::default();
+        let mut by_name = BTreeMap::new();
+        for counters in self.validators().iter().map(Validator::counters) {
+            all.add(&counters.refusals);
+            for (component, counts) in counters.mailboxes {
+                let dropped = [
+                    ("control_closed", counts.control_closed),
+                    ("control_full", counts.control_full),
+                    ("bulk_closed", counts.bulk_closed),
+                    ("bulk_full", counts.bulk_full),
+                ];
+                for (why, count) in dropped.into_iter().filter(|&(_, count)| count > 0) {
+                    *by_name.entry(format!("{component}_{why}")).or_insert(0) += count;
+                }
+            }
+        }
+        by_name.extend(all.iter().map(|(refusal, count)| (refusal.name().to_owned(), count)));
+        by_name
+    }
+
+    /// Stops all components in order. When it returns true nothing is written any more.
+    pub async fn shutdown(&self, deadline: Duration) -> bool {
+        self.committee.shutdown(deadline).await.iter().all(|report| report.is_closed())
+    }
+}
+
+fn first_eight(address: &Address) -> [u8; 8] {
+    let mut first = [0; 8];
+    first.copy_from_slice(&address.0[..8]);
+    first
+}
+
+fn standing(validator: &Validator) -> Standing {
+    let cursors = validator.cursors();
+    Standing {
+        head: cursors.head,
+        cursors: cursors.applied.iter().map(|(component, applied)| (component.name(), applied)).collect(),
+        exclusion_size: validator.exclusion_size() as u64,
+        restarts: validator.restarts().total(),
+    }
+}
