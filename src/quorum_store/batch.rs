@@ -33,6 +33,12 @@ impl BatchInfo {
         BatchKey { author: self.author, id: self.id }
     }
 
+    /// Whether its transactions are executed in a block of this time: otherwise it has expired, and is void for everyone.
+    #[must_use]
+    pub fn is_executed_at(&self, block_time: Micros) -> bool {
+        self.expiration >= block_time
+    }
+
     /// The bytes that validators sign.
     #[must_use]
     pub fn signing_bytes(&self) -> Vec<u8> {

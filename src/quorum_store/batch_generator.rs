@@ -6,7 +6,7 @@ use crate::quorum_store::disk::Disk;
 use crate::quorum_store::effect::{Effect, GeneratorNews, Outbox, ProofNews, QueueNews};
 use crate::quorum_store::gate::Gate;
 use crate::quorum_store::in_progress::InProgress;
-use crate::quorum_store::mempool::Mempool;
+use crate::quorum_store::mempool::TxnSource;
 use crate::quorum_store::pull_rate::{BackPressure, PullRate};
 use crate::quorum_store::{
     Batch, BatchId, BatchInfo, BatchKey, Epoch, Keys, Message, Micros, PooledTxn, QuorumStoreConfig,
@@ -36,6 +36,20 @@ pub struct GeneratorCounts {
     pub gated: u64,
     /// Ticks without an id from the disk.
     pub without_ids: u64,
+}
+
+impl GeneratorCounts {
+    /// Adds those of another count.
+    pub fn add(&mut self, other: &GeneratorCounts) {
+        let GeneratorCounts { batches, txns, oversized, overflown, not_persisted, gated, without_ids } = *other;
+        self.batches += batches;
+        self.txns += txns;
+        self.oversized += oversized;
+        self.overflown += overflown;
+        self.not_persisted += not_persisted;
+        self.gated += gated;
+        self.without_ids += without_ids;
+    }
 }
 
 /// Whom a generator works for, and with what.
@@ -91,7 +105,7 @@ impl BatchGenerator {
     }
 
     /// One tick of the timer.
-    pub fn tick(&mut self, now: Micros, gate: Gate, mempool: &Mempool, out: &mut Outbox) {
+    pub fn tick(&mut self, now: Micros, gate: Gate, mempool: &impl TxnSource, out: &mut Outbox) {
         // Also while nothing is committed.
         self.in_progress.expire(now);
         self.rate.tick(now, self.pressure);

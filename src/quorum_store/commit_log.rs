@@ -2,20 +2,20 @@
 //! nobody is sent anything, everybody reads from a cursor of their own.
 
 use crate::quorum_store::disk::{Disk, DiskError};
-use crate::quorum_store::{BatchInfo, Micros, TxnHash};
+use crate::quorum_store::{BatchInfo, Micros, TxnHash, TxnOutcome};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 
-/// A transaction of a committed block that changed nothing.
+/// A transaction of a committed block that did not succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WithoutEffect {
+pub struct TxnException {
     /// Which.
     pub hash: TxnHash,
-    /// Whether it may have an effect in a later block: its sequence number was ahead of its sender's.
-    pub again: bool,
+    /// What became of it.
+    pub outcome: TxnOutcome,
 }
 
 /// What was committed.
@@ -27,8 +27,8 @@ pub enum Committed {
         height: u64,
         /// Its batches.
         batches: Vec<BatchInfo>,
-        /// Transactions in them that changed nothing.
-        without_effect: Vec<WithoutEffect>,
+        /// Transactions in them that did not succeed.
+        exceptions: Vec<TxnException>,
     },
     /// A range of blocks that was taken over from others: which batches they had is not known.
     Synced {
@@ -93,12 +93,17 @@ impl CommitStep {
         }
     }
 
-    /// Transactions in them that changed nothing.
+    /// Those of its batches whose transactions were executed: a batch that had expired by the block's time is void.
+    pub fn executed_batches(&self) -> impl Iterator<Item = &BatchInfo> {
+        self.batches().iter().filter(|info| info.is_executed_at(self.timestamp()))
+    }
+
+    /// Transactions in them that did not succeed.
     #[must_use]
-    pub fn without_effect(&self) -> &[WithoutEffect] {
+    pub fn exceptions(&self) -> &[TxnException] {
         match self {
             CommitStep::Entry(entry) => match &entry.content {
-                Committed::Block { without_effect, .. } => without_effect,
+                Committed::Block { exceptions, .. } => exceptions,
                 Committed::Synced { .. } => &[],
             },
             CommitStep::Collapsed { .. } => &[],
@@ -125,6 +130,12 @@ pub enum Admission {
 }
 
 impl Cursor {
+    /// The cursor of a reader that begins after an entry.
+    #[must_use]
+    pub fn at(applied: u64) -> Cursor {
+        Cursor { applied, time: Micros(0) }
+    }
+
     /// Sequence of the last entry that was applied; 0 before the first.
     #[must_use]
     pub fn applied(self) -> u64 {
@@ -170,6 +181,24 @@ pub enum AppendError {
     /// The disk refused; the log is as it was.
     #[error(transparent)]
     Disk(#[from] DiskError),
+}
+
+/// An append that is decided, and not written yet.
+#[derive(Debug)]
+pub struct PlannedAppend {
+    entry: CommitEntry,
+    collapsed: (u64, Micros),
+    latest: Micros,
+}
+
+impl PlannedAppend {
+    /// Writes it; it is durable when this returns. Blocks for the disk.
+    ///
+    /// # Errors
+    /// [`DiskError`]; nothing is written.
+    pub fn write(&self, disk: &dyn Disk) -> Result<(), DiskError> {
+        disk.append_commit(&self.entry, self.collapsed)
+    }
 }
 
 /// The log. Keeps entries as long as a batch in them may be alive.
@@ -226,9 +255,22 @@ impl CommitLog {
     /// # Errors
     /// [`AppendError`]; the log is as it was.
     pub fn append(&mut self, entry: CommitEntry) -> Result<(), AppendError> {
+        if let Some(append) = self.plan(entry)? {
+            append.write(&*Arc::clone(&self.disk))?;
+            self.install(append);
+        }
+        Ok(())
+    }
+
+    /// What appending an entry would be; `None` if it is in the log already. Changes nothing: the append is then written, and
+    /// installed, with no other append in between.
+    ///
+    /// # Errors
+    /// `OutOfOrder`.
+    pub fn plan(&self, entry: CommitEntry) -> Result<Option<PlannedAppend>, AppendError> {
         let head = self.head();
         if entry.sequence <= head {
-            return Ok(());
+            return Ok(None);
         }
         if entry.sequence != head + 1 {
             return Err(AppendError::OutOfOrder { sequence: entry.sequence, head });
@@ -238,14 +280,34 @@ impl CommitLog {
         let old = self.entries.iter().take_while(|entry| entry.timestamp < floor);
         let collapsed =
             old.fold(self.collapsed, |(_, time), entry| (entry.sequence, time.max(entry.timestamp)));
-        self.disk.append_commit(&entry, collapsed)?;
+        Ok(Some(PlannedAppend { entry, collapsed, latest }))
+    }
+
+    /// Shows an append that was written.
+    pub fn install(&mut self, append: PlannedAppend) {
+        let PlannedAppend { entry, collapsed, latest } = append;
         self.latest = latest;
         self.collapsed = collapsed;
         self.entries.push_back(Arc::new(entry));
         while self.entries.front().is_some_and(|entry| entry.sequence <= collapsed.0) {
             self.entries.pop_front();
         }
-        Ok(())
+    }
+
+    /// Goes on behind an entry of others, which nobody here will ever see: readers get one step that only moves time. On disk with
+    /// the next entry. Does nothing if the log has that entry.
+    pub fn take_over(&mut self, through: u64, timestamp: Micros) {
+        if through > self.head() {
+            self.latest = self.latest.max(timestamp);
+            self.entries.clear();
+            self.collapsed = (through, self.latest);
+        }
+    }
+
+    /// The disk that it is written to.
+    #[must_use]
+    pub fn disk(&self) -> Arc<dyn Disk> {
+        Arc::clone(&self.disk)
     }
 
     /// What a reader at `cursor` applies next; `None` at the end.

@@ -213,6 +213,12 @@ impl QuorumStoreConfig {
         above.checked_sub(1).and_then(|index| self.gas_buckets.get(index)).copied().unwrap_or(0)
     }
 
+    /// So long an entry of the commit log is kept: longer than any batch in it lives.
+    #[must_use]
+    pub fn log_window(&self) -> Duration {
+        self.batch_expiry + self.clock_skew * 2 + self.expiration_buffer
+    }
+
     /// The latest expiration that is taken from a peer.
     #[must_use]
     pub fn latest_expiration(&self, now: crate::quorum_store::Micros) -> crate::quorum_store::Micros {

@@ -19,13 +19,17 @@ pub enum Component {
     ProofManager,
     /// Holds transactions.
     Mempool,
-    /// Brings commits to the store, and watches the others.
+    /// Brings commits to the store.
     Coordinator,
+    /// Proposes blocks.
+    Proposer,
+    /// Stages, executes and commits blocks.
+    BlockPipeline,
 }
 
 impl Component {
     /// Every component.
-    pub const ALL: [Component; 8] = [
+    pub const ALL: [Component; 10] = [
         Component::NetworkListener,
         Component::BatchGenerator,
         Component::BatchCoordinator,
@@ -34,6 +38,8 @@ impl Component {
         Component::ProofManager,
         Component::Mempool,
         Component::Coordinator,
+        Component::Proposer,
+        Component::BlockPipeline,
     ];
 
     /// Its name for people and counters.
@@ -48,6 +54,8 @@ impl Component {
             Component::ProofManager => "proof_manager",
             Component::Mempool => "mempool",
             Component::Coordinator => "coordinator",
+            Component::Proposer => "proposer",
+            Component::BlockPipeline => "block_pipeline",
         }
     }
 
@@ -60,7 +68,11 @@ impl Component {
             | Component::ProofManager
             | Component::Mempool
             | Component::Coordinator => true,
-            Component::NetworkListener | Component::BatchCoordinator | Component::BatchRequester => false,
+            Component::NetworkListener
+            | Component::BatchCoordinator
+            | Component::BatchRequester
+            | Component::Proposer
+            | Component::BlockPipeline => false,
         }
     }
 }

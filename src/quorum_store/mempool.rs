@@ -5,8 +5,9 @@ use crate::quorum_store::batch_store::BatchStore;
 use crate::quorum_store::commit_log::{Admission, CommitStep, Cursor};
 use crate::quorum_store::config::MempoolConfig;
 use crate::quorum_store::in_progress::InProgress;
-use crate::quorum_store::{Micros, PooledTxn, Refusal, RefusalCounts, TxnHash};
+use crate::quorum_store::{Micros, PooledTxn, Refusal, RefusalCounts, TxnHash, TxnOutcome, TxnSummary};
 use crate::vm::ledger::Address;
+use parking_lot::Mutex;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -14,8 +15,13 @@ use std::sync::Arc;
 /// What became of a transaction that left the mempool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Departure {
-    /// A block has it.
-    Committed,
+    /// A block has it, and no later one will.
+    Committed {
+        /// Height of the block.
+        height: u64,
+        /// What became of it there.
+        outcome: TxnOutcome,
+    },
     /// It was not committed in time.
     Expired,
     /// Another one with its sequence number pays more, or was committed.
@@ -107,16 +113,20 @@ impl Mempool {
         if self.hashes.len() >= self.config.capacity || self.bytes + txn.len() > self.config.capacity_bytes {
             return Err(Refusal::MempoolFull);
         }
-        let place = (summary.sender, summary.sequence);
         let until = summary.expiration.min(now.plus(self.config.ttl));
         self.arrivals += 1;
-        self.bytes += txn.len();
-        self.hashes.insert(summary.hash, place);
-        self.ranks.insert((Reverse(txn.gas_price), self.arrivals), place);
-        self.expirations.insert((until, summary.hash));
-        let waiting = Waiting { txn: Arc::new(txn), arrival: self.arrivals, until };
-        self.senders.entry(summary.sender).or_default().insert(summary.sequence, waiting);
+        self.insert(Waiting { txn: Arc::new(txn), arrival: self.arrivals, until });
         Ok(())
+    }
+
+    fn insert(&mut self, waiting: Waiting) {
+        let summary = waiting.txn.summary;
+        let place = (summary.sender, summary.sequence);
+        self.bytes += waiting.txn.len();
+        self.hashes.insert(summary.hash, place);
+        self.ranks.insert((Reverse(waiting.txn.gas_price), waiting.arrival), place);
+        self.expirations.insert((waiting.until, summary.hash));
+        self.senders.entry(summary.sender).or_default().insert(summary.sequence, waiting);
     }
 
     /// The best transactions that are in no batch, whose predecessors are committed, in a batch, or among them.
@@ -167,30 +177,29 @@ impl Mempool {
     /// Applies a step of the commit log; the transactions of its batches are those that `store` has. True if the step was the
     /// next one. May block for the disk.
     pub fn apply(&mut self, step: &CommitStep, store: &BatchStore) -> bool {
+        self.apply_txns(step, &CommittedTxn::all_of(step, store))
+    }
+
+    /// As [`apply`](Self::apply), with the transactions of the step read beforehand. Never blocks.
+    pub fn apply_txns(&mut self, step: &CommitStep, txns: &[CommittedTxn]) -> bool {
         if self.cursor.admit(step) != Admission::Apply {
             return false;
         }
-        let without_effect: HashMap<TxnHash, bool> =
-            step.without_effect().iter().map(|one| (one.hash, one.again)).collect();
-        for info in step.batches() {
-            let Some(batch) = store.get(&info.digest) else {
-                tracing::warn!(batch = %info.key(), "a committed batch is not there; its transactions wait for their expiration");
-                continue;
-            };
-            for txn in batch.txns.iter().filter_map(|bytes| PooledTxn::read(bytes.clone()).ok()) {
-                match without_effect.get(&txn.summary.hash) {
-                    Some(true) => {}
-                    Some(false) => self.remove(&txn.summary.hash, Departure::Committed),
-                    None => self.committed(&txn),
-                }
+        let height = step.sequence();
+        for &CommittedTxn { summary, outcome } in txns {
+            let departure = Departure::Committed { height, outcome };
+            match outcome {
+                TxnOutcome::WithoutEffect { again: true } => {}
+                TxnOutcome::WithoutEffect { again: false } => self.remove(&summary.hash, departure),
+                TxnOutcome::Success | TxnOutcome::Failed => self.committed(&summary, departure),
             }
         }
         true
     }
 
-    fn committed(&mut self, txn: &PooledTxn) {
-        let (sender, sequence) = (txn.summary.sender, txn.summary.sequence);
-        self.remove(&txn.summary.hash, Departure::Committed);
+    fn committed(&mut self, txn: &TxnSummary, departure: Departure) {
+        let (sender, sequence) = (txn.sender, txn.sequence);
+        self.remove(&txn.hash, departure);
         let next = self.next.entry(sender).or_default();
         *next = (*next).max(sequence.saturating_add(1));
         let next = *next;
@@ -212,6 +221,18 @@ impl Mempool {
         self.expirations.remove(&(waiting.until, *hash));
         self.bytes -= waiting.txn.len();
         self.departures.push((*hash, departure));
+    }
+
+    /// The same transactions in fresh tables: nothing that a fault may have left half done is taken over.
+    #[must_use]
+    pub fn rebuilt(&self) -> Mempool {
+        let mut fresh = Mempool { arrivals: self.arrivals, cursor: self.cursor, ..Mempool::new(self.config, self.next.clone()) };
+        fresh.refusals = self.refusals.clone();
+        fresh.departures.clone_from(&self.departures);
+        for waiting in self.senders.values().flat_map(BTreeMap::values) {
+            fresh.insert(waiting.clone());
+        }
+        fresh
     }
 
     /// What left since the last time.
@@ -247,6 +268,57 @@ impl Mempool {
     #[must_use]
     pub fn refusals(&self) -> &RefusalCounts {
         &self.refusals
+    }
+}
+
+/// Where a generator pulls transactions from.
+pub trait TxnSource {
+    /// As [`Mempool::pull`].
+    fn pull(&self, now: Micros, max_txns: u64, max_bytes: u64, in_progress: &InProgress) -> Vec<Arc<PooledTxn>>;
+}
+
+impl TxnSource for Mempool {
+    fn pull(&self, now: Micros, max_txns: u64, max_bytes: u64, in_progress: &InProgress) -> Vec<Arc<PooledTxn>> {
+        Mempool::pull(self, now, max_txns, max_bytes, in_progress)
+    }
+}
+
+/// Held only as long as the pull takes.
+impl TxnSource for Mutex<Mempool> {
+    fn pull(&self, now: Micros, max_txns: u64, max_bytes: u64, in_progress: &InProgress) -> Vec<Arc<PooledTxn>> {
+        self.lock().pull(now, max_txns, max_bytes, in_progress)
+    }
+}
+
+/// A transaction of a committed block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommittedTxn {
+    /// Which.
+    pub summary: TxnSummary,
+    /// What became of it.
+    pub outcome: TxnOutcome,
+}
+
+impl CommittedTxn {
+    /// All that a step executed, in the order of its batches; those of a batch that `store` does not have are missing. May block
+    /// for the disk.
+    #[must_use]
+    pub fn all_of(step: &CommitStep, store: &BatchStore) -> Vec<CommittedTxn> {
+        let exceptions: HashMap<TxnHash, TxnOutcome> =
+            step.exceptions().iter().map(|one| (one.hash, one.outcome)).collect();
+        let mut all = Vec::new();
+        for info in step.executed_batches() {
+            let Some(batch) = store.get(&info.digest) else {
+                tracing::warn!(batch = %info.key(), "a committed batch is not there; its transactions wait for their expiration");
+                continue;
+            };
+            let txns = batch.txns.iter().filter_map(|bytes| PooledTxn::read(bytes.clone()).ok());
+            all.extend(txns.map(|PooledTxn { summary, .. }| {
+                let outcome = exceptions.get(&summary.hash).copied().unwrap_or(TxnOutcome::Success);
+                CommittedTxn { summary, outcome }
+            }));
+        }
+        all
     }
 }
 

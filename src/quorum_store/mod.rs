@@ -9,6 +9,7 @@ mod batch_coordinator;
 mod batch_generator;
 mod batch_requester;
 mod batch_store;
+mod block_executor;
 mod bounded;
 mod commit_log;
 mod config;
@@ -21,6 +22,7 @@ mod keys;
 mod lmdb_disk;
 mod mempool;
 mod message;
+mod network;
 mod network_listener;
 mod orderer;
 mod proof;
@@ -30,7 +32,10 @@ mod proof_queue;
 mod pull_rate;
 mod quota;
 mod refusal;
+mod runtime;
 mod transaction;
+mod validator;
+mod validator_config;
 
 #[cfg(test)]
 mod tests;
@@ -40,8 +45,9 @@ pub use batch_coordinator::{BatchCoordinator, TxnFilter};
 pub use batch_generator::{BatchGenerator, GeneratorCounts, GeneratorSeat};
 pub use batch_requester::BatchRequester;
 pub use batch_store::{BatchStore, LiveBatch, Persisted};
+pub use block_executor::{BlockExecutor, BlockToExecute, ExecutedBlock, ExecutorError, TxnOutcome};
 pub use commit_log::{
-    Admission, AppendError, CommitEntry, CommitLog, CommitStep, Committed, Cursor, WithoutEffect,
+    Admission, AppendError, CommitEntry, CommitLog, CommitStep, Committed, Cursor, PlannedAppend, TxnException,
 };
 pub use config::{BackPressureConfig, BatchLimits, MempoolConfig, QuorumStoreConfig, QuotaConfig};
 pub use disk::{Disk, DiskError, KeptCommits, MemoryDisk, OrderedBlock};
@@ -51,8 +57,9 @@ pub use ids::{BatchDigest, BatchId, BatchKey, Epoch, Micros, TxnHash, ValidatorI
 pub use in_progress::InProgress;
 pub use keys::{BlsKeys, BlsSecret, Keys, KeysError, RegisteredKey};
 pub use lmdb_disk::LmdbDisk;
-pub use mempool::{Departure, Mempool};
+pub use mempool::{CommittedTxn, Departure, Mempool, TxnSource};
 pub use message::{MAX_FRAME_BYTES, MAX_INFOS_PER_MESSAGE, Message};
+pub use network::{FrameSink, Network};
 pub use network_listener::{Incoming, NetworkListener};
 pub use orderer::{Orderer, RoundRobin};
 pub use proof::{MAX_VALIDATORS, ProofOfStore, SIGNATURE_BYTES, Signature, SignedBatchInfo, SignerSet};
@@ -62,4 +69,17 @@ pub use proof_queue::{ProofQueue, PullRequest, Pulled};
 pub use pull_rate::{BackPressure, PullRate};
 pub use quota::{Quota, Storage};
 pub use refusal::{Refusal, RefusalCounts};
+pub use runtime::agreement::{Agreement, Disagreement, NextBlock, Turn};
+pub use runtime::clock::Clock;
+pub use runtime::commit_feed::{CommitFeed, CommittedBlock};
+pub use runtime::committee::{Committee, CommitteeConfig, CommitteeError};
+pub use runtime::commons::{Role, ValidatorSeat};
+pub use runtime::ends::TxnStatus;
+pub use runtime::local_network::{LocalNetwork, NetworkCounts, NetworkFaults};
+pub use runtime::mailbox::MailboxCounts;
+pub use runtime::shutdown_report::{ShutdownReport, StepEnd};
 pub use transaction::{PooledTxn, TxnBytes, TxnSummary};
+pub use validator::{Counters, Cursors, Holdings, Restarts, StartError, Validator, ValidatorEnd};
+pub use validator_config::{
+    BlockConfig, ENDS_REMEMBERED, MailboxConfig, PayloadSource, SupervisionConfig, ValidatorConfig,
+};

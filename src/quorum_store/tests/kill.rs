@@ -39,7 +39,7 @@ fn the_writer_that_is_killed_writes() {
         let (timestamp, batches) = (START.plus(secs(sequence)), vec![batch_of(sequence).info]);
         disk.stage(&OrderedBlock { height: sequence, timestamp, batches: batches.clone() }).unwrap();
         println!("\nstaged {sequence}");
-        let content = Committed::Block { height: sequence, batches, without_effect: Vec::new() };
+        let content = Committed::Block { height: sequence, batches, exceptions: Vec::new() };
         log.append(CommitEntry { sequence, timestamp, content }).unwrap();
         println!("\ncommitted {sequence}");
     }

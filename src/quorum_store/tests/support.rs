@@ -206,7 +206,7 @@ impl Bench {
 
 /// A committed block, as the log's next step.
 pub fn commit(sequence: u64, timestamp: Micros, batches: Vec<BatchInfo>) -> CommitStep {
-    let content = Committed::Block { height: sequence, batches, without_effect: Vec::new() };
+    let content = Committed::Block { height: sequence, batches, exceptions: Vec::new() };
     CommitStep::Entry(Arc::new(CommitEntry { sequence, timestamp, content }))
 }
 

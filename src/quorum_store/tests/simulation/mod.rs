@@ -144,7 +144,7 @@ fn one_dead_or_hung_reader_of_commits_in_each_position_holds_nobody_else_up() {
             for sequence in 1..=commits {
                 assert_eq!(validator.gate(), Gate::Open, "{reader}, dead: {dead}, before commit {sequence}");
                 let batches = if sequence == 1 { vec![own.info] } else { Vec::new() };
-                let content = Committed::Block { height: sequence, batches, without_effect: Vec::new() };
+                let content = Committed::Block { height: sequence, batches, exceptions: Vec::new() };
                 validator.log.append(CommitEntry { sequence, timestamp: START, content }).unwrap();
                 validator.catch_up_but(if dead { None } else { Some(part) }, &mut out);
             }

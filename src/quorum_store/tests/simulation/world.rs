@@ -396,7 +396,10 @@ impl World {
     /// What every validator would come to.
     fn execute(&mut self, height: u64, batches: Vec<BatchInfo>) -> Arc<CommitEntry> {
         let mut txns: Vec<PooledTxn> = Vec::new();
-        for info in batches.iter().filter(|info| info.expiration >= self.now) {
+        // Clocks of proposers differ.
+        let back = std::time::Duration::from_millis(self.random.random_range(0..100));
+        let timestamp = self.now.minus(back);
+        for info in batches.iter().filter(|info| info.is_executed_at(timestamp)) {
             let found = self.validators.iter().flatten().find_map(|one| one.store.get(&info.digest));
             let Some(batch) = found else {
                 self.violations.push(format!("a proven batch is nowhere: {info:?}"));
@@ -405,7 +408,7 @@ impl World {
             txns.extend(batch.txns.iter().map(|bytes| PooledTxn::read(bytes.clone()).unwrap()));
         }
         txns.sort_by_key(|txn| txn.summary.sequence);
-        let mut without_effect = Vec::new();
+        let mut exceptions = Vec::new();
         for txn in txns {
             let next = self.next.entry(txn.summary.sender).or_default();
             if txn.summary.sequence == *next {
@@ -413,13 +416,12 @@ impl World {
                 self.executed.insert(txn.summary.hash);
             } else {
                 let again = txn.summary.sequence > *next;
-                without_effect.push(WithoutEffect { hash: txn.summary.hash, again });
+                let outcome = TxnOutcome::WithoutEffect { again };
+                exceptions.push(TxnException { hash: txn.summary.hash, outcome });
             }
         }
-        // Clocks of proposers differ.
-        let back = std::time::Duration::from_millis(self.random.random_range(0..100));
-        let content = Committed::Block { height, batches, without_effect };
-        Arc::new(CommitEntry { sequence: height, timestamp: self.now.minus(back), content })
+        let content = Committed::Block { height, batches, exceptions };
+        Arc::new(CommitEntry { sequence: height, timestamp, content })
     }
 
     fn append(&mut self, place: usize, entry: &Arc<CommitEntry>) {
