@@ -230,9 +230,9 @@ fn refused(height: u64, cause: &ExecuteError) -> ExecutorError {
 
 fn not_durable(height: u64, cause: &DurableError) -> ExecutorError {
     match cause {
-        DurableError::Backlog { .. } | DurableError::NotYet { .. } => again(height, cause),
-        DurableError::Io { .. }
-        | DurableError::Store { .. }
+        // The log is as it was: once there is room again the same block goes through.
+        DurableError::Io { .. } | DurableError::Backlog { .. } | DurableError::NotYet { .. } => again(height, cause),
+        DurableError::Store { .. }
         | DurableError::Failed { .. }
         | DurableError::NoDirectory
         | DurableError::State(_) => fatal(height, cause, "mend what it names and start the node again on the same directory"),
