@@ -41,7 +41,8 @@ pub struct GeneratorCounts {
 impl GeneratorCounts {
     /// Adds those of another count.
     pub fn add(&mut self, other: &GeneratorCounts) {
-        let GeneratorCounts { batches, txns, oversized, overflown, not_persisted, gated, without_ids } = *other;
+        let GeneratorCounts { batches, txns, oversized, overflown, not_persisted, gated, without_ids } =
+            *other;
         self.batches += batches;
         self.txns += txns;
         self.oversized += oversized;

@@ -226,7 +226,11 @@ impl Mempool {
     /// The same transactions in fresh tables: nothing that a fault may have left half done is taken over.
     #[must_use]
     pub fn rebuilt(&self) -> Mempool {
-        let mut fresh = Mempool { arrivals: self.arrivals, cursor: self.cursor, ..Mempool::new(self.config, self.next.clone()) };
+        let mut fresh = Mempool {
+            arrivals: self.arrivals,
+            cursor: self.cursor,
+            ..Mempool::new(self.config, self.next.clone())
+        };
         fresh.refusals = self.refusals.clone();
         fresh.departures.clone_from(&self.departures);
         for waiting in self.senders.values().flat_map(BTreeMap::values) {
@@ -274,18 +278,36 @@ impl Mempool {
 /// Where a generator pulls transactions from.
 pub trait TxnSource {
     /// As [`Mempool::pull`].
-    fn pull(&self, now: Micros, max_txns: u64, max_bytes: u64, in_progress: &InProgress) -> Vec<Arc<PooledTxn>>;
+    fn pull(
+        &self,
+        now: Micros,
+        max_txns: u64,
+        max_bytes: u64,
+        in_progress: &InProgress,
+    ) -> Vec<Arc<PooledTxn>>;
 }
 
 impl TxnSource for Mempool {
-    fn pull(&self, now: Micros, max_txns: u64, max_bytes: u64, in_progress: &InProgress) -> Vec<Arc<PooledTxn>> {
+    fn pull(
+        &self,
+        now: Micros,
+        max_txns: u64,
+        max_bytes: u64,
+        in_progress: &InProgress,
+    ) -> Vec<Arc<PooledTxn>> {
         Mempool::pull(self, now, max_txns, max_bytes, in_progress)
     }
 }
 
 /// Held only as long as the pull takes.
 impl TxnSource for Mutex<Mempool> {
-    fn pull(&self, now: Micros, max_txns: u64, max_bytes: u64, in_progress: &InProgress) -> Vec<Arc<PooledTxn>> {
+    fn pull(
+        &self,
+        now: Micros,
+        max_txns: u64,
+        max_bytes: u64,
+        in_progress: &InProgress,
+    ) -> Vec<Arc<PooledTxn>> {
         self.lock().pull(now, max_txns, max_bytes, in_progress)
     }
 }

@@ -47,7 +47,8 @@ pub use batch_requester::BatchRequester;
 pub use batch_store::{BatchStore, LiveBatch, Persisted};
 pub use block_executor::{BlockExecutor, BlockToExecute, ExecutedBlock, ExecutorError, TxnOutcome};
 pub use commit_log::{
-    Admission, AppendError, CommitEntry, CommitLog, CommitStep, Committed, Cursor, PlannedAppend, TxnException,
+    Admission, AppendError, CommitEntry, CommitLog, CommitStep, Committed, Cursor, PlannedAppend,
+    TxnException,
 };
 pub use config::{BackPressureConfig, BatchLimits, MempoolConfig, QuorumStoreConfig, QuotaConfig};
 pub use disk::{Disk, DiskError, KeptCommits, MemoryDisk, OrderedBlock};

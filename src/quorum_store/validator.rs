@@ -6,9 +6,9 @@ use crate::quorum_store::runtime::commons::{Commons, Doorstep};
 use crate::quorum_store::runtime::supervision::{self, Order};
 use crate::quorum_store::runtime::tallies::Tallies;
 use crate::quorum_store::{
-    BatchStore, CommitFeed, Component, CursorBoard, Disk, DiskError, ExecutorError, Gate, MailboxCounts, Mempool, Micros,
-    PooledTxn, Refusal, RefusalCounts, ShutdownReport, TxnBytes, TxnHash, TxnStatus, ValidatorConfig, ValidatorId,
-    ValidatorSeat,
+    BatchStore, CommitFeed, Component, CursorBoard, DiskError, ExecutorError, Gate, MailboxCounts, Mempool,
+    Micros, PooledTxn, Refusal, RefusalCounts, ShutdownReport, TxnBytes, TxnHash, TxnStatus, ValidatorConfig,
+    ValidatorId, ValidatorSeat,
 };
 use crate::types::OutOfRange;
 use crate::vm::ledger::Address;
@@ -60,7 +60,9 @@ pub enum ValidatorEnd {
         error: ExecutorError,
     },
     /// Its supervision is gone: the runtime was shut down, or the supervision has a fault.
-    #[error("the supervision of validator {validator} is gone; start the node again, it goes on at the last durable block")]
+    #[error(
+        "the supervision of validator {validator} is gone; start the node again, it goes on at the last durable block"
+    )]
     SupervisionLost {
         /// Which validator.
         validator: ValidatorId,
@@ -232,8 +234,11 @@ impl Validator {
     pub fn submit(&self, bytes: TxnBytes) -> Result<TxnHash, Refusal> {
         let txn = PooledTxn::read(bytes).map_err(|_| Refusal::BadTransaction)?;
         let hash = txn.summary.hash;
-        self.commons.mempool.lock().submit(self.commons.now(), txn)?;
-        Ok(hash)
+        let mut mempool = self.commons.mempool.lock();
+        let taken = mempool.submit(self.commons.now(), txn);
+        // The one that it replaces.
+        self.commons.note_ends(&mut mempool);
+        taken.map(|()| hash)
     }
 
     /// Where a transaction that was submitted here stands; `None` if it never was, or its end is forgotten.
@@ -290,7 +295,8 @@ impl Validator {
     #[must_use]
     pub fn counters(&self) -> Counters {
         let tallies: &Tallies = &self.commons.tallies;
-        let (sum, read) = (tallies.sum(), |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed));
+        let (sum, read) =
+            (tallies.sum(), |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed));
         let mut refusals = sum.refusals;
         refusals.add(self.commons.mempool.lock().refusals());
         let of = |component| self.commons.mailboxes.counts(component).map(|(counts, _)| (component, counts));
@@ -357,9 +363,5 @@ impl Validator {
     #[must_use]
     pub fn commit_time(&self) -> Micros {
         self.commons.commits.time()
-    }
-
-    pub(super) fn disk(&self) -> Arc<dyn Disk> {
-        Arc::clone(&self.commons.seat.disk)
     }
 }

@@ -115,9 +115,17 @@ impl ValidatorConfig {
         let (supervision, blocks, mailboxes) = (&self.supervision, &self.blocks, &self.mailboxes);
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         OutOfRange::check("validator.hang_limit (ms)", millis(supervision.hang_limit), 100..=3_600_000)?;
-        OutOfRange::check("validator.execute_limit (ms)", millis(supervision.execute_limit), 100..=3_600_000)?;
+        OutOfRange::check(
+            "validator.execute_limit (ms)",
+            millis(supervision.execute_limit),
+            100..=3_600_000,
+        )?;
         OutOfRange::check("validator.restart_limit", supervision.restart_limit as u64, 0..=1_000_000)?;
-        OutOfRange::check("validator.blocks.max_txns", blocks.max_txns, self.quorum_store.receiver.batch_txns..=1_000_000)?;
+        OutOfRange::check(
+            "validator.blocks.max_txns",
+            blocks.max_txns,
+            self.quorum_store.receiver.batch_txns..=1_000_000,
+        )?;
         OutOfRange::check(
             "validator.blocks.max_bytes",
             blocks.max_bytes,

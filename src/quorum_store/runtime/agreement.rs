@@ -1,7 +1,7 @@
 //! Stands for consensus among the validators of one process: the order of blocks, and what their execution came to, told by the
 //! one validator that executes and taken over by the others.
 
-use crate::quorum_store::{BatchKey, Micros, Orderer, OrderedBlock, TxnException, ValidatorId};
+use crate::quorum_store::{BatchKey, Micros, OrderedBlock, Orderer, TxnException, ValidatorId};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -15,7 +15,9 @@ const KEPT_BLOCKS: u64 = 2_000;
 
 /// Two validators had different blocks at the same height.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("validators {first} and {second} have different blocks at height {height}; their directories are not of one network, restore those of one")]
+#[error(
+    "validators {first} and {second} have different blocks at height {height}; their directories are not of one network, restore those of one"
+)]
 pub struct Disagreement {
     /// Where.
     pub height: u64,
@@ -183,10 +185,10 @@ impl Agreement {
     }
 
     /// Orders a block; false if it is no longer that turn.
-    pub fn propose(&self, turn: Turn, timestamp: Micros, block: OrderedBlock) -> bool {
+    pub fn propose(&self, turn: Turn, block: OrderedBlock) -> bool {
         let mut inner = self.inner.lock();
         let is_turn = (inner.head() + 1, inner.attempt) == (turn.height, turn.attempt);
-        if !is_turn || block.height != turn.height || block.timestamp != timestamp {
+        if !is_turn || block.height != turn.height {
             return false;
         }
         let known = Known { block: Arc::new(block), from: turn.proposer, exceptions: None };

@@ -63,3 +63,119 @@ pub struct Committee {
     validators: Vec<Validator>,
     network: Arc<LocalNetwork>,
 }
+
+impl Committee {
+    /// Starts all validators on the tasks of `runtime`, which needs its timer. Blocks that any of them had before are brought to their
+    /// end first. `next` says the next sequence numbers of accounts as they are after the executor's last block; accounts that
+    /// are not named begin with 0. Blocks while disks are read.
+    ///
+    /// # Errors
+    /// [`CommitteeError`]; nothing runs.
+    pub fn start(
+        config: CommitteeConfig,
+        executor: Arc<dyn BlockExecutor>,
+        next: &HashMap<Address, u64>,
+        runtime: &Handle,
+    ) -> Result<Committee, CommitteeError> {
+        let CommitteeConfig { validators: count, directory, disk_bytes, seed, faults, validator } = config;
+        OutOfRange::check("committee.validators", u64::from(count), 1..=MAX_VALIDATORS as u64)?;
+        validator.check()?;
+        let agreement =
+            Arc::new(Agreement::new(Arc::new(RoundRobin::new(count)), count, validator.blocks.ahead));
+        let mut disks: Vec<Arc<dyn Disk>> = Vec::new();
+        for id in (0..count).map(ValidatorId) {
+            let disk = LmdbDisk::open(&directory.join(format!("validator-{id}")), disk_bytes)?;
+            join(&agreement, id, &disk)?;
+            disks.push(Arc::new(disk));
+        }
+        agreement.begin();
+        let network = Arc::new(LocalNetwork::new(runtime, seed, faults));
+        let clock = Clock::start();
+        let seats = (0..count).map(ValidatorId).zip(keys_of(seed, count)?).zip(disks);
+        let started = seats.map(|((id, keys), disk)| {
+            let role = if id.0 == 0 { Role::Executes(Arc::clone(&executor)) } else { Role::Follows };
+            let (network, agreement) = (Arc::clone(&network) as Arc<dyn Network>, Arc::clone(&agreement));
+            let seat = ValidatorSeat { validator: id, keys, disk, network, agreement, role, clock };
+            Validator::start(seat, validator.clone(), next.clone(), runtime)
+        });
+        Ok(Committee { validators: started.collect::<Result<_, _>>()?, network })
+    }
+
+    /// The validators, by their ids.
+    #[must_use]
+    pub fn validators(&self) -> &[Validator] {
+        &self.validators
+    }
+
+    /// The network between them.
+    #[must_use]
+    pub fn network(&self) -> &LocalNetwork {
+        &self.network
+    }
+
+    /// Returns when a validator ended though nobody asked it to; never if all are shut down first.
+    pub async fn ended(&self) -> ValidatorEnd {
+        let (tell, mut told) = mpsc::channel(1);
+        let watches: Vec<_> =
+            self.validators.iter().map(|validator| watch(validator.clone(), tell.clone())).collect();
+        drop(tell);
+        let mut tasks = tokio::task::JoinSet::new();
+        watches.into_iter().for_each(|watch| _ = tasks.spawn(watch));
+        match told.recv().await {
+            Some(end) => end,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Shuts all validators down at the same time, each within `deadline`.
+    pub async fn shutdown(&self, deadline: Duration) -> Vec<ShutdownReport> {
+        let begun = Instant::now();
+        let stop = |validator: Validator| async move {
+            validator.shutdown(deadline.saturating_sub(begun.elapsed())).await
+        };
+        let tasks: Vec<_> =
+            self.validators.iter().map(|validator| tokio::spawn(stop(validator.clone()))).collect();
+        let mut reports = Vec::new();
+        for task in tasks {
+            reports.push(task.await.unwrap_or(ShutdownReport { steps: Vec::new(), closed: false }));
+        }
+        reports
+    }
+}
+
+async fn watch(validator: Validator, tell: mpsc::Sender<ValidatorEnd>) {
+    if let Some(end) = validator.ended().await {
+        // Somebody else's end may have been told before.
+        let _ = tell.send(end).await;
+    }
+}
+
+/// Tells the agreement what a validator's disk holds.
+fn join(agreement: &Agreement, id: ValidatorId, disk: &dyn Disk) -> Result<(), CommitteeError> {
+    let (kept, staged) = (disk.commits()?, disk.staged()?);
+    let head = kept.entries.last().map_or(kept.collapsed.0, |last| last.sequence);
+    let time = kept.entries.iter().map(|entry| entry.timestamp).fold(kept.collapsed.1, Ord::max);
+    let committed = kept.entries.into_iter().filter_map(|entry| match entry.content {
+        Committed::Block { height, batches, exceptions } => {
+            let block = OrderedBlock { height, timestamp: entry.timestamp, batches };
+            let exceptions: Arc<[TxnException]> = exceptions.into();
+            Some((block, Some(exceptions)))
+        }
+        Committed::Synced { .. } => None,
+    });
+    let staged = staged.into_iter().map(|block| (block, None));
+    Ok(agreement.join(id, (head, time), committed.chain(staged))?)
+}
+
+/// The keys of a network whose validators are one process.
+fn keys_of(seed: u64, count: u16) -> Result<Vec<Arc<dyn Keys>>, KeysError> {
+    let secret = |id: u16| {
+        let mut hasher = blake3::Hasher::new_derive_key("phalanx committee keys 1");
+        hasher.update(&seed.to_le_bytes()).update(&id.to_le_bytes());
+        BlsSecret::from_seed(ValidatorId(id), hasher.finalize().as_bytes())
+    };
+    let registered: Vec<RegisteredKey> =
+        (0..count).map(|id| Ok(secret(id)?.register())).collect::<Result<_, KeysError>>()?;
+    let keys = |id: u16| Ok(Arc::new(BlsKeys::new(secret(id)?, &registered)?) as Arc<dyn Keys>);
+    (0..count).map(keys).collect()
+}

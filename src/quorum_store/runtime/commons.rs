@@ -10,8 +10,8 @@ use crate::quorum_store::runtime::mailbox::{Mailbox, MailboxCounts};
 use crate::quorum_store::runtime::tallies::Tallies;
 use crate::quorum_store::{
     BackPressure, Batch, BatchDigest, BatchInfo, BatchStore, BlockExecutor, Component, CursorBoard, Disk,
-    Epoch, FrameSink, Gate, Keys, Mempool, Message, Micros, Network, Payload, QuorumStoreConfig, ValidatorConfig,
-    ValidatorId,
+    Epoch, FrameSink, Gate, Keys, Mempool, Message, Micros, Network, Payload, QuorumStoreConfig,
+    ValidatorConfig, ValidatorId,
 };
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -81,7 +81,9 @@ impl Mailboxes {
             Component::BatchRequester => Some((self.requester.counts(), self.requester.is_overrun())),
             Component::ProofCoordinator => Some((self.proofs.counts(), self.proofs.is_overrun())),
             Component::ProofManager => Some((self.manager.counts(), self.manager.is_overrun())),
-            Component::Mempool | Component::Coordinator | Component::Proposer | Component::BlockPipeline => None,
+            Component::Mempool | Component::Coordinator | Component::Proposer | Component::BlockPipeline => {
+                None
+            }
         }
     }
 
@@ -177,6 +179,15 @@ impl Commons {
 
     pub fn gate(&self) -> Gate {
         self.board().gate(self.commits.head(), self.limits.lag_limit)
+    }
+
+    /// Remembers what became of transactions that left the mempool.
+    pub fn note_ends(&self, mempool: &mut Mempool) {
+        let departures = mempool.take_departures();
+        if !departures.is_empty() {
+            let mut ends = self.ends.lock();
+            departures.into_iter().for_each(|(hash, departure)| ends.note(hash, departure));
+        }
     }
 
     /// Does what a component asks for. Never waits; what finds no room is counted where it was to go.

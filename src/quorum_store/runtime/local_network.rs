@@ -134,7 +134,8 @@ impl LocalNetwork {
             under_way: HashMap::new(),
             numbers: 0,
         };
-        let shared = Arc::new(Shared { wires: Mutex::new(wires), news: Notify::new(), counts: Counts::default() });
+        let shared =
+            Arc::new(Shared { wires: Mutex::new(wires), news: Notify::new(), counts: Counts::default() });
         let postman = runtime.spawn(deliver_late(Arc::clone(&shared)));
         LocalNetwork { shared, postman }
     }
@@ -187,11 +188,12 @@ impl Network for LocalNetwork {
                 count(&shared.counts.cut);
                 return;
             }
-            if wires.chance(wires.faults.lost_per_mille) {
+            let NetworkFaults { lost_per_mille, doubled_per_mille, .. } = wires.faults;
+            if wires.chance(lost_per_mille) {
                 count(&shared.counts.lost);
                 return;
             }
-            let twice = wires.chance(wires.faults.doubled_per_mille);
+            let twice = wires.chance(doubled_per_mille);
             let mut now = Vec::new();
             for _ in 0..=u8::from(twice) {
                 let delay = wires.delay();
@@ -227,14 +229,21 @@ impl Wires {
     }
 
     /// False if too much is under way already.
-    fn delay_frame(&mut self, delay: Duration, from: ValidatorId, to: ValidatorId, frame: &Arc<[u8]>) -> bool {
+    fn delay_frame(
+        &mut self,
+        delay: Duration,
+        from: ValidatorId,
+        to: ValidatorId,
+        frame: &Arc<[u8]>,
+    ) -> bool {
         let under_way = self.under_way.entry(to).or_default();
         if under_way.0 >= UNDER_WAY.0 || under_way.1 + frame.len() as u64 > UNDER_WAY.1 {
             return false;
         }
         *under_way = (under_way.0 + 1, under_way.1 + frame.len() as u64);
         self.numbers += 1;
-        let late = Late { due: Instant::now() + delay, number: self.numbers, from, to, frame: Arc::clone(frame) };
+        let late =
+            Late { due: Instant::now() + delay, number: self.numbers, from, to, frame: Arc::clone(frame) };
         self.late.push(Reverse(late));
         true
     }
@@ -245,7 +254,8 @@ impl Wires {
         match self.late.pop() {
             Some(Reverse(late)) if late.due <= Instant::now() => {
                 if let Some((frames, bytes)) = self.under_way.get_mut(&late.to) {
-                    (*frames, *bytes) = (frames.saturating_sub(1), bytes.saturating_sub(late.frame.len() as u64));
+                    (*frames, *bytes) =
+                        (frames.saturating_sub(1), bytes.saturating_sub(late.frame.len() as u64));
                 }
                 let sink = self.sinks.get(&late.to).cloned();
                 Ok((late, sink))
@@ -269,7 +279,8 @@ async fn deliver_late(shared: Arc<Shared>) {
             }
             Ok((_, None)) => count(&shared.counts.refused),
             Err(due) => {
-                let wait = due.map_or(Duration::from_secs(3_600), |due| due.saturating_duration_since(Instant::now()));
+                let wait = due
+                    .map_or(Duration::from_secs(3_600), |due| due.saturating_duration_since(Instant::now()));
                 // Whichever is first: either way it is looked at again.
                 let _ = tokio::time::timeout(wait, shared.news.notified()).await;
             }

@@ -84,8 +84,9 @@ pub struct Life {
 }
 
 impl Life {
-    /// Waits until whatever an earlier life left running is done.
-    pub async fn take_seat(&mut self) {
+    /// Waits until whatever an earlier life left running is done, which may take so long.
+    pub async fn take_seat(&mut self, limit: Duration) {
+        self.vital.expect_within(limit);
         self.held = Some(Arc::clone(&self.own).lock_owned().await);
         self.beat();
     }

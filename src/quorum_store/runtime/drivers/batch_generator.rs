@@ -1,0 +1,64 @@
+//! Drives the batch generator.
+
+use super::Driver;
+use crate::quorum_store::effect::{GeneratorNews, Outbox};
+use crate::quorum_store::runtime::commons::Commons;
+use crate::quorum_store::runtime::mailbox::Mailbox;
+use crate::quorum_store::runtime::tallies::Tally;
+use crate::quorum_store::{BatchGenerator, Component, GeneratorSeat, PayloadSource};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+#[derive(Debug)]
+pub struct Generating(BatchGenerator);
+
+impl Driver for Generating {
+    type Mail = GeneratorNews;
+
+    const COMPONENT: Component = Component::BatchGenerator;
+
+    fn mailbox(commons: &Commons) -> Option<&Mailbox<GeneratorNews>> {
+        Some(&commons.mailboxes.generator)
+    }
+
+    fn rebuild(commons: &Commons, _out: &mut Outbox) -> Generating {
+        let seat = GeneratorSeat {
+            validator: commons.seat.validator,
+            epoch: commons.config.epoch,
+            keys: Arc::clone(&commons.seat.keys),
+            store: Arc::clone(&commons.store),
+            disk: Arc::clone(&commons.seat.disk),
+            config: Arc::clone(&commons.limits),
+        };
+        Generating(BatchGenerator::rebuild(seat, commons.now()))
+    }
+
+    fn turn(&mut self, commons: &Commons, mail: Vec<GeneratorNews>, out: &mut Outbox) {
+        let generator = &mut self.0;
+        // Never further than the mempool: what is released must not be pulled again.
+        let pooled = commons.board().of(Component::Mempool);
+        while let Some(step) =
+            commons.commits.next(generator.cursor()).filter(|step| step.sequence() <= pooled)
+        {
+            generator.apply(&step);
+        }
+        commons.set_cursor(Self::COMPONENT, generator.cursor().applied());
+        let now = commons.now();
+        mail.into_iter().for_each(|news| generator.hear(now, news));
+        generator.hear(now, GeneratorNews::BackPressure(*commons.pressure.lock()));
+        match commons.config.source {
+            PayloadSource::QuorumStore => generator.tick(now, commons.gate(), &commons.mempool, out),
+            PayloadSource::DirectMempool => {}
+        }
+        commons.tallies.exclusion.store(generator.in_progress().len(), Ordering::Relaxed);
+    }
+
+    fn tally(&self) -> Tally {
+        Tally { generator: self.0.counts(), ..Tally::default() }
+    }
+
+    fn pause(commons: &Commons) -> Duration {
+        commons.limits.poll
+    }
+}
