@@ -1,13 +1,16 @@
 //! The validators of the node, as the rest of it sees them.
 
+use crate::node::book::Book;
 use crate::node::error::NodeError;
 use crate::node::home::Home;
 use crate::node::options::NodeOptions;
+use crate::node::phalanx_executor::PhalanxExecutor;
+use crate::node::plain::Plain;
 use crate::node::report::Standing;
 use parking_lot::Mutex;
 use phalanx::quorum_store::{
     BlockExecutor, CommitFeed, Committee, CommitteeConfig, Component, NetworkFaults, PooledTxn, Refusal,
-    RefusalCounts, SupervisionConfig, Validator, ValidatorConfig, ValidatorEnd,
+    RefusalCounts, ShutdownReport, SupervisionConfig, Validator, ValidatorConfig, ValidatorEnd,
 };
 use phalanx::vm::ledger::Address;
 use rand::{RngExt, SeedableRng};
@@ -31,9 +34,18 @@ const STREAM: u64 = 103;
 /// The validators.
 #[derive(Debug)]
 pub struct Cluster {
-    committee: Committee,
+    way: Way,
     end: Arc<Mutex<Option<ValidatorEnd>>>,
     random: Mutex<ChaCha8Rng>,
+}
+
+/// How transactions come to blocks.
+#[derive(Debug)]
+enum Way {
+    /// Over the validators' quorum stores.
+    Committee(Committee),
+    /// Straight.
+    Plain(Plain),
 }
 
 impl Cluster {
@@ -45,7 +57,7 @@ impl Cluster {
         options: &NodeOptions,
         home: &Home,
         executor: Arc<dyn BlockExecutor>,
-        sequences: HashMap<Address, u64>,
+        sequences: &HashMap<Address, u64>,
         runtime: &Handle,
     ) -> Result<Cluster, NodeError> {
         let mut validator = ValidatorConfig {
@@ -78,11 +90,23 @@ impl Cluster {
         }
         let mut random = ChaCha8Rng::seed_from_u64(options.seed);
         random.set_stream(STREAM);
-        Ok(Cluster { committee, end, random: Mutex::new(random) })
+        Ok(Cluster { way: Way::Committee(committee), end, random: Mutex::new(random) })
+    }
+
+    /// No validators: blocks come straight from one queue.
+    ///
+    /// # Errors
+    /// `Resource`.
+    pub fn plain(executor: Arc<PhalanxExecutor>, book: Arc<Mutex<Book>>) -> Result<Cluster, NodeError> {
+        let way = Way::Plain(Plain::start(executor, book)?);
+        Ok(Cluster { way, end: Arc::default(), random: Mutex::new(ChaCha8Rng::seed_from_u64(0)) })
     }
 
     fn validators(&self) -> &[Validator] {
-        self.committee.validators()
+        match &self.way {
+            Way::Committee(committee) => committee.validators(),
+            Way::Plain(_) => &[],
+        }
     }
 
     /// Brings a transaction to the mempool of one validator, always the same for one sender: only there its transactions wait for
@@ -91,6 +115,9 @@ impl Cluster {
     /// # Errors
     /// What the mempool refuses.
     pub fn submit(&self, txn: &PooledTxn) -> Result<(), Refusal> {
+        if let Way::Plain(plain) = &self.way {
+            return plain.submit(txn);
+        }
         let place = u64::from_le_bytes(first_eight(&txn.summary.sender)) % self.validators().len().max(1) as u64;
         let validator = usize::try_from(place).ok().and_then(|place| self.validators().get(place));
         let validator = validator.ok_or(Refusal::MailboxClosed)?;
@@ -99,7 +126,10 @@ impl Cluster {
 
     /// Height of the last block that the executing validator committed.
     pub fn head(&self) -> u64 {
-        self.validators().first().map_or(0, |validator| validator.cursors().head)
+        match &self.way {
+            Way::Committee(_) => self.validators().first().map_or(0, |validator| validator.cursors().head),
+            Way::Plain(plain) => plain.head(),
+        }
     }
 
     /// Every block that the executing validator commits from now on.
@@ -113,16 +143,23 @@ impl Cluster {
     }
 
     /// Why a validator ended, if one did.
-    pub fn gave_up(&self) -> Option<ValidatorEnd> {
-        self.end.lock().clone()
+    pub fn gave_up(&self) -> Option<String> {
+        match &self.way {
+            Way::Committee(_) => self.end.lock().as_ref().map(ToString::to_string),
+            Way::Plain(plain) => plain.failure(),
+        }
     }
 
     /// Kills one component of one validator, both drawn at random; false if its task was not there.
     pub async fn kill_one(&self) -> bool {
+        let count = self.validators().len();
+        if count == 0 {
+            return false;
+        }
         let (validator, component) = {
             let mut random = self.random.lock();
             let component = Component::ALL[random.random_range(0..Component::ALL.len())];
-            (random.random_range(0..self.validators().len()), component)
+            (random.random_range(0..count), component)
         };
         let Some(validator) = self.validators().get(validator) else { return false };
         let there = validator.is_alive(component);
@@ -154,7 +191,13 @@ impl Cluster {
 
     /// Stops all components in order. When it returns true nothing is written any more.
     pub async fn shutdown(&self, deadline: Duration) -> bool {
-        self.committee.shutdown(deadline).await.iter().all(|report| report.is_closed())
+        match &self.way {
+            Way::Committee(committee) => committee.shutdown(deadline).await.iter().all(ShutdownReport::is_closed),
+            Way::Plain(plain) => {
+                plain.stop();
+                true
+            }
+        }
     }
 }
 

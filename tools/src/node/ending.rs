@@ -21,7 +21,7 @@ const RUNTIME_LIMIT: Duration = Duration::from_secs(1);
 
 /// Stops everything and tells what it came to.
 pub fn finish(node: Node, options: &NodeOptions, session: &Session) -> Report {
-    let mut report = Report::new(options.validators, options.accounts, options.seed, options.load);
+    let mut report = Report::new(options.validators(), options.accounts, options.seed, options.load);
     node.health.stopping();
     node.intake.close();
     let (load, runtime) = (&node.load, &node.runtime);
@@ -51,7 +51,7 @@ pub fn finish(node: Node, options: &NodeOptions, session: &Session) -> Report {
     (report.component_kills, report.shard_kills) = (session.component_kills, session.shard_kills);
     report.memory_bytes = session.memory.report();
     report.refusals = node.cluster.refusals();
-    report.stand(standings);
+    report.stand(node.cluster.head(), standings);
     report.blocks = report.height.saturating_sub(node.first_head);
     let costs = node.executor.costs();
     report.blocks_with_transactions = costs.blocks;
@@ -75,7 +75,7 @@ pub fn finish(node: Node, options: &NodeOptions, session: &Session) -> Report {
         EndedBy::GaveUp(_) => "gave up".to_owned(),
     };
     report.violations.extend(session.unsettled.clone());
-    report.violations.extend(gave_up.map(|end| end.to_string()));
+    report.violations.extend(gave_up);
     report
 }
 

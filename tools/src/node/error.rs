@@ -4,6 +4,7 @@ use crate::exit::Exit;
 use crate::run::RunError;
 use phalanx::durable::DurableError;
 use phalanx::quorum_store::{CommitteeError, StartError};
+use phalanx::state::StateError;
 use phalanx::supervisor::LaunchError;
 use phalanx::vm::ledger::GenesisError;
 use phalanx_bench::WorkloadError;
@@ -73,6 +74,12 @@ pub enum NodeError {
     /// The report could not be written.
     #[error("cannot write the report: {0}; give standard output another place to go")]
     Report(std::io::Error),
+}
+
+impl From<StateError> for NodeError {
+    fn from(error: StateError) -> NodeError {
+        NodeError::Run(error.into())
+    }
 }
 
 impl From<LaunchError> for NodeError {

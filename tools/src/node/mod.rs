@@ -6,6 +6,7 @@
 mod book;
 mod clients;
 mod cluster;
+mod commits;
 mod ending;
 mod error;
 mod health;
@@ -21,6 +22,7 @@ mod node;
 mod options;
 mod oracle;
 mod phalanx_executor;
+mod plain;
 mod report;
 mod session;
 mod shard_killer;
@@ -60,7 +62,7 @@ fn run(options: &NodeOptions, filter: &str) -> Result<(Report, Exit), NodeError>
     })?;
     let service = Service::of_environment();
     let mut node = Node::start(options, filter)?;
-    service.ready(&format!("{} validators, {} shards", options.validators, node.family.shards()));
+    service.ready(&format!("{} validators, {} shards", options.validators(), node.family.shards()));
     let session = session::run(&mut node, options, &stop, &service);
     service.stopping();
     let report = ending::finish(node, options, &session);

@@ -1,8 +1,9 @@
 //! A node: everything that runs, how it starts, how it ends.
 
-use crate::node::book::{Book, End};
+use crate::node::book::Book;
 use crate::node::clients::{Clients, LoadCounts, LoadOptions};
 use crate::node::cluster::Cluster;
+use crate::node::commits::follow;
 use crate::node::error::NodeError;
 use crate::node::health::HealthDesk;
 use crate::node::home::Home;
@@ -14,13 +15,13 @@ use crate::node::oracle::{Oracle, OracleInbox};
 use crate::node::phalanx_executor::PhalanxExecutor;
 use crate::node::shard_killer::ShardKiller;
 use crate::cli::Shards;
-use crate::run::{Family, FirstState, oracle_from};
+use crate::run::{Family, FirstState, oracle, oracle_from};
 use parking_lot::Mutex;
 use phalanx::Phalanx;
 use phalanx::durable::{DurableConfig, DurableState};
 use phalanx::executor::MemoryConfig;
-use phalanx::quorum_store::{BlockExecutor, CommitFeed};
-use phalanx::vm::ledger::{Address, LedgerStatus};
+use phalanx::quorum_store::BlockExecutor;
+use phalanx::vm::ledger::Address;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -53,8 +54,9 @@ pub struct Node {
 }
 
 /// What a node's ledger begins with.
-struct Opened {
-    state: DurableState,
+struct Opened<'a> {
+    first: FirstState<'a>,
+    resumed_after: Option<u64>,
     sequences: HashMap<Address, u64>,
     oracle: Option<(Oracle, OracleInbox)>,
 }
@@ -67,23 +69,26 @@ impl Node {
     pub fn start(options: &NodeOptions, filter: &str) -> Result<Node, NodeError> {
         let home = Home::open(options)?;
         let ledger = NodeLedger::derive(options)?;
-        let Opened { state, sequences, oracle } = open_ledger(options, &home, &ledger)?;
-        let resumed_after = state.head().height();
+        let Opened { first, resumed_after, sequences, oracle } = open_ledger(options, &home, &ledger)?;
         let family = Arc::new(Family::default());
         let mut builder = Phalanx::builder(ledger.config).log(filter);
         if let Shards::Count(count) = options.shards {
             builder = builder.shards(count);
         }
-        family.launch(builder, FirstState::Durable(Box::new(state)))?;
+        family.launch(builder, first)?;
         let runtime = runtime()?;
         let (oracle, inbox) = oracle.unzip();
-        let executor = Arc::new(PhalanxExecutor::new(Arc::clone(&family), ledger.config, inbox));
+        let executor = Arc::new(PhalanxExecutor::new(Arc::clone(&family), ledger.config, !options.plain, inbox));
         let as_executor: Arc<dyn BlockExecutor> = Arc::clone(&executor) as Arc<dyn BlockExecutor>;
-        let cluster = Cluster::start(options, &home, as_executor, sequences.clone(), runtime.handle())?;
-        let cluster = Arc::new(cluster);
-        home.keep(options)?;
         let (sender, ends) = channel();
         let book = Arc::new(Mutex::new(Book::new(options.load.map(|_| sender))));
+        let cluster = if options.plain {
+            Cluster::plain(Arc::clone(&executor), Arc::clone(&book))?
+        } else {
+            Cluster::start(options, &home, as_executor, &sequences, runtime.handle())?
+        };
+        let cluster = Arc::new(cluster);
+        home.keep(options)?;
         if let Some(feed) = cluster.commits() {
             runtime.spawn(follow(feed, Arc::clone(&executor), Arc::clone(&book)));
         }
@@ -125,16 +130,24 @@ impl Node {
     }
 }
 
-fn open_ledger(options: &NodeOptions, home: &Home, ledger: &NodeLedger) -> Result<Opened, NodeError> {
+fn open_ledger<'a>(
+    options: &NodeOptions,
+    home: &Home,
+    ledger: &'a NodeLedger,
+) -> Result<Opened<'a>, NodeError> {
+    if options.plain {
+        let of = |()| Oracle::start(oracle(ledger.config, &ledger.genesis)?, 0);
+        let oracle = (!options.no_verify).then_some(()).map(of).transpose()?;
+        let first = FirstState::Genesis(&ledger.genesis);
+        return Ok(Opened { first, resumed_after: None, sequences: HashMap::new(), oracle });
+    }
     let genesis = ledger.genesis.iter().map(|(key, value)| (key, value));
     let state = DurableState::open(&DurableConfig::new(home.ledger()), MemoryConfig::default().state, genesis)?;
-    let oracle = if options.no_verify {
-        None
-    } else {
-        let height = state.head().height().unwrap_or(0);
-        Some(Oracle::start(oracle_from(ledger.config, &state)?, height)?)
-    };
-    Ok(Opened { sequences: sequences(&state)?, state, oracle })
+    let resumed_after = state.head().height();
+    let of = |()| Oracle::start(oracle_from(ledger.config, &state)?, resumed_after.unwrap_or(0));
+    let oracle = (!options.no_verify).then_some(()).map(of).transpose()?;
+    let sequences = sequences(&state)?;
+    Ok(Opened { first: FirstState::Durable(Box::new(state)), resumed_after, sequences, oracle })
 }
 
 fn runtime() -> Result<Runtime, NodeError> {
@@ -142,31 +155,4 @@ fn runtime() -> Result<Runtime, NodeError> {
     let workers = cores.clamp(2, WORKERS_MAX);
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     Ok(builder.worker_threads(workers).thread_name("phx-node").enable_all().build()?)
-}
-
-/// Enters the end of every transaction of every committed block.
-async fn follow(mut feed: CommitFeed, executor: Arc<PhalanxExecutor>, book: Arc<Mutex<Book>>) {
-    while let Some(block) = feed.next().await {
-        let settled = executor.take_settled(block.height);
-        let mut book = book.lock();
-        for (hash, status) in settled {
-            if let Some(end) = end_of(block.height, status) {
-                book.end(hash, end);
-            }
-        }
-        book.expire(block.timestamp);
-    }
-}
-
-/// How a transaction with this status ended; `None` if it may come again.
-fn end_of(height: u64, status: LedgerStatus) -> Option<End> {
-    if status == LedgerStatus::SequenceTooNew {
-        None
-    } else if status == LedgerStatus::Expired {
-        Some(End::Expired)
-    } else if status.pays() {
-        Some(End::Committed { height, status })
-    } else {
-        Some(End::Rejected { height, status })
-    }
 }

@@ -84,6 +84,11 @@ pub struct NodeOptions {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub restarts_per_minute: Option<u32>,
 
+    /// Makes blocks straight from one queue, without validators and with nothing on a disk: what the rest is measured against.
+    /// Default: batches, proofs, everything durable.
+    #[arg(long, conflicts_with_all = ["validators", "state_dir", "kill_components_every", "restarts_per_minute"])]
+    pub plain: bool,
+
     /// Derives the validators' keys, the accounts, the load and what is killed from this number. Default: 1.
     #[arg(long, value_name = "N", default_value = "1", hide_default_value = true)]
     pub seed: u64,
@@ -108,6 +113,11 @@ impl NodeOptions {
     /// Whether it kills anything of its own.
     pub fn is_chaos(&self) -> bool {
         self.kill_components_every.is_some() || self.kill_shards_every.is_some()
+    }
+
+    /// Number of validators.
+    pub fn validators(&self) -> usize {
+        if self.plain { 0 } else { self.validators }
     }
 
     /// Restarts of the components of one validator within a minute that are taken.

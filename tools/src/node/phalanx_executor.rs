@@ -23,7 +23,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// What a transaction came to, by its hash.
 pub type Settled = Vec<(TxnHash, LedgerStatus)>;
 
-/// Executes ordered blocks over the shard processes of a family with a state directory.
+/// Executes ordered blocks over the shard processes of a family.
 ///
 /// A block's header follows from its height and time alone, so that the same block has the same hash in every life of the process:
 /// the state directory recalls by it what the block came to, and an answer that is given twice is the same.
@@ -31,6 +31,7 @@ pub type Settled = Vec<(TxnHash, LedgerStatus)>;
 pub struct PhalanxExecutor {
     family: Arc<Family>,
     vm: LedgerVm,
+    durable: bool,
     /// One block at a time, whoever gives up waiting for one.
     turn: Mutex<()>,
     oracle: Option<OracleInbox>,
@@ -68,11 +69,18 @@ pub struct ExecutionCosts {
 const SETTLED_KEPT: usize = 64;
 
 impl PhalanxExecutor {
-    /// Over a family that runs; `oracle` executes every block again.
-    pub fn new(family: Arc<Family>, config: LedgerConfig, oracle: Option<OracleInbox>) -> PhalanxExecutor {
+    /// Over a family that runs, with a state directory if blocks are to be `durable` before they are told; `oracle` executes every
+    /// block again.
+    pub fn new(
+        family: Arc<Family>,
+        config: LedgerConfig,
+        durable: bool,
+        oracle: Option<OracleInbox>,
+    ) -> PhalanxExecutor {
         PhalanxExecutor {
             family,
             vm: LedgerVm::new(config),
+            durable,
             turn: Mutex::default(),
             oracle,
             settled: Mutex::default(),
@@ -139,8 +147,10 @@ impl BlockExecutor for PhalanxExecutor {
         let output = self.family.execute(&prepared, ready + DEADLINE);
         let output = output.map_err(|cause| refused(height, &cause))?;
         let executed = Instant::now();
-        let durable = self.family.wait_durable(height, executed + DEADLINE);
-        durable.map_err(|cause| not_durable(height, &cause))?;
+        if self.durable {
+            let durable = self.family.wait_durable(height, executed + DEADLINE);
+            durable.map_err(|cause| not_durable(height, &cause))?;
+        }
         let statuses = statuses_of(height, &output)?;
         self.costs.count(&output, [ready - begun, executed - ready, executed.elapsed()]);
         self.settle(block, &statuses);

@@ -52,7 +52,7 @@ impl StepCosts {
 pub struct Report {
     /// See [`SCHEMA_VERSION`].
     pub schema_version: u32,
-    /// Number of validators.
+    /// Number of validators; 0 with --plain.
     pub validators: usize,
     /// Number of shards.
     pub shards: usize,
@@ -194,11 +194,11 @@ impl Report {
         }
     }
 
-    /// Enters where the validators stand.
-    pub fn stand(&mut self, standings: Vec<Standing>) {
+    /// Enters where the validators stand, the first one at `height`.
+    pub fn stand(&mut self, height: u64, standings: Vec<Standing>) {
         self.component_restarts = standings.iter().map(|standing| standing.restarts).sum();
         self.exclusion_size = standings.iter().map(|standing| standing.exclusion_size).sum();
-        self.height = standings.first().map_or(0, |standing| standing.head);
+        self.height = height;
         self.cursors = standings;
     }
 
@@ -241,7 +241,13 @@ impl Report {
         let memory = &self.memory_bytes;
         let mib = |bytes: u64| bytes >> 20;
         let mut rows = vec![
-            ("node", format!("{} validators, {} shards, seed {}", self.validators, self.shards, self.seed)),
+            (
+                "node",
+                match self.validators {
+                    0 => format!("no quorum store, {} shards, seed {}", self.shards, self.seed),
+                    count => format!("{count} validators, {} shards, seed {}", self.shards, self.seed),
+                },
+            ),
             (
                 "time",
                 format!("{:.1} s, and {:.1} s to settle; ended by {}", self.seconds, self.settle_seconds, self.ended_by),

@@ -156,7 +156,7 @@ impl Watch<'_> {
                 Err(RecvTimeoutError::Disconnected) => std::thread::sleep(LOOK_EVERY),
             }
             if let Some(end) = self.node.cluster.gave_up() {
-                return EndedBy::GaveUp(end.to_string());
+                return EndedBy::GaveUp(end);
             }
             let now = Instant::now();
             if done(self) || deadline.is_some_and(|deadline| now >= deadline) {

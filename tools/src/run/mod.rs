@@ -19,7 +19,6 @@ use crate::output::{print, print_error};
 use crate::service::Service;
 use crate::signals::{self, StopSignal};
 use engine::CLOSE_PATIENCE;
-use family::Family;
 use progress::Progress;
 use report::Report;
 use std::sync::Arc;

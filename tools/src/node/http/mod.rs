@@ -112,8 +112,13 @@ async fn connection(stream: TcpStream, desk: Arc<Desk>, mut stop: watch::Receive
     let connection = server.serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        _ = stop.wait_for(|&stop| stop) => {
+        ended = connection.as_mut() => Some(ended),
+        // What it gives back is a lock, which must not be held on.
+        _ = async { stop.wait_for(|&stop| stop).await.map(|_| ()) } => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

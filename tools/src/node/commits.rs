@@ -1,0 +1,58 @@
+//! Committed blocks, and what they mean for the transactions in them.
+
+use crate::node::book::{Book, End};
+use crate::node::phalanx_executor::PhalanxExecutor;
+use parking_lot::Mutex;
+use phalanx::quorum_store::{CommitFeed, Micros};
+use phalanx::vm::ledger::LedgerStatus;
+use std::sync::Arc;
+
+/// Enters the end of every transaction of every block that is committed from now on.
+pub async fn follow(mut feed: CommitFeed, executor: Arc<PhalanxExecutor>, book: Arc<Mutex<Book>>) {
+    while let Some(block) = feed.next().await {
+        enter_block(block.height, block.timestamp, &executor, &book);
+    }
+}
+
+/// Enters the end of every transaction of a committed block, and of those that no later block can have.
+pub fn enter_block(height: u64, timestamp: Micros, executor: &PhalanxExecutor, book: &Mutex<Book>) {
+    let settled = executor.take_settled(height);
+    let mut book = book.lock();
+    for (hash, status) in settled {
+        if let Some(end) = end_of(height, status) {
+            book.end(hash, end);
+        }
+    }
+    book.expire(timestamp);
+}
+
+/// How a transaction with this status ended; `None` if it may come again.
+fn end_of(height: u64, status: LedgerStatus) -> Option<End> {
+    if status == LedgerStatus::SequenceTooNew {
+        None
+    } else if status == LedgerStatus::Expired {
+        Some(End::Expired)
+    } else if status.pays() {
+        Some(End::Committed { height, status })
+    } else {
+        Some(End::Rejected { height, status })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_status_but_one_is_an_end() {
+        for &status in LedgerStatus::ALL {
+            let end = end_of(3, status);
+            match status.code().0 {
+                9 => assert_eq!(end, None),
+                3 => assert_eq!(end, Some(End::Expired)),
+                0 | 13.. => assert_eq!(end, Some(End::Committed { height: 3, status })),
+                _ => assert_eq!(end, Some(End::Rejected { height: 3, status })),
+            }
+        }
+    }
+}
