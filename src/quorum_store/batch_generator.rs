@@ -19,6 +19,9 @@ use std::time::Duration;
 /// So many batch ids are taken from the disk at once; what is left of them at the end is never used.
 const IDS_AT_ONCE: u64 = 1_000;
 
+/// A new batch, and what its transactions' order depends on.
+pub(super) type MadeBatch = (Arc<Batch>, Arc<[TxnSummary]>);
+
 /// What the generator did, in numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GeneratorCounts {
@@ -140,7 +143,7 @@ impl BatchGenerator {
     }
 
     /// Enough for one pull.
-    fn has_ids(&mut self, now: Micros) -> bool {
+    pub(super) fn has_ids(&mut self, now: Micros) -> bool {
         if self.ids.len() >= self.seat.config.sender.batches {
             return true;
         }
@@ -157,22 +160,39 @@ impl BatchGenerator {
         }
     }
 
-    /// Persists first: who hears of a batch may ask for it, and who signs it must find it here.
-    fn publish(&mut self, now: Micros, txns: Vec<Arc<PooledTxn>>, out: &mut Outbox) {
-        let made = self.cut(now, txns);
+    pub(super) fn count_gated(&mut self) {
+        self.counts.gated += 1;
+    }
+
+    pub(super) fn expire(&mut self, now: Micros) {
+        self.in_progress.expire(now);
+    }
+
+    /// Batches of transactions, persisted and held.
+    pub(super) fn make_batches(&mut self, now: Micros, txns: Vec<Arc<PooledTxn>>) -> Vec<MadeBatch> {
+        let mut made = self.cut(now, txns);
         let batches: Vec<Arc<Batch>> = made.iter().map(|(batch, _)| Arc::clone(batch)).collect();
-        let persisted = self.seat.store.persist(&batches);
-        let (mut told, mut queued, mut signed) = (Vec::new(), Vec::new(), Vec::new());
-        for ((batch, summaries), result) in made.into_iter().zip(persisted) {
+        let mut persisted = self.seat.store.persist(&batches).into_iter();
+        made.retain(|(batch, summaries)| {
             let info = batch.info;
-            if let Err(refusal) = result {
+            if let Some(Err(refusal)) = persisted.next() {
                 tracing::debug!(batch = %info.key(), %refusal, "own batch is not persisted; its transactions are pulled again");
                 self.counts.not_persisted += 1;
-                continue;
+                return false;
             }
-            self.in_progress.insert(info.key(), info.expiration, Arc::clone(&summaries));
+            self.in_progress.insert(info.key(), info.expiration, Arc::clone(summaries));
             self.counts.batches += 1;
             self.counts.txns += info.txns;
+            true
+        });
+        made
+    }
+
+    /// Persists first: who hears of a batch may ask for it, and who signs it must find it here.
+    fn publish(&mut self, now: Micros, txns: Vec<Arc<PooledTxn>>, out: &mut Outbox) {
+        let (mut told, mut queued, mut signed) = (Vec::new(), Vec::new(), Vec::new());
+        for (batch, summaries) in self.make_batches(now, txns) {
+            let info = batch.info;
             let signature = self.seat.keys.sign(&info.signing_bytes());
             signed.push(SignedBatchInfo { info, signer: self.seat.validator, signature });
             queued.push((info, summaries));
@@ -187,7 +207,7 @@ impl BatchGenerator {
     }
 
     /// Cuts transactions into batches: the highest bucket first, each within its limits, as many as one message may have.
-    fn cut(&mut self, now: Micros, mut txns: Vec<Arc<PooledTxn>>) -> Vec<(Arc<Batch>, Arc<[TxnSummary]>)> {
+    fn cut(&mut self, now: Micros, mut txns: Vec<Arc<PooledTxn>>) -> Vec<MadeBatch> {
         let config = Arc::clone(&self.seat.config);
         let limits = config.sender;
         let before = txns.len();
@@ -213,12 +233,7 @@ impl BatchGenerator {
         made
     }
 
-    fn make(
-        &mut self,
-        now: Micros,
-        bucket: u64,
-        txns: &[Arc<PooledTxn>],
-    ) -> Option<(Arc<Batch>, Arc<[TxnSummary]>)> {
+    fn make(&mut self, now: Micros, bucket: u64, txns: &[Arc<PooledTxn>]) -> Option<MadeBatch> {
         let info = BatchInfo {
             author: self.seat.validator,
             id: self.ids.pop_front()?,

@@ -110,20 +110,20 @@ impl BatchStore {
                 results.push(admitted.map(|(persisted, _)| persisted));
             }
         }
-        if !new.is_empty()
-            && let Err(error) = self.disk.put_batches(&new)
-        {
+        let mut unwritten = Unwritten { store: self, before };
+        if new.is_empty() {
+            return results;
+        }
+        if let Err(error) = self.disk.put_batches(&new) {
             tracing::warn!(%error, batches = new.len(), "batches could not be persisted and are refused");
-            let mut rows = self.rows.lock();
-            for (digest, replaced) in before.into_iter().rev() {
-                rows.take_back(digest, replaced);
-            }
             let lost: HashSet<BatchDigest> = new.iter().map(|batch| batch.info.digest).collect();
             let of_lost =
                 batches.iter().zip(&mut results).filter(|(batch, _)| lost.contains(&batch.info.digest));
             of_lost
                 .filter(|(_, result)| result.is_ok())
                 .for_each(|(_, result)| *result = Err(Refusal::Storage));
+        } else {
+            unwritten.before.clear();
         }
         results
     }
@@ -238,6 +238,24 @@ impl BatchStore {
     pub fn close(&self) {
         let _writer = self.writer.lock();
         self.disk.close();
+    }
+}
+
+/// Rows that are shown and not written yet. What is left in it is taken back: also after a panic a row stands for what is on disk.
+struct Unwritten<'a> {
+    store: &'a BatchStore,
+    before: Vec<(BatchDigest, Option<Row>)>,
+}
+
+impl Drop for Unwritten<'_> {
+    fn drop(&mut self) {
+        if self.before.is_empty() {
+            return;
+        }
+        let mut rows = self.store.rows.lock();
+        for (digest, replaced) in self.before.drain(..).rev() {
+            rows.take_back(digest, replaced);
+        }
     }
 }
 

@@ -13,6 +13,7 @@ mod block_executor;
 mod bounded;
 mod commit_log;
 mod config;
+mod direct_mempool;
 mod disk;
 mod effect;
 mod gate;

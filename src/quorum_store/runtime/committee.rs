@@ -37,6 +37,9 @@ pub struct CommitteeConfig {
     pub validator: ValidatorConfig,
 }
 
+/// A validator's disk, and its keys.
+pub type Belongings = (Arc<dyn Disk>, Arc<dyn Keys>);
+
 /// A committee did not start.
 #[derive(Debug, Error)]
 pub enum CommitteeError {
@@ -77,22 +80,35 @@ impl Committee {
         next: &HashMap<Address, u64>,
         runtime: &Handle,
     ) -> Result<Committee, CommitteeError> {
-        let CommitteeConfig { validators: count, directory, disk_bytes, seed, faults, validator } = config;
-        OutOfRange::check("committee.validators", u64::from(count), 1..=MAX_VALIDATORS as u64)?;
+        OutOfRange::check("committee.validators", u64::from(config.validators), 1..=MAX_VALIDATORS as u64)?;
+        let keys = keys_of(config.seed, config.validators)?;
+        let mut belongings: Vec<Belongings> = Vec::new();
+        for (id, keys) in (0..config.validators).map(ValidatorId).zip(keys) {
+            let disk = LmdbDisk::open(&config.directory.join(format!("validator-{id}")), config.disk_bytes)?;
+            belongings.push((Arc::new(disk), keys));
+        }
+        Committee::start_with(&config, belongings, executor, next, runtime)
+    }
+
+    /// As [`start`](Self::start), with these disks and keys, one of each for each validator.
+    pub(in crate::quorum_store) fn start_with(
+        config: &CommitteeConfig,
+        belongings: Vec<Belongings>,
+        executor: Arc<dyn BlockExecutor>,
+        next: &HashMap<Address, u64>,
+        runtime: &Handle,
+    ) -> Result<Committee, CommitteeError> {
+        let (count, validator) = (config.validators, &config.validator);
         validator.check()?;
-        let agreement =
-            Arc::new(Agreement::new(Arc::new(RoundRobin::new(count)), count, validator.blocks.ahead));
-        let mut disks: Vec<Arc<dyn Disk>> = Vec::new();
-        for id in (0..count).map(ValidatorId) {
-            let disk = LmdbDisk::open(&directory.join(format!("validator-{id}")), disk_bytes)?;
-            join(&agreement, id, &disk)?;
-            disks.push(Arc::new(disk));
+        let orderer = Arc::new(RoundRobin::new(count));
+        let agreement = Arc::new(Agreement::new(orderer, count, validator.blocks.ahead));
+        for (id, (disk, _)) in (0..count).map(ValidatorId).zip(&belongings) {
+            join(&agreement, id, &**disk)?;
         }
         agreement.begin();
-        let network = Arc::new(LocalNetwork::new(runtime, seed, faults));
+        let network = Arc::new(LocalNetwork::new(runtime, config.seed, config.faults));
         let clock = Clock::start();
-        let seats = (0..count).map(ValidatorId).zip(keys_of(seed, count)?).zip(disks);
-        let started = seats.map(|((id, keys), disk)| {
+        let started = (0..count).map(ValidatorId).zip(belongings).map(|(id, (disk, keys))| {
             let role = if id.0 == 0 { Role::Executes(Arc::clone(&executor)) } else { Role::Follows };
             let (network, agreement) = (Arc::clone(&network) as Arc<dyn Network>, Arc::clone(&agreement));
             let seat = ValidatorSeat { validator: id, keys, disk, network, agreement, role, clock };

@@ -48,11 +48,20 @@ pub enum ManagerMail {
     Pull(oneshot::Sender<Result<Payload, Gate>>),
 }
 
+/// For the batch generator.
+#[derive(Debug)]
+pub enum GeneratorMail {
+    /// News of components.
+    News(GeneratorNews),
+    /// The proposer wants the mempool's transactions, past the quorum store.
+    Pull(oneshot::Sender<Result<Payload, Gate>>),
+}
+
 /// All mailboxes.
 #[derive(Debug)]
 pub struct Mailboxes {
     pub listener: Mailbox<(ValidatorId, Arc<[u8]>)>,
-    pub generator: Mailbox<GeneratorNews>,
+    pub generator: Mailbox<GeneratorMail>,
     pub batches: Mailbox<(ValidatorId, Vec<Batch>)>,
     pub requester: Mailbox<RequesterMail>,
     pub proofs: Mailbox<ProofNews>,
@@ -231,18 +240,20 @@ impl Commons {
 
     // The mailboxes count what they refuse; a component that was not there is rebuilt from what the store and the log hold.
 
-    fn tell_generator(&self, news: GeneratorNews) {
+    pub fn tell_generator(&self, news: GeneratorNews) {
         let generator = &self.mailboxes.generator;
         let _ = match news {
             GeneratorNews::RemoteBatch(key, txns) => {
                 let bytes = txns.len() as u64 * 100;
-                generator.bulk(key.author, GeneratorNews::RemoteBatch(key, txns), bytes)
+                generator.bulk(key.author, GeneratorMail::News(GeneratorNews::RemoteBatch(key, txns)), bytes)
             }
             GeneratorNews::BackPressure(pressure) => {
                 *self.pressure.lock() = pressure;
                 Ok(())
             }
-            GeneratorNews::ProofsTimedOut(keys) => generator.control(GeneratorNews::ProofsTimedOut(keys)),
+            GeneratorNews::ProofsTimedOut(keys) => {
+                generator.control(GeneratorMail::News(GeneratorNews::ProofsTimedOut(keys)))
+            }
         };
     }
 

@@ -1,10 +1,11 @@
 //! Proposes blocks when it is this validator's turn, and gives others' turns on that are not used.
 
-use crate::quorum_store::OrderedBlock;
+use crate::quorum_store::effect::GeneratorNews;
 use crate::quorum_store::runtime::agreement::Turn;
-use crate::quorum_store::runtime::commons::{Commons, ManagerMail};
+use crate::quorum_store::runtime::commons::{Commons, GeneratorMail, ManagerMail};
 use crate::quorum_store::runtime::tallies::Tallies;
 use crate::quorum_store::runtime::vital::{Life, TaskEnd};
+use crate::quorum_store::{OrderedBlock, PayloadSource};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -50,7 +51,10 @@ async fn propose(commons: &Arc<Commons>, turn: Turn) {
     let agreement = &commons.seat.agreement;
     let (answer, payload) = oneshot::channel();
     // Counted there; the answer then fails.
-    let _ = commons.mailboxes.manager.control(ManagerMail::Pull(answer));
+    let _ = match commons.config.source {
+        PayloadSource::QuorumStore => commons.mailboxes.manager.control(ManagerMail::Pull(answer)),
+        PayloadSource::DirectMempool => commons.mailboxes.generator.control(GeneratorMail::Pull(answer)),
+    };
     let payload = match tokio::time::timeout(PULL_LIMIT, payload).await {
         Ok(Ok(Ok(payload))) if !payload.is_empty() => payload,
         Ok(Ok(Err(gate))) => {
@@ -67,5 +71,9 @@ async fn propose(commons: &Arc<Commons>, turn: Turn) {
     let block = OrderedBlock { height: turn.height, timestamp, batches: payload.batches() };
     if agreement.propose(turn, block) {
         Tallies::count(&commons.tallies.proposed);
+    } else {
+        // Too late: these are for no other block.
+        let inline = payload.inline.iter().map(|batch| batch.info.key());
+        commons.tell_generator(GeneratorNews::ProofsTimedOut(inline.collect()));
     }
 }

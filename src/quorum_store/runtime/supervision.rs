@@ -298,7 +298,7 @@ impl Supervision {
 /// Closes the disk: nothing is written when this returns, unless a write that hangs keeps it open past the deadline.
 pub async fn close_disk(commons: &Arc<Commons>, deadline: Duration) -> ShutdownReport {
     let shared = Arc::clone(commons);
-    let closing = tokio::task::spawn_blocking(move || shared.store.close());
+    let closing = tokio::task::spawn_blocking(move || shared.seat.disk.close());
     let closed = tokio::time::timeout(deadline, closing).await;
     ShutdownReport { steps: Vec::new(), closed: matches!(closed, Ok(Ok(()))) }
 }

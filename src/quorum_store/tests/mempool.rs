@@ -67,11 +67,11 @@ fn a_commit_takes_its_transactions_out_keeps_those_that_came_too_early_and_drops
     txns.iter().chain(&[txn(1, 1, 5)]).for_each(|txn| mempool.submit(START, txn.clone()).unwrap());
     let one = batch(1, 1, 0, START.plus(secs(60)), &txns);
     bench.store.persist(&[Arc::new(one.clone())]);
-    let without_effect = vec![
-        WithoutEffect { hash: txns[1].summary.hash, again: true },
-        WithoutEffect { hash: txns[2].summary.hash, again: false },
+    let exceptions = vec![
+        TxnException { hash: txns[1].summary.hash, outcome: TxnOutcome::WithoutEffect { again: true } },
+        TxnException { hash: txns[2].summary.hash, outcome: TxnOutcome::WithoutEffect { again: false } },
     ];
-    let content = Committed::Block { height: 1, batches: vec![one.info], without_effect };
+    let content = Committed::Block { height: 1, batches: vec![one.info], exceptions };
     let step = CommitStep::Entry(Arc::new(CommitEntry { sequence: 1, timestamp: START, content }));
     assert!(mempool.apply(&step, &bench.store) && !mempool.apply(&step, &bench.store));
     let left = [(1, 1), (1, 2)];

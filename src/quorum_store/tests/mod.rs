@@ -10,5 +10,6 @@ mod mempool;
 mod peers;
 mod proof_manager;
 mod proofs;
+mod runtime;
 mod simulation;
 mod support;

@@ -2,10 +2,10 @@
 
 use super::Driver;
 use crate::quorum_store::effect::{GeneratorNews, Outbox};
-use crate::quorum_store::runtime::commons::Commons;
+use crate::quorum_store::runtime::commons::{Commons, GeneratorMail};
 use crate::quorum_store::runtime::mailbox::Mailbox;
 use crate::quorum_store::runtime::tallies::Tally;
-use crate::quorum_store::{BatchGenerator, Component, GeneratorSeat, PayloadSource};
+use crate::quorum_store::{BatchGenerator, Component, Gate, GeneratorSeat, Payload, PayloadSource};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -14,11 +14,11 @@ use std::time::Duration;
 pub struct Generating(BatchGenerator);
 
 impl Driver for Generating {
-    type Mail = GeneratorNews;
+    type Mail = GeneratorMail;
 
     const COMPONENT: Component = Component::BatchGenerator;
 
-    fn mailbox(commons: &Commons) -> Option<&Mailbox<GeneratorNews>> {
+    fn mailbox(commons: &Commons) -> Option<&Mailbox<GeneratorMail>> {
         Some(&commons.mailboxes.generator)
     }
 
@@ -34,7 +34,7 @@ impl Driver for Generating {
         Generating(BatchGenerator::rebuild(seat, commons.now()))
     }
 
-    fn turn(&mut self, commons: &Commons, mail: Vec<GeneratorNews>, out: &mut Outbox) {
+    fn turn(&mut self, commons: &Commons, mail: Vec<GeneratorMail>, out: &mut Outbox) {
         let generator = &mut self.0;
         // Never further than the mempool: what is released must not be pulled again.
         let pooled = commons.board().of(Component::Mempool);
@@ -45,11 +45,22 @@ impl Driver for Generating {
         }
         commons.set_cursor(Self::COMPONENT, generator.cursor().applied());
         let now = commons.now();
-        mail.into_iter().for_each(|news| generator.hear(now, news));
         generator.hear(now, GeneratorNews::BackPressure(*commons.pressure.lock()));
+        for one in mail {
+            match one {
+                GeneratorMail::News(news) => generator.hear(now, news),
+                GeneratorMail::Pull(answer) => {
+                    // Who asked may have gone meanwhile: then these are for no block.
+                    if let Err(Ok(unused)) = answer.send(pull(generator, commons)) {
+                        let keys = unused.inline.iter().map(|batch| batch.info.key()).collect();
+                        generator.hear(now, GeneratorNews::ProofsTimedOut(keys));
+                    }
+                }
+            }
+        }
         match commons.config.source {
             PayloadSource::QuorumStore => generator.tick(now, commons.gate(), &commons.mempool, out),
-            PayloadSource::DirectMempool => {}
+            PayloadSource::DirectMempool => generator.expire(now),
         }
         commons.tallies.exclusion.store(generator.in_progress().len(), Ordering::Relaxed);
     }
@@ -61,4 +72,11 @@ impl Driver for Generating {
     fn pause(commons: &Commons) -> Duration {
         commons.limits.poll
     }
+}
+
+/// A block of the mempool's transactions, past the quorum store.
+fn pull(generator: &mut BatchGenerator, commons: &Commons) -> Result<Payload, Gate> {
+    let most = (commons.config.blocks.max_txns, commons.config.blocks.max_bytes);
+    let inline = generator.pull_for_block(commons.now(), commons.gate(), &commons.mempool, most)?;
+    Ok(Payload { inline, ..Payload::default() })
 }

@@ -1,0 +1,143 @@
+//! What a later process finds: the runtime of a committee is dropped in the middle of its work, and the next one goes on.
+//!
+//! What would break: a block that is executed twice with another end, a staged block that is forgotten, a batch id that comes twice,
+//! logs that differ.
+
+use super::super::support::*;
+use super::support::*;
+use crate::quorum_store::*;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Ends a committee as the death of its process would: nothing is stopped in order.
+fn lose(town: Town) -> (Arc<Ledger>, Vec<(usize, TxnHash)>, HashMap<u64, u64>) {
+    let Town { runtime, committee, ledger, submitted, next, .. } = town;
+    runtime.shutdown_timeout(secs(30));
+    drop(committee);
+    (ledger, submitted, next)
+}
+
+fn again(directory: &Path, ledger: Arc<Ledger>, seed: u64) -> Town {
+    Town::of(4, directory, config(), NetworkFaults::default(), seed, ledger)
+}
+
+#[test]
+fn a_committee_that_loses_its_process_at_any_moment_goes_on_where_it_was() {
+    let (directory, seed) = (tempfile::tempdir().unwrap(), any_seed());
+    println!("seed {seed}");
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut town = again(directory.path(), Arc::default(), seed);
+    let mut all_logs: BTreeMap<u64, CommittedBlock> = BTreeMap::new();
+    let mut ids: BTreeMap<BatchKey, BatchDigest> = BTreeMap::new();
+    for life in 0..6 {
+        for sender in 0..12 {
+            town.submit((sender % 4) as usize, sender, random.random_range(1..6));
+        }
+        std::thread::sleep(millis(random.random_range(0..400)));
+        let said: Vec<(usize, TxnHash)> = {
+            let open = town.open();
+            town.submitted.iter().filter(|one| !open.contains(one)).copied().collect()
+        };
+        let (ledger, _, _) = lose(town);
+        // What was in memory only is lost with it: clients go on where the ledger is.
+        town = again(directory.path(), ledger, seed + life);
+        let books = town.ledger.books.lock();
+        for (_, hash) in &said {
+            assert!(books.effects.contains_key(hash), "seed {seed}: {hash} was committed in life {life}");
+        }
+        town.next = (0..12).filter_map(|sender| Some((sender, *books.next.get(&address(sender))?))).collect();
+        drop(books);
+        // A staged block may come yet.
+        let ordered = town.validator(0).agreement().head();
+        let behind = || town.committee.validators().iter().all(|one| one.cursors().head >= ordered);
+        eventually("what was staged", behind, || format!("{:#?}", town.state()));
+        let books = town.ledger.books.lock();
+        town.next = (0..12).filter_map(|sender| Some((sender, *books.next.get(&address(sender))?))).collect();
+    }
+    town.submit(1, 50, 3);
+    town.wait_for_commits("every commit");
+    town.check_rest(&format!("seed {seed}"));
+    let head = town.validator(2).cursors().head;
+    for block in town.runtime.block_on(read_log(town.validator(2).commits_after(0), head)) {
+        for info in &block.batches {
+            let before = ids.insert(info.key(), info.digest);
+            assert!(
+                before.is_none_or(|before| before == info.digest),
+                "seed {seed}: {} comes twice",
+                info.key()
+            );
+        }
+        all_logs.insert(block.height, block);
+    }
+    let books = town.ledger.books.lock();
+    println!("{} blocks, {} executed again, {} batches", all_logs.len(), books.again, ids.len());
+    assert_eq!(all_logs.len(), books.blocks.len());
+    drop(books);
+    town.shut_down();
+}
+
+#[test]
+fn a_block_that_was_staged_and_not_executed_is_executed_by_the_next_process() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut town = again(directory.path(), Arc::default(), 1);
+    town.ledger.trap.arm(Step::Execute, When::Before, Act::Hang);
+    town.submit(3, 1, 2);
+    let staged = |town: &Town| town.validator(0).agreement().head() > 0 && town.ledger.trap.sprung() > 0;
+    eventually("a staged block", || staged(&town), || format!("{:#?}", town.state()));
+    town.runtime.block_on(town.committee.shutdown(secs(2)));
+    town.ledger.trap.release();
+    let submitted = town.submitted.clone();
+    let (ledger, _, _) = lose(town);
+    let town = again(directory.path(), ledger, 2);
+    let done = || submitted.iter().all(|(_, hash)| town.ledger.books.lock().effects.contains_key(hash));
+    eventually("its execution", done, || format!("{:#?}", town.state()));
+    let equal = || town.committee.validators().iter().all(|one| one.cursors().head == 1);
+    eventually("its commit", equal, || format!("{:#?}", town.state()));
+    town.shut_down();
+}
+
+#[test]
+fn a_validator_that_lost_its_directory_goes_on_with_the_others() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut town = again(directory.path(), Arc::default(), 1);
+    for round in 0..5 {
+        town.submit((round % 4) as usize, round, 2);
+        town.wait_for_commits("every commit");
+    }
+    let head = town.validator(0).cursors().head;
+    let (ledger, _, next) = lose(town);
+    std::fs::remove_dir_all(directory.path().join("validator-3")).unwrap();
+    let mut town = again(directory.path(), ledger, 2);
+    town.next = next;
+    town.submit(3, 3, 2);
+    town.submit(1, 1, 2);
+    town.wait_for_commits("every commit");
+    let equal = || {
+        let heads = town.committee.validators().iter().map(|one| one.cursors());
+        heads.clone().all(|one| one.are_equal() && one.head > head)
+    };
+    eventually("equal cursors", equal, || format!("{:#?}", town.state()));
+    town.shut_down();
+}
+
+/// Past the quorum store: blocks name batches that only their proposer has.
+#[test]
+fn the_mempool_feeds_blocks_directly_if_the_quorum_store_is_off() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = ValidatorConfig { source: PayloadSource::DirectMempool, ..config() };
+    let mut town = Town::new(directory.path(), config, NetworkFaults::default(), 1);
+    for round in 0..6 {
+        for place in 0..4 {
+            town.submit(place, place as u64, 1 + round % 3);
+        }
+    }
+    town.wait_for_commits("every commit");
+    town.check_rest("rest");
+    let counters = town.validator(1).counters();
+    assert_eq!(counters.proofs, 0, "{counters:?}");
+    assert!(counters.fetches > 0, "{counters:?}");
+    town.shut_down();
+}
