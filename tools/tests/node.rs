@@ -103,7 +103,10 @@ fn a_loaded_node_whose_components_and_shards_are_killed_brings_every_transaction
     assert!(number(&json, "committed") > 0 && number(&json, "rejected") == 0, "{json}");
     assert!(number(&json, "component_kills") > 3 && number(&json, "component_restarts") > 3, "{json}");
     assert!(number(&json, "shard_kills") > 3 && number(&json, "shard_respawns") > 0, "{json}");
-    assert!(json["submit_to_commit_ms"]["p99"].as_f64() >= json["submit_to_commit_ms"]["p50"].as_f64(), "{json}");
+    assert!(
+        json["submit_to_commit_ms"]["p99"].as_f64() >= json["submit_to_commit_ms"]["p50"].as_f64(),
+        "{json}"
+    );
     assert!(number(&json["memory_bytes"]["end"], "rss") > 1 << 20, "{json}");
     traces.assert_gone();
 }
@@ -134,7 +137,9 @@ fn a_second_node_goes_on_where_the_first_one_ended() {
     assert_eq!((&json["verified"], &json["violations"]), (&json!(true), &json!([])));
     assert!(number(&json, "resumed_after") >= height, "{json}");
 
-    for (changed, kept) in [("--validators=3", "--validators 4"), ("--accounts=201", "--accounts 200"), ("--seed=2", "--seed 1")] {
+    for (changed, kept) in
+        [("--validators=3", "--validators 4"), ("--accounts=201", "--accounts 200"), ("--seed=2", "--seed 1")]
+    {
         let (name, value) = changed.split_once('=').unwrap();
         let mut options: Vec<&str> = SMALL.to_vec();
         match options.iter().position(|option| *option == name) {

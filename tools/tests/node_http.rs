@@ -85,7 +85,11 @@ fn clients_submit_ask_and_are_told_what_is_wrong() {
     let ended = run.finish();
     assert_eq!(ended.code(), 143, "{}", ended.stderr);
     let json: Value = serde_json::from_str(&ended.stdout).unwrap();
-    assert_eq!((&json["submitted"], &json["committed"], &json["failed"]), (&json!(3), &json!(3), &json!(1)), "{json}");
+    assert_eq!(
+        (&json["submitted"], &json["committed"], &json["failed"]),
+        (&json!(3), &json!(3), &json!(1)),
+        "{json}"
+    );
     assert_eq!((&json["verified"], &json["violations"]), (&json!(true), &json!([])), "{json}");
     traces.assert_gone();
 }
@@ -100,7 +104,10 @@ fn taken_in_both_forms(address: SocketAddr, accounts: &Accounts) {
     assert!(end["height"].as_u64() > Some(0), "{end}");
     // The same again changes nothing, and tells what became of it.
     let again = post(address, &first);
-    assert_eq!((again.status, again.json["hash"].as_str(), &again.json["status"]), (202, Some(hash), &json!("committed")));
+    assert_eq!(
+        (again.status, again.json["hash"].as_str(), &again.json["status"]),
+        (202, Some(hash), &json!("committed"))
+    );
     let upper = get(address, &format!("/transactions/0x{}", hash.to_uppercase()));
     assert_eq!(upper.json["status"], "committed");
 
@@ -129,19 +136,35 @@ fn refused_with_a_reason(address: SocketAddr, accounts: &Accounts) {
     assert_problem(&far, 503, "sequence_too_far");
     assert!(far.head.contains("retry-after"), "{}", far.head);
     let refused = transfer(accounts, 3, |raw| raw.expiration_s = 1);
-    let hash = phalanx::quorum_store::PooledTxn::read(phalanx::quorum_store::TxnBytes(refused.into())).unwrap();
+    let hash =
+        phalanx::quorum_store::PooledTxn::read(phalanx::quorum_store::TxnBytes(refused.into())).unwrap();
     let unknown = get(address, &format!("/transactions/{}", hash.summary.hash));
     assert_problem(&unknown, 404, "unknown_transaction");
 }
 
 fn nonsense_is_answered(address: SocketAddr) {
     let body = |text: &str| ask(address, "POST", "/transactions", "application/json", text.as_bytes());
-    for text in ["", "{", "[]", "{\"transaction\": 3}", "{\"transaction\": \"0g\"}", "{\"transaction\": \"00\", \"x\": 1}"] {
+    for text in [
+        "",
+        "{",
+        "[]",
+        "{\"transaction\": 3}",
+        "{\"transaction\": \"0g\"}",
+        "{\"transaction\": \"00\", \"x\": 1}",
+    ] {
         assert_problem(&body(text), 400, "malformed");
     }
     assert_problem(&body("{\"transaction\": \"00ff\"}"), 400, "malformed");
-    assert_problem(&ask(address, "POST", "/transactions", "text/plain", b"00"), 415, "unsupported_media_type");
-    assert_problem(&ask(address, "POST", "/transactions", "application/json", &vec![b' '; 1 << 20]), 413, "too_long");
+    assert_problem(
+        &ask(address, "POST", "/transactions", "text/plain", b"00"),
+        415,
+        "unsupported_media_type",
+    );
+    assert_problem(
+        &ask(address, "POST", "/transactions", "application/json", &vec![b' '; 1 << 20]),
+        413,
+        "too_long",
+    );
     let wrong_verb = ask(address, "DELETE", "/transactions", "application/json", b"");
     assert_problem(&wrong_verb, 405, "method_not_allowed");
     assert!(wrong_verb.head.contains("allow: post"), "{}", wrong_verb.head);

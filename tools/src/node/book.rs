@@ -233,8 +233,7 @@ mod tests {
         assert_eq!(book.look_up(&hash(3)), Some(Known::Open), "the last microsecond counts");
         book.expire(Micros(1_000_001));
         assert_eq!(book.look_up(&hash(3)), Some(Known::Ended(End::Expired)));
-        let expected =
-            Counts { submitted: 3, committed: 1, expired: 1, rejected: 1, ..Counts::default() };
+        let expected = Counts { submitted: 3, committed: 1, expired: 1, rejected: 1, ..Counts::default() };
         assert_eq!((book.counts(), book.counts().open()), (expected, 0));
         assert_eq!(ends.try_iter().map(|one| one.account).collect::<Vec<_>>(), [0, 1, 3]);
         book.end(hash(3), committed);

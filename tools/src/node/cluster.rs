@@ -118,7 +118,8 @@ impl Cluster {
         if let Way::Plain(plain) = &self.way {
             return plain.submit(txn);
         }
-        let place = u64::from_le_bytes(first_eight(&txn.summary.sender)) % self.validators().len().max(1) as u64;
+        let place =
+            u64::from_le_bytes(first_eight(&txn.summary.sender)) % self.validators().len().max(1) as u64;
         let validator = usize::try_from(place).ok().and_then(|place| self.validators().get(place));
         let validator = validator.ok_or(Refusal::MailboxClosed)?;
         validator.submit(txn.bytes.clone()).map(|_| ())
@@ -192,7 +193,9 @@ impl Cluster {
     /// Stops all components in order. When it returns true nothing is written any more.
     pub async fn shutdown(&self, deadline: Duration) -> bool {
         match &self.way {
-            Way::Committee(committee) => committee.shutdown(deadline).await.iter().all(ShutdownReport::is_closed),
+            Way::Committee(committee) => {
+                committee.shutdown(deadline).await.iter().all(ShutdownReport::is_closed)
+            }
             Way::Plain(plain) => {
                 plain.stop();
                 true

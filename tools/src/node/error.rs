@@ -110,9 +110,9 @@ impl NodeError {
 
 fn exit_of_committee(error: &CommitteeError) -> Exit {
     match error {
-        CommitteeError::Disk(_) | CommitteeError::Disagreement(_) | CommitteeError::Start(StartError::Disk(_)) => {
-            Exit::State
-        }
+        CommitteeError::Disk(_)
+        | CommitteeError::Disagreement(_)
+        | CommitteeError::Start(StartError::Disk(_)) => Exit::State,
         CommitteeError::Option(_) | CommitteeError::Start(StartError::Option(_)) => Exit::Usage,
         CommitteeError::Keys(_) => Exit::Start,
     }

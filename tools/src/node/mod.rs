@@ -17,7 +17,10 @@ mod latency;
 mod ledger;
 mod live_line;
 mod memory;
-#[allow(clippy::module_inception, reason = "the room is named after the command, the file after what it holds")]
+#[allow(
+    clippy::module_inception,
+    reason = "the room is named after the command, the file after what it holds"
+)]
 mod node;
 mod options;
 mod oracle;

@@ -1,5 +1,6 @@
 //! A node: everything that runs, how it starts, how it ends.
 
+use crate::cli::Shards;
 use crate::node::book::Book;
 use crate::node::clients::{Clients, LoadCounts, LoadOptions};
 use crate::node::cluster::Cluster;
@@ -14,7 +15,6 @@ use crate::node::options::NodeOptions;
 use crate::node::oracle::{Oracle, OracleInbox};
 use crate::node::phalanx_executor::PhalanxExecutor;
 use crate::node::shard_killer::ShardKiller;
-use crate::cli::Shards;
 use crate::run::{Family, FirstState, oracle, oracle_from};
 use parking_lot::Mutex;
 use phalanx::Phalanx;
@@ -78,7 +78,8 @@ impl Node {
         family.launch(builder, first)?;
         let runtime = runtime()?;
         let (oracle, inbox) = oracle.unzip();
-        let executor = Arc::new(PhalanxExecutor::new(Arc::clone(&family), ledger.config, !options.plain, inbox));
+        let executor =
+            Arc::new(PhalanxExecutor::new(Arc::clone(&family), ledger.config, !options.plain, inbox));
         let as_executor: Arc<dyn BlockExecutor> = Arc::clone(&executor) as Arc<dyn BlockExecutor>;
         let (sender, ends) = channel();
         let book = Arc::new(Mutex::new(Book::new(options.load.map(|_| sender))));
@@ -142,7 +143,8 @@ fn open_ledger<'a>(
         return Ok(Opened { first, resumed_after: None, sequences: HashMap::new(), oracle });
     }
     let genesis = ledger.genesis.iter().map(|(key, value)| (key, value));
-    let state = DurableState::open(&DurableConfig::new(home.ledger()), MemoryConfig::default().state, genesis)?;
+    let state =
+        DurableState::open(&DurableConfig::new(home.ledger()), MemoryConfig::default().state, genesis)?;
     let resumed_after = state.head().height();
     let of = |()| Oracle::start(oracle_from(ledger.config, &state)?, resumed_after.unwrap_or(0));
     let oracle = (!options.no_verify).then_some(()).map(of).transpose()?;

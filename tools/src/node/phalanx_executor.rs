@@ -141,7 +141,8 @@ impl BlockExecutor for PhalanxExecutor {
         let _turn = self.turn.lock();
         let height = block.height;
         let begun = Instant::now();
-        let prepared = self.prepare(block).map_err(|cause| fatal(height, &cause, "lower the limits of blocks"))?;
+        let prepared =
+            self.prepare(block).map_err(|cause| fatal(height, &cause, "lower the limits of blocks"))?;
         let prepared = Arc::new(prepared);
         let ready = Instant::now();
         let output = self.family.execute(&prepared, ready + DEADLINE);
@@ -234,18 +235,24 @@ fn refused(height: u64, cause: &ExecuteError) -> ExecutorError {
             fatal(height, cause, "start the node again on the same directory")
         }
         ExecuteError::SupplyChanged { .. } => fatal(height, cause, "keep the directory and report it"),
-        ExecuteError::Topology(_) | ExecuteError::OutOfRange(_) => fatal(height, cause, "choose other options"),
+        ExecuteError::Topology(_) | ExecuteError::OutOfRange(_) => {
+            fatal(height, cause, "choose other options")
+        }
     }
 }
 
 fn not_durable(height: u64, cause: &DurableError) -> ExecutorError {
     match cause {
         // The log is as it was: once there is room again the same block goes through.
-        DurableError::Io { .. } | DurableError::Backlog { .. } | DurableError::NotYet { .. } => again(height, cause),
+        DurableError::Io { .. } | DurableError::Backlog { .. } | DurableError::NotYet { .. } => {
+            again(height, cause)
+        }
         DurableError::Store { .. }
         | DurableError::Failed { .. }
         | DurableError::NoDirectory
-        | DurableError::State(_) => fatal(height, cause, "mend what it names and start the node again on the same directory"),
+        | DurableError::State(_) => {
+            fatal(height, cause, "mend what it names and start the node again on the same directory")
+        }
         DurableError::OutOfRange(_)
         | DurableError::Locked { .. }
         | DurableError::Damaged { .. }
@@ -255,9 +262,11 @@ fn not_durable(height: u64, cause: &DurableError) -> ExecutorError {
         | DurableError::NoState { .. }
         | DurableError::NotEmpty { .. }
         | DurableError::Digest { .. } => fatal(height, cause, "the node cannot go on with this directory"),
-        DurableError::OtherBlock { .. } | DurableError::Passed { .. } => {
-            fatal(height, cause, "ledger and quorum store do not belong together; give the whole directory back")
-        }
+        DurableError::OtherBlock { .. } | DurableError::Passed { .. } => fatal(
+            height,
+            cause,
+            "ledger and quorum store do not belong together; give the whole directory back",
+        ),
     }
 }
 

@@ -6,8 +6,8 @@ use crate::node::error::NodeError;
 use crate::node::phalanx_executor::PhalanxExecutor;
 use parking_lot::Mutex;
 use phalanx::quorum_store::{
-    BlockConfig, BlockExecutor, BlockToExecute, Clock, ExecutorError, PooledTxn, QuorumStoreConfig,
-    Refusal, TxnBytes,
+    BlockConfig, BlockExecutor, BlockToExecute, Clock, ExecutorError, PooledTxn, QuorumStoreConfig, Refusal,
+    TxnBytes,
 };
 use std::collections::VecDeque;
 use std::sync::Arc;

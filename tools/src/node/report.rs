@@ -190,7 +190,8 @@ impl Report {
         self.shard_respawns = casualties.respawns;
         self.supervisor_restarts = casualties.supervisor_restarts;
         if counts.late > 0 {
-            self.violations.push(format!("{} transactions were committed after they had expired", counts.late));
+            self.violations
+                .push(format!("{} transactions were committed after they had expired", counts.late));
         }
     }
 
@@ -234,8 +235,10 @@ impl Report {
             None => "not looked at".to_owned(),
         };
         let heads: Vec<u64> = self.cursors.iter().map(|standing| standing.head).collect();
-        let even = self.cursors.iter().all(Standing::is_even) && heads.windows(2).all(|pair| pair[0] == pair[1]);
-        let cursors = if even { format!("all at commit {}", self.height) } else { format!("apart: heads {heads:?}") };
+        let even =
+            self.cursors.iter().all(Standing::is_even) && heads.windows(2).all(|pair| pair[0] == pair[1]);
+        let cursors =
+            if even { format!("all at commit {}", self.height) } else { format!("apart: heads {heads:?}") };
         let steps: Vec<String> =
             self.step_us_per_txn.0.iter().map(|(step, time)| format!("{step} {time:.1}")).collect();
         let memory = &self.memory_bytes;
@@ -250,9 +253,20 @@ impl Report {
             ),
             (
                 "time",
-                format!("{:.1} s, and {:.1} s to settle; ended by {}", self.seconds, self.settle_seconds, self.ended_by),
+                format!(
+                    "{:.1} s, and {:.1} s to settle; ended by {}",
+                    self.seconds, self.settle_seconds, self.ended_by
+                ),
             ),
-            ("blocks", format!("{}, {} with transactions{}", self.blocks, self.blocks_with_transactions, resumed.unwrap_or_default())),
+            (
+                "blocks",
+                format!(
+                    "{}, {} with transactions{}",
+                    self.blocks,
+                    self.blocks_with_transactions,
+                    resumed.unwrap_or_default()
+                ),
+            ),
             (
                 "transactions",
                 format!(
@@ -264,7 +278,10 @@ impl Report {
             ("throughput", format!("{:.0} transactions/s", self.tps)),
             ("submit to commit", latency),
             ("time per step", format!("us per transaction: {}", steps.join(", "))),
-            ("components", format!("{} killed, {} started again", self.component_kills, self.component_restarts)),
+            (
+                "components",
+                format!("{} killed, {} started again", self.component_kills, self.component_restarts),
+            ),
             (
                 "shards",
                 format!(

@@ -17,7 +17,9 @@ pub type Answer = Full<Bytes>;
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Problem {
     /// No such place.
-    #[error("there is nothing at {path}; POST /transactions, GET /transactions/<hash> and GET /health are there")]
+    #[error(
+        "there is nothing at {path}; POST /transactions, GET /transactions/<hash> and GET /health are there"
+    )]
     NoSuchPath {
         /// Where.
         path: String,
@@ -89,14 +91,19 @@ pub enum Problem {
 }
 
 /// What a client does about a refusal.
-#[allow(clippy::wildcard_enum_match_arm, reason = "for all other refusals there is nothing to do, also those to come")]
+#[allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "for all other refusals there is nothing to do, also those to come"
+)]
 fn sentence(refusal: Refusal) -> String {
     let name = refusal.name().replace('_', " ");
     let next = match refusal {
         Refusal::Underpriced => "; another one with its sequence number waits, offer a higher gas price",
         Refusal::Expired => "; sign it again with a later expiration",
         Refusal::SequenceTooOld => "; sign it again with the account's next sequence number",
-        Refusal::SequenceTooFar | Refusal::SenderFull => "; wait until earlier ones of the sender are committed",
+        Refusal::SequenceTooFar | Refusal::SenderFull => {
+            "; wait until earlier ones of the sender are committed"
+        }
         _ if is_passing(refusal) => "; try again in a second",
         _ => "",
     };
@@ -142,7 +149,8 @@ impl Problem {
     /// What the client gets.
     pub fn response(&self) -> Response<Answer> {
         let (status, code) = self.kind();
-        let mut response = json_response(status, &json!({"error": {"code": code, "message": self.to_string()}}));
+        let mut response =
+            json_response(status, &json!({"error": {"code": code, "message": self.to_string()}}));
         let headers = response.headers_mut();
         match self {
             Problem::Method { allowed, .. } => {

@@ -58,9 +58,10 @@ impl Form {
         match self {
             Form::Octets => Ok(body.to_vec()),
             Form::Json => {
-                let submission: Submission = serde_json::from_slice(&body).map_err(|cause| {
-                    Problem::Malformed { what: format!("the body is no {{\"transaction\": \"<hex>\"}}: {cause}") }
-                })?;
+                let submission: Submission =
+                    serde_json::from_slice(&body).map_err(|cause| Problem::Malformed {
+                        what: format!("the body is no {{\"transaction\": \"<hex>\"}}: {cause}"),
+                    })?;
                 from_hex(&submission.transaction).ok_or_else(|| Problem::Malformed {
                     what: "the transaction is not in pairs of hexadecimal digits".to_owned(),
                 })
