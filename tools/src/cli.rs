@@ -393,7 +393,8 @@ mod tests {
     #[test]
     fn every_option_states_its_default() {
         let mut command = Cli::command();
-        let paths: [&[&str]; 12] = [
+        let paths: [&[&str]; 13] = [
+            &["bench", "quorum"],
             &["node"],
             &["topology"],
             &["doctor"],

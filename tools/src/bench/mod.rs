@@ -5,13 +5,14 @@ mod executor;
 mod options;
 mod page_file;
 mod progress;
+mod quorum;
 mod recovery;
 mod ring;
 
 use crate::exit::Exit;
 pub use options::{
-    BenchOptions, Benchmark, DurableArguments, ExecutorArguments, RecoveryArguments, RecoverySignal,
-    RingArguments,
+    BenchOptions, Benchmark, DurableArguments, ExecutorArguments, QuorumArguments, RecoveryArguments,
+    RecoverySignal, RingArguments,
 };
 
 /// Runs the benchmark that was asked for.
@@ -21,5 +22,6 @@ pub fn command(options: BenchOptions) -> Exit {
         Benchmark::Recovery(arguments) => recovery::command(&arguments),
         Benchmark::Executor(arguments) => executor::command(&arguments),
         Benchmark::Durable(arguments) => durable::command(&arguments),
+        Benchmark::Quorum(arguments) => quorum::command(&arguments),
     }
 }

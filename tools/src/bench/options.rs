@@ -53,6 +53,54 @@ pub enum Benchmark {
     /// their digests must agree. Then blocks are put into a log whose store is far behind, and the directory is opened.
     /// A missed target does not change the exit code. Nothing else should run on the host meanwhile.
     Durable(DurableArguments),
+    /// Measures what each step of the quorum store costs, from intake to commit, one after the other on one thread.
+    ///
+    /// Signed transfers go through the components of one validator and of one of its peers, with disks of their own; everything
+    /// must be committed in the end. Nothing else should run on the host meanwhile.
+    Quorum(QuorumArguments),
+}
+
+/// Options of `phalanx bench quorum`.
+#[derive(Clone, Debug, Args)]
+pub struct QuorumArguments {
+    /// Makes the disks in this directory, and removes them at the end. Default: the working directory.
+    #[arg(long, value_name = "DIR", default_value = ".", hide_default_value = true)]
+    pub directory: PathBuf,
+
+    /// Takes this many transfers through all steps. Default: 50000.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "50000",
+        hide_default_value = true,
+        value_parser = RangedU64ValueParser::<usize>::new().range(2..=1_000_000)
+    )]
+    pub transactions: usize,
+
+    /// Puts at most this many transactions into a batch, 1 to 150. Default: 100.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "100",
+        hide_default_value = true,
+        value_parser = clap::value_parser!(u64).range(1..=150)
+    )]
+    pub batch_size: u64,
+
+    /// Counts with this many validators, 4 to 128: a proof has the signatures of more than two thirds. Default: 4.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "4",
+        hide_default_value = true,
+        value_parser = clap::value_parser!(u16).range(4..=128)
+    )]
+    pub validators: u16,
+
+    /// Prints the result on standard output as a table (text) or as exactly one JSON object (json). Everything else goes
+    /// to standard error. Default: text.
+    #[arg(long, value_enum, default_value_t = Format::Text, hide_default_value = true)]
+    pub format: Format,
 }
 
 /// Options of `phalanx bench durable`.

@@ -292,7 +292,7 @@ mod tests {
         let again = [
             ExecuteError::NoShards("none".to_owned()),
             ExecuteError::DeadlineExceeded { accepted: 0, transactions: 1, last_death: None },
-            ExecuteError::Durable(DurableError::NotYet { height: 3 }),
+            ExecuteError::Durable(DurableError::NotYet { height: 3, durable: None }),
         ];
         for cause in again {
             assert!(matches!(refused(3, &cause), ExecutorError::Again { height: 3, .. }), "{cause}");
