@@ -100,7 +100,9 @@ fn a_loaded_node_whose_components_and_shards_are_killed_brings_every_transaction
     let traces = run.traces();
     let json = report(&run.finish(), 0);
     assert_settled(&json);
-    assert!(number(&json, "committed") > 0 && number(&json, "rejected") == 0, "{json}");
+    // Nothing is so slow here that it expires, and nothing that was lost may look as if.
+    let others = (number(&json, "rejected"), number(&json, "expired"));
+    assert!(number(&json, "committed") > 0 && others == (0, 0), "{json}");
     assert!(number(&json, "component_kills") > 3 && number(&json, "component_restarts") > 3, "{json}");
     assert!(number(&json, "shard_kills") > 3 && number(&json, "shard_respawns") > 0, "{json}");
     assert!(
