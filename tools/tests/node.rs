@@ -4,6 +4,8 @@
 //! What would break: a transaction without an end, a component that stays behind, an exclusion that is never lifted, a block that
 //! is executed twice or differently, a directory that does not open, a signal that is not obeyed, processes that are left behind.
 //! Oracle: every node executes each of its blocks again, sequentially, on a state of its own, and its sums must add up.
+//! Negative controls that were run: one block whose transactions get no end (they are counted as expired after a minute, and the first
+//! test fails); validators whose directories are emptied at the start (both tests of restarts fail).
 #![allow(missing_docs, reason = "a test program")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 

@@ -2,6 +2,7 @@
 //!
 //! What would break: a transaction that is taken and never found again, one that is refused without a reason, a request that ends the
 //! connection without an answer, a limit that is none. Oracle: the ledger's own rules, and the status codes of the documentation.
+//! Negative control that was run: without a limit of the body the long one is read to its end, and the answer is another one.
 #![allow(missing_docs, reason = "a test program")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 
