@@ -214,9 +214,9 @@ impl<'a> Backing<'a> {
         match (self.value(key, state, &mut buffer), observed) {
             (None, Observed::Absent) | (Some(_), Observed::There) => true,
             (Some(value), Observed::Value(seen)) => value == seen,
-            (_, Observed::Long) | (None, Observed::Value(_) | Observed::There) | (Some(_), Observed::Absent) => {
-                false
-            }
+            (_, Observed::Long)
+            | (None, Observed::Value(_) | Observed::There)
+            | (Some(_), Observed::Absent) => false,
         }
     }
 

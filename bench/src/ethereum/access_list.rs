@@ -6,8 +6,8 @@
 use crate::ethereum::InputError;
 use crate::ethereum::field::Field;
 use phalanx::types::{PrepareError, PreparedBlock, TxnIndex};
-use phalanx::vm::evm::revm::primitives::{Address, Bytes, KECCAK_EMPTY, U256, hex, keccak256};
 use phalanx::vm::evm::revm::primitives::hardfork::SpecId;
+use phalanx::vm::evm::revm::primitives::{Address, Bytes, KECCAK_EMPTY, U256, hex, keccak256};
 use phalanx::vm::evm::revm::state::EvmState;
 use phalanx::vm::evm::{CodeRecord, EvmKey, balance_value, slot_value};
 use serde_json::{Value, json};
@@ -142,12 +142,7 @@ impl BlockAccessList {
     ///
     /// # Errors
     /// [`PrepareError`] when the list is too large for a block.
-    pub fn foresee(
-        &self,
-        block: &mut PreparedBlock,
-        calls: usize,
-        spec: SpecId,
-    ) -> Result<(), PrepareError> {
+    pub fn foresee(&self, block: &mut PreparedBlock, calls: usize, spec: SpecId) -> Result<(), PrepareError> {
         let items = block.len();
         // What the last call before the transactions leaves stands for them all.
         let item_of = |index: u64| {
@@ -184,6 +179,7 @@ impl BlockAccessList {
         for (hash, (item, code)) in codes.iter().filter(|(_, (_, code))| !code.is_empty()) {
             block.foresee(*item, EvmKey::code(*hash).as_slice(), Some(code))?;
         }
+        block.foresee_no_more();
         Ok(())
     }
 

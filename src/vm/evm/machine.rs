@@ -1,11 +1,11 @@
 //! The EVM as a virtual machine: decoding, running, settling.
 
-use crate::types::{BlockHeader, HintWriter, StatusCode};
+use crate::types::{BlockHeader, HintWriter, PrepareError, PreparedBlock, StatusCode};
 use crate::vm::evm::code_cache::CodeCache;
 use crate::vm::evm::database::ViewDatabase;
 use crate::vm::evm::handler::{NotingEvm, NotingHandler, RunError};
 use crate::vm::evm::hash_memo::HashMemo;
-use crate::vm::evm::hints::declare_cold;
+use crate::vm::evm::hints::{declare_cold, foresee_nonces};
 use crate::vm::evm::instructions::{NotingInstructions, gas_table};
 use crate::vm::evm::log::{EVENT_RETURNED, emit_log};
 use crate::vm::evm::parts::{Parts, RunningParts};
@@ -80,6 +80,10 @@ impl Vm for EvmVm {
 
     fn declare(&self, header: &BlockHeader, transaction: &[u8], hint: &mut HintWriter<'_>) {
         declare_cold(header, transaction, hint);
+    }
+
+    fn foresee(&self, block: &mut PreparedBlock) -> Result<(), PrepareError> {
+        foresee_nonces(block)
     }
 
     fn execute(&mut self, transaction: &[u8], view: &mut dyn StateView) -> Outcome {
