@@ -11,7 +11,7 @@ mod common;
 
 use common::{Dice, Hints, Scene, assert_same, deadline, prepare_with, seed, transfer};
 use phalanx::executor::{BlockExecutor, BlockOutput, BlockStmConfig};
-use phalanx::types::{Block, BlockHeader, PreparedBlock};
+use phalanx::types::{AccessMode, Block, BlockHeader, PreparedBlock, Write};
 use phalanx_bench::Accounts;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
@@ -119,6 +119,36 @@ fn difference(
         }
     }
     None
+}
+
+/// Writes that add, in the public outputs of a block.
+fn additions(output: &BlockOutput) -> usize {
+    let writes = output.transactions().flat_map(|transaction| transaction.writes().collect::<Vec<_>>());
+    writes.filter(|write| matches!(write, Ok((_, Write::Add(_))))).count()
+}
+
+/// What would break: a ledger "without commutative writes" that still has some, or comes to another state. The ledger with
+/// them is its control.
+#[test]
+fn without_commutative_writes_the_state_is_the_same_and_nothing_is_added() {
+    let seed = seed();
+    let mut scenes = [false, true].map(|commutative| {
+        let scene = Scene::new(seed, 20, false);
+        if commutative { scene } else { scene.without_commutative_writes() }
+    });
+    let mut oracles = scenes.each_ref().map(Scene::oracle);
+    for _ in 0..3 {
+        let outputs = [0, 1].map(|place: usize| {
+            let (block, vm) = (scenes[place].workload.next_block(100), &scenes[place].vm);
+            let block = Arc::new(PreparedBlock::prepare(vm, &block).unwrap());
+            let hinted = block.accesses().iter().any(|access| access.access_mode() == AccessMode::Add);
+            assert_eq!(hinted, place == 1, "PHALANX_SEED={seed}");
+            oracles[place].execute(&block, deadline()).unwrap()
+        });
+        assert_eq!(outputs[0].digest(), outputs[1].digest(), "PHALANX_SEED={seed}");
+        assert_eq!(additions(&outputs[0]), 0, "PHALANX_SEED={seed}");
+        assert!(additions(&outputs[1]) > 0, "PHALANX_SEED={seed}");
+    }
 }
 
 fn check(count: u32, shards: std::ops::RangeInclusive<usize>, signed: bool, kind: Kind) {

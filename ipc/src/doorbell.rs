@@ -77,12 +77,14 @@ impl Doorbell {
     /// Wakes the owner if it sleeps. Whoever publishes with plain atomics does so first, then rings.
     ///
     /// Costs a fence and a load when the owner is awake, a system call when it sleeps. Never waits.
+    #[inline]
     pub fn ring(&self) {
         fence(Ordering::SeqCst);
         self.wake_a_sleeper();
     }
 
     /// Notes that `producer` has news, then rings. A producer out of range rings without a note.
+    #[inline]
     pub fn ring_from(&self, producer: usize) {
         // This fence stands between the producer's index store and the look at its bit: if the bit is still set from an
         // earlier ring, the owner has yet to take it, and its own fence after that lets it see the index.
@@ -118,6 +120,7 @@ impl Doorbell {
     ///
     /// Read the rings of these producers after the call: whatever they publish too late to be seen sets the bit again.
     /// A word out of range has no news.
+    #[inline]
     pub fn take_news(&self, word: usize) -> u64 {
         let Some(word) = self.news.words.get(word) else {
             return 0;
@@ -130,6 +133,14 @@ impl Doorbell {
         news
     }
 
+    /// The news bits of one word, which stay: a producer whose bit is set rings without writing to this doorbell.
+    ///
+    /// What these producers published before they set their bits is visible afterwards. Take the news before sleeping.
+    #[inline]
+    pub fn look_at_news(&self, word: usize) -> u64 {
+        self.news.words.get(word).map_or(0, |word| word.load(Ordering::Acquire))
+    }
+
     /// Sets a producer's news bit without ringing, so that the owner looks at that ring again. For the owner only.
     #[cfg(not(loom))]
     pub(crate) fn note_news(&self, producer: usize) {
@@ -139,6 +150,7 @@ impl Doorbell {
     }
 
     /// Whether any producer has news that was not taken yet. May turn true at any moment.
+    #[inline]
     pub fn has_news(&self) -> bool {
         self.news.words.iter().any(|word| word.load(Ordering::Relaxed) != 0)
     }
@@ -227,6 +239,7 @@ impl Doorbell {
     }
 
     /// A full fence must stand between what the caller published and this.
+    #[inline]
     fn wake_a_sleeper(&self) {
         let word = &self.futex.word;
         if word.load(Ordering::Relaxed) == ASLEEP && word.swap(AWAKE, Ordering::Release) == ASLEEP {

@@ -2,18 +2,23 @@
 
 use std::mem::{align_of, size_of};
 use std::ptr::NonNull;
+use std::time::Duration;
 
-use crate::doorbell::{Doorbell, MAX_PRODUCERS, NEWS_BITS, NEWS_WORDS};
+use crate::cell::{Cell, CellSpace};
+use crate::doorbell::{Doorbell, MAX_PRODUCERS, NEWS_BITS, NEWS_WORDS, WakeCause};
 use crate::fail_point::fail_point;
 use crate::region::Region;
-use crate::ring::{
-    CAPACITY_MAX, CAPACITY_MIN, Cell, CellSpace, Consumer, Full, Producer, RingError, RingHeader, ring_bytes,
-};
+use crate::ring::{CAPACITY_MAX, CAPACITY_MIN, Consumer, Full, Producer, RingError, RingHeader, ring_bytes};
 
 /// Fewest cells of a ring that a budget yields.
 pub const BUDGET_CAPACITY_MIN: usize = 16;
 /// Most cells of a ring that a budget yields: 1 MiB, beyond which more does not help.
 pub const BUDGET_CAPACITY_MAX: usize = 16_384;
+/// Most turns between two looks at a stream: about as long as it takes to publish a hundred cells. A quarter of it would
+/// not do, since that is how long the line takes from one core to another and back.
+const PACE_MAX: u32 = 63;
+/// With no more producers than this, it does not matter how many of those with news have nothing.
+const TIDY_FROM: usize = 8;
 /// Cells after which a drain gives room back although it is not done.
 const RELEASE_EVERY: u64 = 256;
 
@@ -123,6 +128,7 @@ impl InboxLayout {
     }
 }
 
+#[inline]
 fn doorbell_of(region: &Region) -> &Doorbell {
     // SAFETY: the region is at least one page, its base page-aligned, and every inbox begins with its doorbell, which
     // is made of atomics only; attach() checked the size; the reference borrows the region and so the mapping.
@@ -181,9 +187,17 @@ pub struct Drained {
 }
 
 /// The reading ends of all rings of one process, and its doorbell.
+///
+/// A news bit stays set as long as its ring keeps delivering: the producer then rings by loads only, and the reader finds
+/// cells by their ring's index, one transfer of a cache line earlier. Bits are taken when there is nothing more, always
+/// before the owner sleeps; the rings are looked at once more after that.
 #[derive(Debug)]
 pub struct Inbox {
     rings: Vec<Consumer>,
+    /// The news must be taken: too many of the rings with a bit had nothing, or one is damaged.
+    tidy: bool,
+    /// Turns that the next look waits first.
+    pace: u32,
     region: Region,
 }
 
@@ -201,25 +215,136 @@ impl Inbox {
             unsafe { Consumer::attach(header, cells, layout.capacity) }
         };
         let rings = (0..layout.producers).map(attach).collect::<Result<Vec<_>, _>>()?;
-        Ok(Inbox { rings, region })
+        Ok(Inbox { rings, tidy: false, pace: 0, region })
     }
 
     /// The doorbell of the process that reads here.
+    #[inline]
     pub fn doorbell(&self) -> &Doorbell {
         doorbell_of(&self.region)
     }
 
     /// Delivers the cells of all producers with news, in each producer's order, and gives their room back.
     ///
-    /// Delivers what was published when it came to a ring, so it ends however fast the producers are. Never waits.
+    /// Delivers what was published when it came to a ring, so it ends however fast the producers are. Never waits. After
+    /// a drain that delivered something, [`Doorbell::has_news`] may stay true until the next one.
     pub fn drain(&mut self, mut each: impl FnMut(usize, &Cell)) -> Drained {
         let mut drained = Drained::default();
-        for index in 0..NEWS_WORDS {
-            for bit in bits_of(self.doorbell().take_news(index)) {
-                self.drain_ring(index * NEWS_BITS + bit, &mut each, &mut drained);
-            }
+        self.drain_looking(&mut each, &mut drained);
+        if self.tidy || drained.cells == 0 {
+            self.drain_taking(&mut each, &mut drained);
         }
         drained
+    }
+
+    /// Drains the rings of the producers with news, which stays.
+    fn drain_looking(&mut self, each: &mut impl FnMut(usize, &Cell), drained: &mut Drained) {
+        let (mut looked, mut found, mut damage) = (0_usize, 0_usize, false);
+        for index in 0..self.words() {
+            for bit in bits_of(self.doorbell().look_at_news(index)) {
+                let cells = self.drain_ring(index * NEWS_BITS + bit, each, drained);
+                looked += 1;
+                found += usize::from(cells != Ok(0));
+                damage |= cells.is_err();
+            }
+        }
+        self.tidy = damage || (looked > TIDY_FROM && found * 4 < looked);
+    }
+
+    /// Drains the rings of the producers with news, which is taken first; reports damage.
+    fn drain_taking(&mut self, each: &mut impl FnMut(usize, &Cell), drained: &mut Drained) {
+        self.tidy = false;
+        for index in 0..NEWS_WORDS {
+            for bit in bits_of(self.doorbell().take_news(index)) {
+                let producer = index * NEWS_BITS + bit;
+                if self.drain_ring(producer, each, drained).is_err() {
+                    self.report(producer, drained);
+                }
+            }
+        }
+    }
+
+    /// Of several damaged rings the first is reported; the others keep their news.
+    fn report(&self, producer: usize, drained: &mut Drained) {
+        match drained.corrupt {
+            None => drained.corrupt = Some(producer),
+            Some(_) => self.doorbell().note_news(producer),
+        }
+    }
+
+    /// Looks up to `turns` times whether `ready` answers true or there are cells, and does not sleep. None: neither.
+    ///
+    /// If there were cells at once, several times in a row, they come in a stream, and each look takes the index's line
+    /// from a producer which then waits to write it. So looks keep more and more distance then, below a microsecond. Drain
+    /// afterwards.
+    #[inline]
+    pub fn spin(&mut self, turns: u32, mut ready: impl FnMut() -> bool) -> Option<WakeCause> {
+        for _ in 0..self.pace {
+            crate::sync::spin_loop();
+        }
+        let pace = std::mem::take(&mut self.pace);
+        for turn in 0..turns {
+            if ready() {
+                return Some(WakeCause::Ready);
+            }
+            if self.has_cells() {
+                self.pace = if turn == 0 { (2 * pace + 1).min(PACE_MAX) } else { 0 };
+                return Some(WakeCause::Rung);
+            }
+            crate::sync::spin_loop();
+        }
+        None
+    }
+
+    /// Waits until `ready` answers true, there are cells, somebody rings, or the time is up; see [`Doorbell::wait`].
+    ///
+    /// [Spins](Self::spin) `turns`, then sleeps. Drain afterwards, whatever the answer.
+    pub fn wait(
+        &mut self,
+        turns: u32,
+        timeout: Option<Duration>,
+        mut ready: impl FnMut() -> bool,
+    ) -> WakeCause {
+        if let Some(cause) = self.spin(turns, &mut ready) {
+            return cause;
+        }
+        if self.settle() { self.doorbell().wait(0, timeout, ready) } else { WakeCause::Rung }
+    }
+
+    /// Whether a producer with news has cells, or a damaged ring. May turn true at any moment. Never waits.
+    #[inline]
+    pub fn has_cells(&mut self) -> bool {
+        (0..self.words()).any(|index| {
+            let news = self.doorbell().look_at_news(index);
+            bits_of(news).any(|bit| self.has_cells_of(index * NEWS_BITS + bit))
+        })
+    }
+
+    /// Words of the bitmap in which producers of this layout have their bits.
+    #[inline]
+    fn words(&self) -> usize {
+        self.rings.len().div_ceil(NEWS_BITS)
+    }
+
+    #[inline]
+    fn has_cells_of(&mut self, producer: usize) -> bool {
+        self.rings.get_mut(producer).is_some_and(|ring| ring.pending() != Ok(0))
+    }
+
+    /// Takes the news of rings that turn out to be empty afterwards: whatever their producers publish from now on rings.
+    /// False if a ring has cells; its bit is set then.
+    fn settle(&mut self) -> bool {
+        let mut settled = true;
+        for index in 0..NEWS_WORDS {
+            for bit in bits_of(self.doorbell().take_news(index)) {
+                let producer = index * NEWS_BITS + bit;
+                if self.has_cells_of(producer) {
+                    self.doorbell().note_news(producer);
+                    settled = false;
+                }
+            }
+        }
+        settled
     }
 
     /// As [`drain`](Self::drain), but looks into every ring: for a process that has just attached, or whose producers
@@ -230,7 +355,9 @@ impl Inbox {
             self.doorbell().take_news(index);
         }
         for producer in 0..self.rings.len() {
-            self.drain_ring(producer, &mut each, &mut drained);
+            if self.drain_ring(producer, &mut each, &mut drained).is_err() {
+                self.report(producer, &mut drained);
+            }
         }
         drained
     }
@@ -246,18 +373,20 @@ impl Inbox {
         mended
     }
 
-    /// A producer beyond the layout (its bit was scribbled) has no ring and is passed over.
-    fn drain_ring(&mut self, producer: usize, each: &mut impl FnMut(usize, &Cell), drained: &mut Drained) {
+    /// Delivers the cells of one ring; how many. A producer beyond the layout (its bit was scribbled) has no ring and is
+    /// passed over. Errors if the ring is damaged; it is left alone then.
+    #[inline]
+    fn drain_ring(
+        &mut self,
+        producer: usize,
+        each: &mut impl FnMut(usize, &Cell),
+        drained: &mut Drained,
+    ) -> Result<usize, RingError> {
         let Some(ring) = self.rings.get_mut(producer) else {
-            return;
+            return Ok(0);
         };
-        let Ok(pending) = ring.pending() else {
-            match drained.corrupt {
-                None => drained.corrupt = Some(producer),
-                Some(_) => doorbell_of(&self.region).note_news(producer),
-            }
-            return;
-        };
+        let pending = ring.pending()?;
+        let before = drained.cells;
         for turn in 1..=pending {
             let Ok(Some(cell)) = ring.pop() else { break };
             each(producer, &cell);
@@ -269,6 +398,7 @@ impl Inbox {
         if ring.release() {
             drained.freed_for.insert(producer);
         }
+        Ok(drained.cells - before)
     }
 }
 
@@ -349,6 +479,7 @@ impl Outlet {
     }
 
     /// The doorbell of the process that reads this ring.
+    #[inline]
     pub fn doorbell(&self) -> &Doorbell {
         doorbell_of(&self.region)
     }

@@ -8,6 +8,7 @@
 //! - Nothing that lives in shared memory is freed or unlocked by `Drop`: SIGKILL runs none.
 //! - Each shared line has one writing process; words that two may write say so.
 
+mod cell;
 #[cfg(not(loom))]
 mod channel;
 #[cfg(not(loom))]
@@ -54,15 +55,13 @@ mod slot;
 mod sync;
 
 // Messages: rings, and how their readers sleep.
+pub use cell::{CELL_WORDS, Cell, CellSpace};
 pub use doorbell::{Doorbell, MAX_PRODUCERS, NEWS_BITS, NEWS_WORDS, WakeCause};
 #[cfg(not(loom))]
 pub use inbox::{
     BUDGET_CAPACITY_MAX, BUDGET_CAPACITY_MIN, Drained, Inbox, InboxError, InboxLayout, Outlet, ProducerSet,
 };
-pub use ring::{
-    CAPACITY_MAX, CAPACITY_MIN, CELL_WORDS, Cell, CellSpace, Consumer, Full, Producer, RingError, RingHeader,
-    ring_bytes,
-};
+pub use ring::{CAPACITY_MAX, CAPACITY_MIN, Consumer, Full, Producer, RingError, RingHeader, ring_bytes};
 
 // Memory.
 #[cfg(not(loom))]

@@ -14,29 +14,26 @@
 //! A producer that finds the ring full asks for room by writing the index of the cell it could not push. The consumer
 //! answers each such index once, and only when it has released far enough for it. It never clears the request: a flag
 //! that the consumer clears can be a newer request than the one it answers, and that one would be lost.
+//!
+//! Looking for a request takes a full fence, so the consumer looks only when there can be one. Let H be the head that it
+//! had published when it last looked. A request that this look missed was made by a producer that then saw H or more,
+//! and so had published H + capacity or more before it asked. The consumer sees that tail before it finds the ring empty,
+//! and looks again with the release after it.
 
 use std::fmt;
 use std::ptr::NonNull;
 
-use bytemuck::{Pod, Zeroable};
-
+use crate::cell::{Cell, CellSpace};
 use crate::sync::{AtomicU64, Ordering, ring_fence as fence};
 
-/// Words of a cell.
-pub const CELL_WORDS: usize = 8;
 /// Fewest cells of a ring.
 pub const CAPACITY_MIN: usize = 2;
 /// Most cells of a ring.
 pub const CAPACITY_MAX: usize = 1 << 30;
 /// Marks a request for room, so that none is 0. Leaves 63 bits of the index, which tell any two within a ring apart.
 const ASKED: u64 = 1 << 63;
-/// Words of a cell that are really moved: a model checks two, which is enough to see one torn.
-const MOVED_WORDS: usize = if cfg!(loom) { 2 } else { CELL_WORDS };
-
-/// A message: one cache line, any bits.
-#[repr(C, align(64))]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
-pub struct Cell(pub [u64; CELL_WORDS]);
+/// Cells that lie between the one being written and the one whose line is fetched meanwhile.
+const FETCH_AHEAD: u64 = 8;
 
 /// The indices of a ring. All zero bytes is an empty ring.
 #[derive(Debug)]
@@ -73,19 +70,9 @@ struct ConsumerLine {
     head: AtomicU64,
 }
 
-/// Storage of one cell.
-#[derive(Debug)]
-#[cfg_attr(loom, derive(Default))]
-#[repr(C, align(64))]
-pub struct CellSpace {
-    words: [AtomicU64; MOVED_WORDS],
-}
-
 #[cfg(not(loom))]
 const _: () = {
     use std::mem::offset_of;
-    assert!(size_of::<Cell>() == 64 && align_of::<Cell>() == 64);
-    assert!(size_of::<CellSpace>() == 64 && align_of::<CellSpace>() == 64);
     assert!(size_of::<RingHeader>() == 384 && align_of::<RingHeader>() == 128);
     assert!(offset_of!(RingHeader, producer) == 0 && offset_of!(RingHeader, consumer) == 128);
     assert!(offset_of!(RingHeader, request) == 256 && offset_of!(RequestLine, space_wanted) == 0);
@@ -219,11 +206,20 @@ impl Producer {
         if self.staged.wrapping_sub(self.seen_head) >= self.place.capacity && self.free() == 0 {
             return Err(Full);
         }
-        for (target, word) in self.place.cell(self.staged).words.iter().zip(cell.0) {
-            target.store(word, Ordering::Relaxed);
-        }
+        self.place.cell(self.staged).store(cell);
         self.staged = self.staged.wrapping_add(1);
+        self.fetch_ahead();
         Ok(())
+    }
+
+    /// Asks for a line that will be written soon, before a fence waits for it. Not for one that the consumer may not have
+    /// read yet.
+    #[inline]
+    fn fetch_ahead(&self) {
+        let ahead = self.staged.wrapping_add(FETCH_AHEAD);
+        if ahead.wrapping_sub(self.seen_head) < self.place.capacity {
+            self.place.cell(ahead).fetch_for_writing();
+        }
     }
 
     /// Makes all pushed cells visible by one release store. True if there were any.
@@ -242,12 +238,11 @@ impl Producer {
     pub fn push_after_publishing(&mut self, cell: Cell) {
         self.staged += 1;
         self.publish();
-        for (target, word) in self.place.cell(self.staged - 1).words.iter().zip(cell.0) {
-            target.store(word, Ordering::Relaxed);
-        }
+        self.place.cell(self.staged - 1).store(cell);
     }
 
     /// Cells that can be pushed now. Grows as the consumer releases; 0 while the head is damaged. Never waits.
+    #[inline]
     pub fn free(&mut self) -> u64 {
         if let Ok(head) = self.load_head() {
             self.seen_head = head;
@@ -257,10 +252,11 @@ impl Producer {
 
     /// Asks the consumer to ring when it has released a cell.
     ///
-    /// True if there is room meanwhile: then push; the request is withdrawn and nobody may ring. Publish what is staged
-    /// before you ask: a consumer that has seen everything releases nothing. Ask again after each wake-up that finds
-    /// the ring still full.
+    /// True if there is room meanwhile: then push; the request is withdrawn and nobody may ring. Publishes what is staged,
+    /// since a consumer that has seen everything releases nothing: if it may sleep, publish and ring before you ask. Ask
+    /// again after each wake-up that finds the ring still full.
     pub fn request_space(&mut self) -> bool {
+        self.publish();
         let wanted = &self.place.header().request.space_wanted;
         wanted.store(self.staged | ASKED, Ordering::Relaxed);
         fence(Ordering::SeqCst);
@@ -293,6 +289,7 @@ impl Producer {
     }
 
     /// The head, believed only between the published tail and one capacity below it.
+    #[inline]
     fn load_head(&self) -> Result<u64, RingError> {
         let head = self.place.header().consumer.head.load(Ordering::Acquire);
         if self.published.wrapping_sub(head) > self.place.capacity {
@@ -320,6 +317,8 @@ pub struct Consumer {
     seen_tail: u64,
     /// The request for room that was answered last; 0 before the first.
     answered: u64,
+    /// Cells that were released when a request was last looked for, and none was left unanswered.
+    looked: u64,
 }
 
 // SAFETY: as for Producer.
@@ -346,7 +345,9 @@ impl Consumer {
             head = tail;
             place.header().consumer.head.store(head, Ordering::Release);
         }
-        Ok(Self { place, head, released: head, seen_tail: head, answered: 0 })
+        // As if the last look had been a capacity ago: a predecessor may have died before its own.
+        let looked = head.wrapping_sub(place.capacity);
+        Ok(Self { place, head, released: head, seen_tail: head, answered: 0, looked })
     }
 
     /// Copies the next published cell out; none if there is none yet. It stays in the ring until
@@ -360,6 +361,7 @@ impl Consumer {
     }
 
     /// Published cells not popped yet. Grows at any moment, never shrinks but by popping; at most the capacity.
+    #[inline]
     pub fn pending(&mut self) -> Result<u64, RingError> {
         let tail = self.place.header().producer.tail.load(Ordering::Acquire);
         let pending = tail.wrapping_sub(self.head);
@@ -377,15 +379,23 @@ impl Consumer {
     #[inline]
     pub fn release(&mut self) -> bool {
         self.release_quietly();
+        let can_be_asked = self.seen_tail.wrapping_sub(self.looked) >= self.place.capacity;
+        can_be_asked && self.answer_request()
+    }
+
+    #[cold]
+    fn answer_request(&mut self) -> bool {
         fence(Ordering::SeqCst);
         let wanted = self.place.header().request.space_wanted.load(Ordering::Relaxed);
-        if wanted == 0 || wanted == self.answered {
-            return false;
-        }
+        let is_new = wanted != 0 && wanted != self.answered;
         let room = self.released.wrapping_add(self.place.capacity).wrapping_sub(wanted) & !ASKED;
-        let answer = (1..=self.place.capacity).contains(&room);
+        let answer = is_new && (1..=self.place.capacity).contains(&room);
         if answer {
             self.answered = wanted;
+        }
+        // One that cannot be answered yet is looked for again.
+        if room != 0 || !is_new {
+            self.looked = self.released;
         }
         answer
     }
@@ -418,10 +428,7 @@ impl Consumer {
     /// Copies the cell at the head out. Only after pending() counted it.
     #[inline]
     fn take(&mut self) -> Cell {
-        let mut cell = Cell([0; CELL_WORDS]);
-        for (word, source) in cell.0.iter_mut().zip(&self.place.cell(self.head).words) {
-            *word = source.load(Ordering::Relaxed);
-        }
+        let cell = self.place.cell(self.head).load();
         self.head = self.head.wrapping_add(1);
         cell
     }

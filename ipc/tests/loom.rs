@@ -154,6 +154,49 @@ fn without_the_doorbells_fences_a_producer_with_news_is_passed_over() {
     without_doorbell_fences(|| explore(4, drain_by_news));
 }
 
+/// As before, but the owner leaves the bit set while there is more, and takes it when there is nothing left; whether it
+/// looks once more after that is the question.
+fn drain_by_lasting_news(looks_again: bool) {
+    let shared = Arc::new(([AtomicU64::new(0), AtomicU64::new(0)], Doorbell::default()));
+    let ringer = Arc::clone(&shared);
+    let ringer = thread::spawn(move || {
+        for number in 1..=2 {
+            ringer.0[0].store(number, Ordering::Relaxed);
+            ringer.1.ring_from(0);
+        }
+    });
+    let mut seen = 0;
+    while seen < 2 {
+        shared.1.wait(0, None, || false);
+        if shared.1.look_at_news(0) & 1 == 1 {
+            let found = shared.0[0].load(Ordering::Relaxed);
+            if found == seen && shared.1.take_news(0) & 1 == 1 && looks_again {
+                seen = shared.0[0].load(Ordering::Relaxed);
+            } else {
+                seen = found;
+            }
+        }
+    }
+    ringer.join().unwrap();
+}
+
+#[test]
+fn a_producer_whose_news_lasts_is_never_passed_over() {
+    explore(4, || drain_by_lasting_news(true));
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn who_takes_lasting_news_without_looking_again_passes_a_producer_over() {
+    explore(4, || drain_by_lasting_news(false));
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn without_the_doorbells_fences_a_producer_whose_news_lasts_is_passed_over() {
+    without_doorbell_fences(|| explore(4, || drain_by_lasting_news(true)));
+}
+
 /// The producer sends `count` cells through a ring of two and sleeps whenever it is full; the consumer sleeps whenever
 /// it is empty.
 fn pass_cells(count: u64) {

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use common::{SharedRing, cell, number_of};
-use phalanx_ipc::{Full, Inbox, InboxLayout, Outlet, Producer, Region, RingError};
+use phalanx_ipc::{Full, Inbox, InboxLayout, Outlet, Producer, Region, RingError, WakeCause};
 use proptest::prelude::*;
 
 #[derive(Debug, Clone, Copy)]
@@ -95,6 +95,7 @@ fn play(ring: &SharedRing, capacity: usize, start: u64, steps: &[Step]) -> Resul
             Step::RequestSpace => {
                 let full = model.queue.len() == capacity;
                 prop_assert_eq!(producer.request_space(), !full);
+                model.published = model.queue.len();
                 model.wanted = full.then_some(model.released + capacity as u64);
             }
             Step::ReplaceProducer => {
@@ -297,6 +298,51 @@ fn a_drain_delivers_every_producer_with_news_in_order_and_tells_who_wanted_room(
     assert!(drained.freed_for.contains(6) && !drained.freed_for.contains(3));
     assert_eq!(inbox.drain(|_, _| ()).cells, 0);
     assert!(!inbox.doorbell().has_news());
+}
+
+#[test]
+fn news_lasts_while_a_ring_delivers_and_is_taken_when_most_with_news_have_nothing() {
+    let (mut inbox, outlet) = inbox_of(InboxLayout::new(20, 16).unwrap());
+    let mut outlets: Vec<Outlet> = (0..20).map(outlet).collect();
+    let push = |outlet: &mut Outlet| {
+        outlet.try_push(cell(1)).unwrap();
+        outlet.publish();
+    };
+    outlets.iter_mut().for_each(push);
+    assert_eq!(inbox.drain(|_, _| ()).cells, 20);
+    assert!(inbox.doorbell().has_news(), "all delivered: all may go on by their indices");
+    push(&mut outlets[7]);
+    assert_eq!(inbox.drain(|_, _| ()).cells, 1);
+    assert!(!inbox.doorbell().has_news(), "one of twenty delivered");
+    outlets.iter_mut().take(3).for_each(push);
+    assert_eq!(inbox.drain(|_, _| ()).cells, 3);
+    push(&mut outlets[2]);
+    assert_eq!(inbox.drain(|_, _| ()).cells, 1);
+    assert!(inbox.doorbell().has_news(), "three cost next to nothing to look at");
+    assert_eq!(inbox.drain(|_, _| ()).cells, 0);
+    assert!(!inbox.doorbell().has_news(), "nothing delivered");
+}
+
+#[test]
+fn a_spin_answers_what_there_is_and_ends_when_there_is_nothing() {
+    let (mut inbox, outlet) = inbox_of(InboxLayout::new(2, 16).unwrap());
+    let mut outlet = outlet(1);
+    assert_eq!(inbox.spin(100, || false), None);
+    assert_eq!(inbox.spin(100, || true), Some(WakeCause::Ready));
+    let mut turns = 0;
+    let third = || {
+        turns += 1;
+        turns == 3
+    };
+    assert_eq!(inbox.spin(100, third), Some(WakeCause::Ready));
+    // A stream: found at once again and again, however far the looks keep apart by then.
+    for number in 0..20 {
+        outlet.try_push(cell(number)).unwrap();
+        outlet.publish();
+        assert_eq!(inbox.spin(1, || false), Some(WakeCause::Rung), "cell {number}");
+        assert_eq!(inbox.drain(|_, found| assert_eq!(number_of(found), Some(number))).cells, 1);
+    }
+    assert_eq!(inbox.spin(1, || false), None);
 }
 
 #[test]

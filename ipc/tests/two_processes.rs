@@ -11,7 +11,7 @@
 mod common;
 
 use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{Kid, PATIENCE, cell, eventually, number_of};
 use phalanx_ipc::{Inbox, InboxLayout, Outlet, ProcessIdentity, Region, WakeCause, cpu_time_of, state_of};
@@ -74,7 +74,7 @@ fn pass(count: u64, capacity: usize, chunk: u64) {
             back.outlet.doorbell().ring();
         }
         if drained.cells == 0 {
-            let cause = there.inbox.doorbell().wait(20, Some(PATIENCE), || false);
+            let cause = there.inbox.wait(20, Some(PATIENCE), || false);
             assert_ne!(cause, WakeCause::TimedOut, "a wake-up was lost at cell {next}");
         }
     }
@@ -134,6 +134,32 @@ fn nobody_rings_and_the_sleeper_reaches_its_limit() {
     let cause = pair.inbox.doorbell().wait(10, Some(Duration::from_millis(20)), || false);
     assert_eq!(cause, WakeCause::TimedOut);
     assert_eq!(pair.inbox.doorbell().wait(0, Some(Duration::ZERO), || true), WakeCause::Ready);
+}
+
+/// After a drain that delivered something the news bit is still set; a reader that left it so could not sleep.
+#[test]
+fn a_reader_whose_news_lasted_sleeps_and_is_woken_again() {
+    let mut there = pair(16);
+    let push = |outlet: &mut Outlet, number| {
+        outlet.try_push(cell(number)).unwrap();
+        outlet.publish();
+    };
+    for number in 0..3 {
+        push(&mut there.outlet, number);
+        assert_eq!(there.inbox.wait(0, Some(PATIENCE), || false), WakeCause::Rung);
+        assert_eq!(there.inbox.drain(|_, _| ()).cells, 1);
+        assert!(there.inbox.doorbell().has_news(), "the next cell is found by its ring's index");
+        let begun = Instant::now();
+        assert_eq!(there.inbox.wait(9, Some(Duration::from_millis(20)), || false), WakeCause::TimedOut);
+        assert!(begun.elapsed() >= Duration::from_millis(20) && !there.inbox.doorbell().has_news());
+    }
+    let mut kid = Kid::fork(|| {
+        std::thread::sleep(Duration::from_millis(50));
+        push(&mut there.outlet, 7);
+    });
+    assert_eq!(there.inbox.wait(0, Some(PATIENCE), || false), WakeCause::Rung);
+    assert_eq!(there.inbox.drain(|_, _| ()).cells, 1);
+    assert_eq!(kid.wait(), 0);
 }
 
 #[test]

@@ -18,6 +18,7 @@ use crate::types::{
     AccessMode, Incarnation, KeyId, Origin, OutputError, OutputView, StatusCode, TransactionAccess, TxnIndex,
     Write, WriteRecord,
 };
+use std::ops::Range;
 
 /// A transaction of the block being executed.
 #[derive(Clone, Copy, Debug)]
@@ -496,17 +497,23 @@ impl Acceptance {
         overlay.publish(arena.keys(), || watch.look().map_err(ValidateError::Stopped))
     }
 
-    /// Calls `each` with every changed key, its value in the base state and its final value.
+    /// How many keys accepted transactions changed.
+    pub(super) fn changed(&self) -> usize {
+        self.changed.len()
+    }
+
+    /// Calls `each` with every key of a run of the changed ones, its value in the base state and its final value; `patrol` now
+    /// and then.
     pub(super) fn final_values(
         &self,
-        arena: &ArenaWriter,
-        base: &BaseState,
-        watch: &Watch<'_>,
+        run: Range<usize>,
+        (arena, base): (&ArenaWriter, &BaseState),
+        patrol: impl Fn(usize),
         mut each: impl FnMut(&[u8], Option<&[u8]>, Option<&[u8]>),
     ) {
         let backing = Backing { base, places: &self.places, arena, buffers: &self.buffers };
-        for (index, &key) in self.changed.iter().enumerate() {
-            watch.patrol_at(index);
+        for (index, &key) in self.changed.get(run).unwrap_or_default().iter().enumerate() {
+            patrol(index);
             let mut buffer = [0; 32];
             let Ok((_, name)) = arena.key(key) else { continue };
             let new = backing.value(key, &key_state(&self.keys, key), &mut buffer);

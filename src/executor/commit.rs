@@ -3,19 +3,18 @@
 use crate::durable::{Journal, Step};
 use crate::executor::acceptance::Acceptance;
 use crate::executor::error::ExecuteError;
+use crate::executor::tally::{Conserved, Tally};
 use crate::executor::watch::Watch;
 use crate::partition::ArenaWriter;
-use crate::state::{BaseState, Room, StateDigest};
+use crate::state::BaseState;
 use crate::types::PreparedBlock;
-
-/// How much of the conserved quantity a key holds with a value; see [`crate::vm::Vm::conserved`].
-pub(crate) type Conserved = Box<dyn Fn(&[u8], Option<&[u8]>) -> i128 + Send>;
 
 /// Where a block's changes go.
 pub(super) struct Target<'a> {
     pub(super) base: &'a mut BaseState,
     pub(super) journal: Option<&'a mut Journal>,
-    pub(super) conserved: &'a Conserved,
+    /// One for each thread that may count.
+    pub(super) counters: &'a mut [Conserved],
 }
 
 /// Logs and applies the final values of a complete block, to the end, whatever `watch` says of the caller, but does not wait
@@ -31,34 +30,23 @@ pub(super) fn commit(
     block: &PreparedBlock,
     watch: &Watch<'_>,
 ) -> Result<(), ExecuteError> {
-    let Target { base, mut journal, conserved } = target;
+    let Target { base, mut journal, counters } = target;
     let height = block.header().height;
     if let Some(journal) = &mut journal {
         journal.begin();
         let outcomes = acceptance.outcomes(|status, gas_used| journal.outcome(status, gas_used));
         outcomes.map_err(ExecuteError::system)?;
     }
-    let (mut room, mut difference, mut changes) = (Room::default(), 0_i128, StateDigest::default());
-    acceptance.final_values(arena, base, watch, |key, old, new| {
-        if old == new {
-            return;
+    let tally = match (&mut journal, counters.first()) {
+        (None, _) | (_, None) => Tally::of(acceptance, (arena, base), counters, watch),
+        // The log has its order.
+        (Some(journal), Some(counter)) => {
+            let (all, patrol) = (0..acceptance.changed(), |place| watch.patrol_at(place));
+            let write = |key: &[u8], value: Option<&[u8]>| journal.write(key, value);
+            Tally::of_run(acceptance, all, (arena, base), counter, patrol, write)
         }
-        difference = difference.wrapping_add(conserved(key, new)).wrapping_sub(conserved(key, old));
-        room.count(key, old, new);
-        if new.is_none() && base.is_cache() {
-            // What is removed stays, as a key without a value.
-            room.count(key, old, Some(&[]));
-        }
-        if let Some(old) = old {
-            changes.remove(key, old);
-        }
-        if let Some(new) = new {
-            changes.insert(key, new);
-        }
-        if let Some(journal) = &mut journal {
-            journal.write(key, new);
-        }
-    });
+    };
+    let Tally { room, difference, changes } = tally;
     if difference != 0 {
         return Err(ExecuteError::SupplyChanged { height, difference });
     }

@@ -8,7 +8,7 @@ use crate::executor::acceptance::Acceptance;
 use crate::executor::block_output::{BlockOutput, BlockStats, KeyDirectory};
 use crate::executor::board::BoardWriter;
 use crate::executor::call::Call;
-use crate::executor::commit::{Conserved, Target, commit};
+use crate::executor::commit::{Target, commit};
 use crate::executor::error::{Death, ExecuteError};
 use crate::executor::fleet::{Fleet, Member};
 use crate::executor::lane::Lane;
@@ -17,6 +17,7 @@ use crate::executor::overlay::{OverlayWriter, Shown};
 use crate::executor::progress::Progress;
 use crate::executor::recorder::Recorder;
 use crate::executor::suspicion::Suspicion;
+use crate::executor::tally::Conserved;
 use crate::executor::validate_error::ValidateError;
 use crate::executor::watch::{Stop, Watch};
 use crate::partition::{ArenaError, CostModel};
@@ -77,7 +78,7 @@ pub(crate) struct Coordinator<F> {
     lanes: [Lane; 2],
     active: usize,
     acceptance: Acceptance,
-    conserved: Conserved,
+    counters: Vec<Conserved>,
     /// What was executed is written here, if it is to be durable.
     journal: Option<Journal>,
     options: ExecuteOptions,
@@ -116,7 +117,7 @@ impl<F: Fleet> Coordinator<F> {
     pub(crate) fn new(
         fleet: F,
         memory: CoordinatorMemory,
-        conserved: Conserved,
+        counters: Vec<Conserved>,
         options: ExecuteOptions,
     ) -> Self {
         let CoordinatorMemory { board, overlay, base, arenas } = memory;
@@ -128,7 +129,7 @@ impl<F: Fleet> Coordinator<F> {
             lanes: arenas.map(|arena| Lane::new(arena, options.costs)),
             active: 0,
             acceptance: Acceptance::default(),
-            conserved,
+            counters,
             journal: None,
             options,
             last_round: RoundId(0),
@@ -428,8 +429,8 @@ impl<F: Fleet> Coordinator<F> {
         let arena = &self.lanes[self.active].arena;
         let patrol = |now| self.fleet.patrol(now);
         let watch = Watch::new(call, &patrol);
-        let (base, journal, conserved) = (&mut self.base, self.journal.as_mut(), &self.conserved);
-        commit(&self.acceptance, arena, Target { base, journal, conserved }, block, &watch)?;
+        let (base, journal, counters) = (&mut self.base, self.journal.as_mut(), &mut self.counters);
+        commit(&self.acceptance, arena, Target { base, journal, counters }, block, &watch)?;
         self.fleet.pass("block committed");
         let mut stats = self.run.stats;
         stats.reexecuted = self.acceptance.reexecuted();

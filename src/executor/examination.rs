@@ -1,38 +1,54 @@
 //! Examines transactions some time before they are executed, many at once.
 
 use crate::vm::{Finding, Vm, catch_panic};
+use std::collections::VecDeque;
+
+/// So many findings are enough, even if there is time for more: what was found is kept for a while, and others may wait for
+/// whoever examines.
+const FINDINGS_MAX: usize = 256;
 
 /// What is known about the next transactions of one worker.
 #[derive(Debug, Default)]
 pub(super) struct Examination {
-    findings: Vec<Finding>,
-    next: usize,
+    /// In the order of the transactions, the next one first.
+    findings: VecDeque<Finding>,
+    batch: Vec<Finding>,
 }
 
 impl Examination {
     /// Forgets everything: other transactions come now.
     pub(super) fn clear(&mut self) {
         self.findings.clear();
-        self.next = 0;
     }
 
-    /// The finding about the first of `upcoming`. If there is none yet, as many of them are examined as `vm` likes to see at
-    /// once; the next calls then have theirs.
+    /// The finding about the first of `upcoming`, which is then behind. If there is none yet, as many of them are examined as
+    /// `vm` likes to see at once; the next calls then have theirs.
     pub(super) fn next<'t, V: Vm>(
         &mut self,
         vm: &mut V,
         upcoming: impl Iterator<Item = &'t [u8]>,
     ) -> Finding {
-        if self.next >= self.findings.len() {
-            self.clear();
-            let at_once = vm.examines_at_once();
-            if at_once > 0 {
-                let transactions: Vec<&[u8]> = upcoming.take(at_once).collect();
-                examine(vm, &transactions, &mut self.findings);
-            }
+        if self.findings.is_empty() {
+            self.go_ahead(vm, upcoming);
         }
-        self.next += 1;
-        self.findings.get(self.next - 1).copied().unwrap_or_default()
+        self.findings.pop_front().unwrap_or_default()
+    }
+
+    /// Examines some more of `upcoming`, of which the first is the one that [`next`](Self::next) would tell about; false if
+    /// nothing is left to do, or enough is known.
+    pub(super) fn go_ahead<'t, V: Vm>(
+        &mut self,
+        vm: &mut V,
+        upcoming: impl Iterator<Item = &'t [u8]>,
+    ) -> bool {
+        let at_once = vm.examines_at_once();
+        if at_once == 0 || self.findings.len() >= FINDINGS_MAX {
+            return false;
+        }
+        let transactions: Vec<&[u8]> = upcoming.skip(self.findings.len()).take(at_once).collect();
+        examine(vm, &transactions, &mut self.batch);
+        self.findings.extend(&self.batch);
+        !transactions.is_empty()
     }
 }
 
@@ -93,6 +109,26 @@ mod tests {
         let block = [[1], [2], [3], [4], [5], [6], [7]];
         assert_eq!(all(&mut examination, &mut vm, &block), [1, 2, 3, 4, 5, 6, 7]);
         assert_eq!(vm.calls, 3);
+    }
+
+    #[test]
+    fn who_has_time_examines_more_until_enough_is_known_or_nothing_is_left() {
+        let (mut examination, mut vm) = (Examination::default(), FirstByte::default());
+        let block: Vec<[u8; 1]> = (0..400_u32).map(|number| [u8::try_from(number % 9).unwrap()]).collect();
+        let upcoming = |from: usize| block[from..].iter().map(|transaction| &transaction[..]);
+        let mut found = vec![examination.next(&mut vm, upcoming(0)).0];
+        while examination.go_ahead(&mut vm, upcoming(1)) {}
+        let known = examination.findings.len();
+        assert!((FINDINGS_MAX..FINDINGS_MAX + 3).contains(&known), "{known}");
+        for from in 1..block.len() {
+            found.push(examination.next(&mut vm, upcoming(from)).0);
+            // Whoever waits for something before every seventh.
+            if from % 7 == 0 {
+                examination.go_ahead(&mut vm, upcoming(from + 1));
+            }
+        }
+        assert_eq!(found, block.concat());
+        assert!(!examination.go_ahead(&mut vm, upcoming(block.len())), "nothing is left");
     }
 
     #[test]

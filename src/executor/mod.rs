@@ -30,6 +30,7 @@ mod shard_regions;
 mod source;
 mod span_region;
 mod suspicion;
+mod tally;
 mod thread_fleet;
 mod threads;
 mod transport;
@@ -46,7 +47,6 @@ pub use sequential::Sequential;
 pub use threads::{Threads, ThreadsConfig};
 
 pub(crate) use call::Call;
-pub(crate) use commit::Conserved;
 pub(crate) use coordinator::{Coordinator, ExecuteOptions};
 pub(crate) use fleet::{Fleet, LOOK_INTERVAL, Member, Phase};
 pub(crate) use memory::CoordinatorMemory;
@@ -54,6 +54,7 @@ pub(crate) use output_arena::OutputArenaReader;
 pub(crate) use shard::{Shard, counter};
 pub(crate) use shard_regions::{ShardFds, ShardLimits};
 pub(crate) use span_region::{SpanReader, create_span_region};
+pub(crate) use tally::{Conserved, counters_of};
 pub(crate) use thread_fleet::ThreadFleet;
 pub(crate) use transport::Transport;
 

@@ -80,6 +80,14 @@ const ROOM_STEP: usize = 1 << 14;
 /// Most inputs considered for placing one transaction; the edges of all are planned.
 const INPUTS_MAX: usize = 8;
 
+/// A transaction part of whose work needs no values follows its inputs to their shard as long as that has no more work than
+/// the least loaded one by this part of the latter, nor by such work of so many transactions: each change of shard in a chain
+/// costs a message.
+const FOLLOW_PATIENCE: u64 = 16;
+const FOLLOW_MAX: u64 = 32;
+/// Of how many transactions a shard does the work that needs no values while it waits for one; see `executor::examination`.
+const AHEAD_MAX: u64 = 256;
+
 /// A transaction is put near others if it can start there by its own cost later than elsewhere, and by this part of the time
 /// planned so far.
 const NEAR_PATIENCE: u64 = 4;
@@ -98,6 +106,9 @@ pub struct Planner {
     older_holder: Vec<u32>,
     /// Per seat: the last transaction put there.
     last_of_seat: Vec<TxnIndex>,
+    /// Per seat: when its last transaction is finished.
+    finish_of_seat: Vec<u64>,
+    /// Per seat: until when it has work, if it does what needs no values while it would wait.
     load: LoadTree,
     inputs: Vec<Input>,
     /// By key: where the last transaction near it was put.
@@ -119,6 +130,7 @@ impl Planner {
             finish_ns: Vec::new(),
             older_holder: Vec::new(),
             last_of_seat: Vec::new(),
+            finish_of_seat: Vec::new(),
             load: LoadTree::default(),
             inputs: Vec::new(),
             near: HashMap::new(),
@@ -141,6 +153,8 @@ impl Planner {
         self.older_holder.clear();
         self.last_of_seat.clear();
         self.last_of_seat.resize(shards.len(), NO_TXN);
+        self.finish_of_seat.clear();
+        self.finish_of_seat.resize(shards.len(), 0);
         self.load.reset(shards.len());
         self.near.clear();
         self.cursor = 0;
@@ -223,7 +237,8 @@ impl Planner {
     ) -> Result<PlanTotals, ArenaError> {
         let edges = u32::try_from(self.older_holder.len()).unwrap_or(u32::MAX);
         arena.seal_round(round, edges, has_overlay)?;
-        Ok(PlanTotals { transactions: self.transactions, edges, makespan_ns: self.load.greatest() })
+        let makespan_ns = self.finish_of_seat.iter().copied().max().unwrap_or(0);
+        Ok(PlanTotals { transactions: self.transactions, edges, makespan_ns })
     }
 
     /// Whether some transaction of the plan is expected to change this key.
@@ -256,10 +271,14 @@ impl Planner {
         accesses: &[TransactionAccess],
     ) {
         self.collect_inputs(accesses);
-        let (seat, start_ns) = self.nearest_seat(accesses, entry.cost_ns, parts.edges);
-        let finish_ns = start_ns + u64::from(entry.cost_ns.max(1));
+        let ahead_ns = entry.ahead_ns.min(entry.cost_ns);
+        let (seat, start_ns) = self.nearest_seat(accesses, entry, parts.edges);
+        let finish_ns = start_ns + u64::from((entry.cost_ns - ahead_ns).max(1));
         self.finish_ns[txn.index()] = finish_ns;
-        self.load.set(seat, finish_ns);
+        self.finish_of_seat[seat] = finish_ns;
+        let busy_ns = self.load.get(seat) + u64::from(entry.cost_ns);
+        let idle_at_most = AHEAD_MAX * u64::from(ahead_ns);
+        self.load.set(seat, busy_ns.max(finish_ns.saturating_sub(idle_at_most)));
         self.transactions += 1;
         self.chain(parts, txn, seat);
         let required_start = u32::try_from(self.older_holder.len()).unwrap_or(u32::MAX);
@@ -292,9 +311,18 @@ impl Planner {
     }
 
     /// The seat of the last transaction near the same key, unless another one can start much sooner; otherwise the one
-    /// that can start first.
-    fn nearest_seat(&mut self, accesses: &[TransactionAccess], cost_ns: u32, edges: &[Edge]) -> (usize, u64) {
-        let earliest = self.earliest_seat(edges);
+    /// that can start first. And when it has the values there and has done what it can without.
+    fn nearest_seat(
+        &mut self,
+        accesses: &[TransactionAccess],
+        entry: &PreparedTransaction,
+        edges: &[Edge],
+    ) -> (usize, u64) {
+        let (cost_ns, ahead_ns) = (entry.cost_ns, u64::from(entry.ahead_ns.min(entry.cost_ns)));
+        let earliest = match self.seat_of_inputs(ahead_ns) {
+            Some(seat) => (seat, self.start_at(seat, ahead_ns, edges)),
+            None => self.earliest_seat(ahead_ns, edges),
+        };
         if self.waiting == Waiting::Never {
             return earliest;
         }
@@ -303,7 +331,9 @@ impl Planner {
         };
         let latest_ns = earliest.1 + u64::from(cost_ns) + earliest.1 / NEAR_PATIENCE;
         let seat = match self.near.get(&access.key) {
-            Some(&seat) if self.start_at(seat, edges) <= latest_ns => (seat, self.start_at(seat, edges)),
+            Some(&seat) if self.start_at(seat, ahead_ns, edges) <= latest_ns => {
+                (seat, self.start_at(seat, ahead_ns, edges))
+            }
             Some(_) | None => earliest,
         };
         self.near.insert(access.key, seat.0);
@@ -311,12 +341,12 @@ impl Planner {
     }
 
     /// The seat where the transaction can start first, and when: the least loaded one, or one that has an input.
-    fn earliest_seat(&self, edges: &[Edge]) -> (usize, u64) {
+    fn earliest_seat(&self, ahead_ns: u64, edges: &[Edge]) -> (usize, u64) {
         let idle = self.load.least();
-        let mut best = (idle, self.start_at(idle, edges));
+        let mut best = (idle, self.start_at(idle, ahead_ns, edges));
         for input in &self.inputs {
             let seat = input.seat as usize;
-            let start_ns = self.start_at(seat, edges);
+            let start_ns = self.start_at(seat, ahead_ns, edges);
             if start_ns < best.1 || (start_ns == best.1 && seat < best.0 && best.0 != idle) {
                 best = (seat, start_ns);
             }
@@ -324,8 +354,23 @@ impl Planner {
         best
     }
 
-    fn start_at(&self, seat: usize, edges: &[Edge]) -> u64 {
-        self.inputs.iter().fold(self.load.get(seat), |start, input| {
+    /// Where a transaction part of whose work needs no values goes without looking for the earliest start: to the seat of its
+    /// last input, unless that has much more to do than another one.
+    fn seat_of_inputs(&self, ahead_ns: u64) -> Option<usize> {
+        if ahead_ns == 0 {
+            return None;
+        }
+        let seat = self.inputs.iter().max_by_key(|input| input.ready_ns)?.seat as usize;
+        let least_ns = self.load.get(self.load.least());
+        let patience_ns = (least_ns / FOLLOW_PATIENCE).min(FOLLOW_MAX * ahead_ns);
+        (self.load.get(seat) <= least_ns + patience_ns).then_some(seat)
+    }
+
+    /// When a seat has done what comes before, and `ahead_ns` of this transaction, and has its inputs.
+    fn start_at(&self, seat: usize, ahead_ns: u64, edges: &[Edge]) -> u64 {
+        let finished = self.finish_of_seat.get(seat).copied().unwrap_or(u64::MAX);
+        let idle = finished.max(self.load.get(seat).saturating_add(ahead_ns));
+        self.inputs.iter().fold(idle, |start, input| {
             let arrives = if input.seat as usize == seat || self.holds(seat, input.holder, edges) {
                 input.ready_ns
             } else {
@@ -424,10 +469,6 @@ impl LoadTree {
 
     fn least(&self) -> usize {
         self.winner.get(1).copied().unwrap_or(0)
-    }
-
-    fn greatest(&self) -> u64 {
-        self.load_ns.iter().copied().max().unwrap_or(0)
     }
 
     fn lighter(&self, left: usize, right: usize) -> usize {

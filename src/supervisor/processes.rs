@@ -4,7 +4,7 @@ use crate::durable::{ColdOrder, ColdStore, DurableState, JournalWatch};
 use crate::executor::Fleet;
 use crate::executor::{
     BlockExecutor, BlockOutput, Call, Coordinator, CoordinatorMemory, ExecuteError, ExecuteOptions, ShardFds,
-    ShardLimits,
+    ShardLimits, counters_of,
 };
 use crate::state::{BaseState, StateDigest};
 use crate::supervisor::config::ProcessesConfig;
@@ -103,8 +103,7 @@ impl Processes {
             costs: config.costs,
             validation: true,
         };
-        let conserved = Box::new(move |key: &[u8], value: Option<&[u8]>| vm.conserved(key, value));
-        let mut coordinator = Coordinator::new(fleet, memory, conserved, options);
+        let mut coordinator = Coordinator::new(fleet, memory, counters_of(&vm), options);
         let timeline = Arc::new(TimelineBook::default());
         if config.timeline.is_some() {
             coordinator.record_into(Arc::clone(&timeline));

@@ -76,7 +76,7 @@ impl Transport for RingTransport<'_> {
     }
 
     fn wait(&mut self, timeout: Option<Duration>, ready: impl FnMut() -> bool) {
-        self.unrung = self.inbox.doorbell().wait(self.spins, timeout, ready) == WakeCause::TimedOut;
+        self.unrung = self.inbox.wait(self.spins, timeout, ready) == WakeCause::TimedOut;
     }
 
     fn ring_coordinator(&self) {

@@ -74,6 +74,7 @@ pub struct HintWriter<'a> {
     /// Whether the block has no room for what was declared.
     pub(super) overflown: bool,
     pub(super) cost_ns: u32,
+    pub(super) ahead_ns: u32,
 }
 
 impl HintWriter<'_> {
@@ -92,5 +93,11 @@ impl HintWriter<'_> {
     /// Declares the expected execution time in nanoseconds. Without it a default is assumed.
     pub fn cost_ns(&mut self, cost_ns: u32) {
         self.cost_ns = cost_ns;
+    }
+
+    /// Declares how much of the expected time goes to what [`Vm::examine`](crate::vm::Vm::examine) does: it needs no values, so
+    /// that transactions that wait for each other are still worth spreading. 0 without it; the time as a whole at most.
+    pub fn ahead_ns(&mut self, ahead_ns: u32) {
+        self.ahead_ns = ahead_ns;
     }
 }

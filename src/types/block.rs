@@ -47,6 +47,8 @@ pub struct PreparedTransaction {
     pub access_count: u32,
     /// Expected execution time in nanoseconds.
     pub cost_ns: u32,
+    /// How much of it needs no values: a shard can do it while it would wait for them.
+    pub ahead_ns: u32,
 }
 
 /// Cost assumed for a transaction that declares none, in nanoseconds.
@@ -142,9 +144,10 @@ impl PreparedBlock {
             keys: &mut self.keys,
             overflown: false,
             cost_ns: DEFAULT_COST_NS,
+            ahead_ns: 0,
         };
         declare(&mut hint);
-        let (cost_ns, overflown) = (hint.cost_ns, hint.overflown);
+        let (cost_ns, ahead_ns, overflown) = (hint.cost_ns, hint.ahead_ns, hint.overflown);
         // Keys that found no room end where 32 bits do.
         let keys_end = if overflown { usize::MAX } else { self.keys.table().bytes.len() };
         let access_end = match addressable("declared keys", keys_end, 0)
@@ -166,6 +169,7 @@ impl PreparedBlock {
             access_start,
             access_count: access_end - access_start,
             cost_ns,
+            ahead_ns,
         });
         Ok(())
     }

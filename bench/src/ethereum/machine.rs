@@ -1,7 +1,7 @@
 //! An EVM whose state can be replaced between blocks by a block of its own: every block of a replay has a state before it
 //! that the one before did not leave.
 
-use crate::supervisor::MachineKind;
+use crate::supervisor::mark;
 use bcs::{from_bytes, to_bytes};
 use phalanx::types::{
     Block, BlockHeader, HintWriter, LimitExceeded, Outcome, PrepareError, PreparedBlock, StatusCode,
@@ -40,7 +40,7 @@ impl LoadingEvm {
     /// # Errors
     /// None that can happen with this set-up; the encoder's type has one.
     pub fn to_bytes(&self) -> Result<Vec<u8>, bcs::Error> {
-        Ok(MachineKind::LoadingEvm.mark(&to_bytes(&self.evm.config())?))
+        Ok(mark(&to_bytes(&self.evm.config())?))
     }
 }
 

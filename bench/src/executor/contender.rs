@@ -3,7 +3,7 @@
 use crate::executor::ExecutorName;
 use crate::executor::error::ContenderError;
 use crate::executor::usage::{OwnMemory, anonymous_of_all, cpu_with};
-use crate::executor::vm::BenchVm;
+use phalanx::Phalanx;
 use phalanx::executor::{
     BlockExecutor, BlockOutput, BlockStats, BlockStm, BlockStmConfig, ExecuteError, Sequential, Threads,
     ThreadsConfig,
@@ -12,8 +12,8 @@ use phalanx::partition::CostModel;
 use phalanx::state::{BaseState, StateConfig, StateDigest};
 use phalanx::supervisor::{Processes, ProcessesConfig, ShardHealth, SupervisorHealth};
 use phalanx::types::PreparedBlock;
-use phalanx::vm::ledger::GenesisEntry;
-use phalanx::{Phalanx, PhalanxBuilder};
+use phalanx::vm::BuiltInVm;
+use phalanx::vm::ledger::{GenesisEntry, LedgerVm};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -51,7 +51,7 @@ impl Sample {
 }
 
 enum Engine {
-    Sequential(Box<Sequential<BenchVm>>),
+    Sequential(Box<Sequential<LedgerVm>>),
     Threads(Box<Threads>),
     BlockStm(Box<BlockStm>),
     Processes(Box<Processes>),
@@ -62,7 +62,7 @@ impl Engine {
     fn start(
         executor: ExecutorName,
         shards: usize,
-        vm: &BenchVm,
+        vm: &LedgerVm,
         genesis: &[GenesisEntry],
     ) -> Result<Engine, ContenderError> {
         Ok(match executor {
@@ -81,7 +81,7 @@ impl Engine {
                 Engine::Processes(Box::new(processes(shards, CostModel::default(), vm, genesis)?))
             }
             ExecutorName::ProcessesAhead => {
-                let builder = PhalanxBuilder::new(vm.clone(), vm.to_bytes()?).shards(shards);
+                let builder = Phalanx::builder(vm.config()).shards(shards);
                 Engine::Ahead(builder.launch(genesis.iter().map(|(key, value)| (key, value)))?)
             }
         })
@@ -139,10 +139,15 @@ fn submit_all(
 pub(super) fn processes(
     shards: usize,
     costs: CostModel,
-    vm: &BenchVm,
+    vm: &LedgerVm,
     genesis: &[GenesisEntry],
 ) -> Result<Processes, ContenderError> {
-    let config = ProcessesConfig { shards, costs, vm: vm.to_bytes()?, ..ProcessesConfig::default() };
+    let config = ProcessesConfig {
+        shards,
+        costs,
+        vm: BuiltInVm::Ledger(vm.config()).to_bytes(),
+        ..ProcessesConfig::default()
+    };
     Ok(Processes::launch(&config, vm.clone(), first_state(genesis)?)?)
 }
 
@@ -175,7 +180,7 @@ impl Contender {
     pub(super) fn start(
         executor: ExecutorName,
         shards: usize,
-        vm: &BenchVm,
+        vm: &LedgerVm,
         genesis: &[GenesisEntry],
     ) -> Contender {
         let before = OwnMemory::now();

@@ -10,7 +10,6 @@ use crate::Accounts;
 use crate::executor::contender::{BLOCK_LIMIT, processes};
 use crate::executor::error::ContenderError;
 use crate::executor::usage::cpu_of;
-use crate::executor::vm::BenchVm;
 use crate::executor::{CrossingRow, ExecutorOptions};
 use crate::report::{Spread, median};
 use crate::workload::WORKLOAD_CHAIN_ID;
@@ -89,7 +88,7 @@ impl Bench {
         let accounts = pairs.accounts.addresses().iter().map(|&address| (address, BALANCE));
         let first: Vec<GenesisEntry> = genesis(accounts)?.collect();
         let costs = CostModel { edge_ns: EDGE_NS };
-        let processes = processes(2, costs, &BenchVm::new(pairs.vm.config(), true), &first)?;
+        let processes = processes(2, costs, &pairs.vm, &first)?;
         Ok(Bench { processes, pairs })
     }
 

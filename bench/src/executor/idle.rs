@@ -2,13 +2,12 @@
 
 use crate::executor::contender::BLOCK_LIMIT;
 use crate::executor::error::ContenderError;
-use crate::executor::vm::BenchVm;
 use crate::executor::{ExecutorOptions, IdleRow};
 use crate::report::{Bound, Verdict};
 use crate::{Workload, WorkloadConfig, WorkloadKind};
+use phalanx::Phalanx;
 use phalanx::types::PreparedBlock;
 use phalanx::vm::ledger::LedgerVm;
-use phalanx::{Phalanx, PhalanxBuilder};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -55,10 +54,10 @@ fn run(shards: usize, span: Duration) -> Result<(u64, u64), ContenderError> {
         blocks: BLOCKS,
     })?;
     let config = workload.ledger_config();
-    let (bench_vm, vm) = (BenchVm::new(config, true), LedgerVm::new(config));
+    let vm = LedgerVm::new(config);
     let genesis = workload.genesis()?;
-    let builder = PhalanxBuilder::new(bench_vm.clone(), bench_vm.to_bytes()?).shards(shards);
-    let phalanx = builder.launch(genesis.iter().map(|(key, value)| (key, value)))?;
+    let phalanx =
+        Phalanx::builder(config).shards(shards).launch(genesis.iter().map(|(key, value)| (key, value)))?;
     let start = switches(&phalanx);
     while let Some(block) = workload.next_block() {
         let block = Arc::new(PreparedBlock::prepare(&vm, &block)?);

@@ -22,7 +22,6 @@ mod schedule;
 mod setting;
 mod table;
 mod usage;
-mod vm;
 mod wakeup;
 
 pub use error::BenchError;
@@ -37,4 +36,3 @@ pub use rows::{
 pub use scaling::{BoundBy, Calibration, ModelCosts, ModelHost, Prediction, predict};
 pub use schedule::run;
 pub use table::table;
-pub(crate) use vm::BenchVm;

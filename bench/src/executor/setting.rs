@@ -2,12 +2,11 @@
 
 use crate::executor::contender::{Contender, RUN_IN, RUN_OUT};
 use crate::executor::error::BenchError;
-use crate::executor::vm::BenchVm;
 use crate::executor::{ExecutorName, ExecutorOptions, SettingKey, WorkloadName};
 use crate::{Workload, WorkloadConfig, WorkloadKind};
 use phalanx::state::StateDigest;
 use phalanx::types::{Block, KeyId, PreparedBlock, TxnIndex};
-use phalanx::vm::ledger::LedgerVm;
+use phalanx::vm::ledger::{LedgerConfig, LedgerVm};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -164,8 +163,7 @@ fn compare(
 /// Where the blocks of a setting come from.
 struct Blocks {
     workload: Workload,
-    vm: BenchVm,
-    ledger: LedgerVm,
+    vm: LedgerVm,
     per_round: usize,
 }
 
@@ -194,9 +192,8 @@ impl Blocks {
             signed: key.signed,
             blocks: per_round as u64 * u64::from(WARM_UP_ROUNDS + rounds),
         })?;
-        let config = workload.ledger_config();
-        let vm = BenchVm::new(config, key.workload.is_commutative());
-        Ok(Some(Blocks { workload, vm, ledger: LedgerVm::new(config), per_round }))
+        let config = LedgerConfig { commutative: key.workload.is_commutative(), ..workload.ledger_config() };
+        Ok(Some(Blocks { workload, vm: LedgerVm::new(config), per_round }))
     }
 
     /// Generates and prepares the blocks of one round and notes how long that took.
@@ -208,10 +205,10 @@ impl Blocks {
         let per_transaction = |time: Duration| time.as_secs_f64() * 1e9 / transactions as f64;
         measured.generate.push(per_transaction(begun.elapsed()));
         let begun = Instant::now();
-        let prepared = blocks.iter().map(|block| PreparedBlock::prepare(&self.ledger, block));
+        let prepared = blocks.iter().map(|block| PreparedBlock::prepare(&self.vm, block));
         let prepared: Vec<PreparedBlock> = prepared.collect::<Result<_, _>>()?;
         measured.prepare.push(per_transaction(begun.elapsed()));
-        prepared.into_iter().map(|block| Ok(Arc::new(self.vm.adapt(block)?))).collect()
+        Ok(prepared.into_iter().map(Arc::new).collect())
     }
 }
 

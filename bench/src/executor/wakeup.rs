@@ -2,7 +2,6 @@
 
 use crate::executor::contender::{BLOCK_LIMIT, processes};
 use crate::executor::error::ContenderError;
-use crate::executor::vm::BenchVm;
 use crate::executor::{ExecutorOptions, WakeupRow};
 use crate::report::{Spread, median};
 use crate::{Workload, WorkloadConfig, WorkloadKind};
@@ -43,9 +42,9 @@ fn run(shards: usize, rounds: u32, blocks: usize) -> Result<Vec<f64>, ContenderE
         blocks: u64::MAX,
     })?;
     let config = workload.ledger_config();
-    let (bench_vm, vm) = (BenchVm::new(config, true), LedgerVm::new(config));
+    let vm = LedgerVm::new(config);
     // An edge that costs nothing is no reason to put two transactions on one shard.
-    let mut processes = processes(shards, CostModel { edge_ns: 0 }, &bench_vm, &workload.genesis()?)?;
+    let mut processes = processes(shards, CostModel { edge_ns: 0 }, &vm, &workload.genesis()?)?;
     let mut medians = Vec::new();
     for _ in 0..rounds {
         let mut times = Vec::with_capacity(blocks);

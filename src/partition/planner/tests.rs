@@ -40,12 +40,14 @@ impl Plan {
     }
 }
 
-fn block_of(transactions: &[Declared]) -> PreparedBlock {
+/// A block of these; `ahead` tells how much of a transaction's cost needs no values.
+fn block_of(transactions: &[Declared], ahead: impl Fn(usize) -> u32) -> PreparedBlock {
     let mut block = PreparedBlock::new(BlockHeader::default());
-    for (cost, accesses) in transactions {
+    for (number, (cost, accesses)) in transactions.iter().enumerate() {
         let declare = |hint: &mut crate::types::HintWriter<'_>| {
             accesses.iter().for_each(|&(key, mode)| hint.access(&[key], mode));
             hint.cost_ns(*cost);
+            hint.ahead_ns(ahead(number));
         };
         block.push(b"transaction", declare).unwrap();
     }
@@ -67,8 +69,18 @@ fn plan_with(
     step: usize,
     standing: impl Fn(usize) -> Standing,
 ) -> Plan {
-    let block = block_of(transactions);
-    let mut arena = loaded(&block, limits);
+    plan_block(&block_of(transactions, |_| 0), shards, limits, step, standing)
+}
+
+fn plan_block(
+    block: &PreparedBlock,
+    shards: u32,
+    limits: ArenaLimits,
+    step: usize,
+    standing: impl Fn(usize) -> Standing,
+) -> Plan {
+    let transactions = block.transactions();
+    let mut arena = loaded(block, limits);
     let mut planner = Planner::new(CostModel::default());
     let ids: Vec<ShardId> = (0..shards).map(ShardId).collect();
     planner.begin(&mut arena, &ids).unwrap();
@@ -222,6 +234,16 @@ proptest! {
     }
 
     #[test]
+    fn work_that_needs_no_values_leaves_a_plan_sound(
+        transactions in prop::collection::vec(declared(), 0..60), shards in 1..9_u32,
+        ahead in prop::collection::vec(prop_oneof![0..5_000_u32, Just(u32::MAX)], 60),
+    ) {
+        let block = block_of(&transactions, |number| ahead[number]);
+        let plan = plan_block(&block, shards, LIMITS, usize::MAX, |_| Standing::Open);
+        assert_sound(&transactions, &plan, |_| Standing::Open);
+    }
+
+    #[test]
     fn later_rounds_plan_what_is_open_and_go_round_what_is_not(
         transactions in prop::collection::vec(declared(), 0..60), standings in standings(), shards in 1..9_u32,
     ) {
@@ -284,6 +306,19 @@ fn a_chain_of_dependent_transactions_stays_on_one_shard() {
 }
 
 #[test]
+fn a_chain_whose_work_mostly_needs_no_values_is_spread_in_runs() {
+    let transactions: Vec<Declared> =
+        (0..2_000).map(|_| (26_000, vec![(1, AccessMode::ReadWrite)])).collect();
+    for shards in [2_u32, 4] {
+        let block = block_of(&transactions, |_| 25_000);
+        let plan = plan_block(&block, shards, LIMITS, usize::MAX, |_| Standing::Open);
+        let ideal = 2_000 * 26_000 / u64::from(shards);
+        assert!(plan.makespan_ns * 100 <= ideal * 105, "{} of {ideal}", plan.makespan_ns);
+        assert!(plan.edges <= 300, "{} edges: a message for each change of shard", plan.edges);
+    }
+}
+
+#[test]
 fn independent_transactions_are_spread_evenly() {
     for shards in [2_u32, 3, 7, 8] {
         let costs: Vec<u32> = (0..4_000).map(|number| 400 + number * 7_919 % 1_000).collect();
@@ -327,7 +362,7 @@ fn a_provisional_writer_between_two_open_ones_makes_an_edge_unnecessary() {
 
 #[test]
 fn only_the_shards_given_are_used() {
-    let block = block_of(&vec![(1_000, vec![(1, AccessMode::Read)]); 50]);
+    let block = block_of(&vec![(1_000, vec![(1, AccessMode::Read)]); 50], |_| 0);
     let mut arena = loaded(&block, LIMITS);
     let mut planner = Planner::new(CostModel::default());
     planner.begin(&mut arena, &[ShardId(2), ShardId(5)]).unwrap();
@@ -354,7 +389,7 @@ fn transactions_near_one_key_share_a_shard_unless_it_is_much_busier() {
 #[test]
 fn where_values_are_foreseen_nobody_waits() {
     let transactions: Vec<Declared> = (0..100).map(|_| (5_000, vec![(1, AccessMode::ReadWrite)])).collect();
-    let block = block_of(&transactions);
+    let block = block_of(&transactions, |_| 0);
     let mut arena = loaded(&block, LIMITS);
     let mut planner = Planner::new(CostModel::default());
     planner.begin(&mut arena, &[ShardId(0), ShardId(1)]).unwrap();

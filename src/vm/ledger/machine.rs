@@ -11,8 +11,8 @@ use crate::vm::ledger::{
 use crate::vm::{Finding, Outcome, ReadAndSet, StateView, Vm};
 
 /// Expected cost of an execution with and without a signature check, and per recipient, in nanoseconds.
-const COST_VERIFIED_NS: u32 = 25_000;
-const COST_UNVERIFIED_NS: u32 = 600;
+const COST_SIGNATURE_NS: u32 = 25_000;
+const COST_ONCE_NS: u32 = 600;
 const COST_PER_RECIPIENT_NS: u32 = 150;
 
 /// Executes ledger transactions.
@@ -107,17 +107,18 @@ impl Vm for LedgerVm {
             }
         };
         hint.access(&balance_key(&Address(header.beneficiary)), add);
-        let once = match self.config.signatures {
-            SignatureMode::Verify => COST_VERIFIED_NS,
-            SignatureMode::Skip => COST_UNVERIFIED_NS,
+        let ahead = match self.config.signatures {
+            SignatureMode::Verify => COST_SIGNATURE_NS,
+            SignatureMode::Skip => 0,
         };
-        let cost = once.saturating_add(COST_PER_RECIPIENT_NS.saturating_mul(recipients));
+        let cost = (ahead + COST_ONCE_NS).saturating_add(COST_PER_RECIPIENT_NS.saturating_mul(recipients));
         #[cfg(feature = "fault-transactions")]
         let cost = match &raw.payload {
             Payload::Fault(order) => cost.saturating_add(order.cost_ns()),
             Payload::Transfer { .. } | Payload::BatchTransfer { .. } | Payload::CreateAccount { .. } => cost,
         };
         hint.cost_ns(cost);
+        hint.ahead_ns(ahead);
     }
 
     fn examines_at_once(&self) -> usize {

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 /// Messages per batched publication.
 const BATCH: usize = 64;
+/// Turns of a look for messages.
+const TURNS: u32 = 64;
 /// The number of the only producer.
 const PRODUCER: usize = 0;
 
@@ -163,6 +165,10 @@ impl<const W: usize, const RUNG: bool> Receiver<W> for Incoming<W, RUNG> {
     #[inline]
     fn receive(&mut self, each: &mut impl FnMut(&[u64; W])) -> Result<usize, PeerError> {
         let Incoming { inbox, arena, bytes } = self;
+        // As a shard that waits.
+        if RUNG && inbox.spin(TURNS, || false).is_none() {
+            return Ok(0);
+        }
         let mut failure = None;
         let mut take = |_, cell: &Cell| {
             if W <= CELL_WORDS {
@@ -192,7 +198,7 @@ impl<const W: usize, const RUNG: bool> Receiver<W> for Incoming<W, RUNG> {
     }
 
     fn sleep(&mut self, limit: Duration) -> Result<(), PeerError> {
-        self.inbox.doorbell().wait(0, Some(limit), || false);
+        self.inbox.wait(0, Some(limit), || false);
         Ok(())
     }
 }
