@@ -404,6 +404,7 @@ fn delta_of(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::OutputWriter;
 
     /// An output with one write: a key of so many bytes, spelled out, and a value.
     fn output(key_bytes: usize, value_bytes: usize) -> Vec<u8> {
@@ -439,5 +440,45 @@ mod tests {
             let write = OutputView::parse(&encoded).unwrap().writes().next().unwrap();
             assert_eq!(write.is_ok(), fits, "{key_bytes} {value_bytes}: {:?}", write.err());
         }
+    }
+
+    /// What would break: an id written over something else, or a record that is read differently once its key has one.
+    #[test]
+    fn keys_that_got_their_ids_are_known_by_them_and_nothing_else_changes() {
+        let mut writer = OutputWriter::default();
+        writer.clear();
+        writer.push_write(KeyId(7), b"known", Write::Set(b"value")).unwrap();
+        writer.push_write(KeyId::UNKNOWN, b"spelled", Write::Delete).unwrap();
+        writer.push_event(3, b"event").unwrap();
+        writer.push_read(KeyId::UNKNOWN, b"read", Origin::BASE, Some(b"seen"));
+        writer.push_content(KeyId::UNKNOWN, b"content", Origin::BASE, Some(&[1; 100]));
+        writer.push_content(KeyId(8), b"missing", Origin::BASE, None);
+        let outcome = Outcome { status: StatusCode(2), gas_used: 9 };
+        let mut encoded = writer.finish(TxnIndex(4), Incarnation(5), outcome).to_vec();
+        assert_ne!(OutputView::parse(&encoded).unwrap().header().flags & OUTPUT_SPELLED, 0);
+        let spelled: Vec<_> = OutputView::parse(&encoded).unwrap().spelled().collect();
+        assert_eq!(
+            spelled.iter().map(|(_, key)| *key).collect::<Vec<_>>(),
+            [&b"spelled"[..], b"read", b"content"]
+        );
+        let ids: Vec<_> = (20_u32..).map(KeyId).zip(&spelled).map(|(id, (at, _))| (*at, id)).collect();
+        note_ids(&mut encoded, &ids);
+        let view = OutputView::parse(&encoded).unwrap();
+        let writes: Vec<_> =
+            view.writes().map(|write| write.unwrap()).map(|w| (w.key_id, w.key, w.write)).collect();
+        let expected: [(_, &[u8], _); 2] =
+            [(KeyId(7), b"", Write::Set(b"value")), (KeyId(20), b"spelled", Write::Delete)];
+        assert_eq!(writes, expected);
+        let reads: Vec<_> =
+            view.reads().map(|read| read.unwrap()).map(|r| (r.key_id, r.key, r.observed)).collect();
+        let expected: [(_, &[u8], _); 3] = [
+            (KeyId(21), b"read", Observed::Value(b"seen")),
+            (KeyId(22), b"content", Observed::There),
+            (KeyId(8), b"", Observed::Absent),
+        ];
+        assert_eq!(reads, expected);
+        assert_eq!(view.events().next().unwrap().unwrap(), Event { kind: 3, data: b"event" });
+        assert_eq!((view.header().flags, view.status(), view.gas_used()), (0, StatusCode(2), 9));
+        assert_eq!(view.spelled().count(), 0);
     }
 }

@@ -132,8 +132,7 @@ impl BlockInForce {
         view: &mut dyn StateView,
     ) -> Outcome {
         let spec = self.context.spec;
-        let RunningParts { journal, local, frames, precompiles } = parts.start(spec);
-        let Parts { notes, slots, log, .. } = &mut *parts;
+        let Parts { running, notes, slots, log } = &mut *parts;
         let mut database = ViewDatabase {
             view,
             notes,
@@ -144,10 +143,11 @@ impl BlockInForce {
         if !system {
             let mut settlement = Settlement { database: &mut database, spec, slots };
             if let Some(done) = settlement.transfer(tx, &self.env, &self.cfg, &self.precompiles) {
-                parts.running = Some(RunningParts { journal, local, frames, precompiles });
                 return done.unwrap_or_else(|_| nothing_done(EvmStatus::TooLarge));
             }
         }
+        let started = running.take().unwrap_or_else(|| RunningParts::new(spec));
+        let RunningParts { journal, local, frames, precompiles } = started;
         let mut evm: NotingEvm<'_> = NotingEvm {
             ctx: Context {
                 block: &self.env,
@@ -174,7 +174,7 @@ impl BlockInForce {
         if system && let Err(status) = tell_returned(&mut *database.view, &result) {
             outcome.status = status.code();
         }
-        parts.running = Some(RunningParts { journal, local: ctx.local, frames, precompiles });
+        *running = Some(RunningParts { journal, local: ctx.local, frames, precompiles });
         outcome
     }
 }
