@@ -9,6 +9,9 @@
 //! Access lists: what would break is a foreseen value that is believed without being compared, or that nobody sees, so that
 //! transactions wait or are executed again although the list is right. Negative control run: with the same code foreseen once
 //! for each of its accounts, in the order of the accounts instead of the block's, the one-round test fails for many seeds.
+//!
+//! Foreseen nonces: what would break is a sender's transfers that wait for each other, or a gap in their nonces that nobody
+//! notices because each nonce was taken from its own transaction. No control of it was run.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test helper fails its test by panicking")]
 
