@@ -15,6 +15,7 @@ use phalanx::types::{AccessMode, Block, BlockHeader, PreparedBlock, Write};
 use phalanx_bench::Accounts;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,6 +120,26 @@ fn difference(
         }
     }
     None
+}
+
+/// What would break: a run of keys that no thread counts, or two, when a block changes enough of them for several threads to count
+/// them. Negative control run: with what the other threads counted left out, the block is refused (its supply does not add up).
+#[test]
+fn a_block_whose_changes_several_threads_count_comes_to_the_same() {
+    let mut scene = Scene::new(seed(), 6_000, false);
+    let blocks: Vec<_> = (0..2).map(|_| scene.workload.next_block(6_000)).collect();
+    let mut threads = scene.threads(3);
+    let mut oracle = scene.oracle();
+    for block in &blocks {
+        let block = Arc::new(PreparedBlock::prepare(&scene.vm, block).unwrap());
+        let expected = oracle.execute(&block, deadline()).unwrap();
+        let written: HashSet<Vec<u8>> = expected
+            .transactions()
+            .flat_map(|one| one.writes().map(|write| write.unwrap().0.to_vec()).collect::<Vec<_>>())
+            .collect();
+        assert!(written.len() > 5_000, "{} keys are no work for several threads", written.len());
+        assert_same(&expected, &threads.execute(&block, deadline()).unwrap(), "counted by threads");
+    }
 }
 
 /// Writes that add, in the public outputs of a block.

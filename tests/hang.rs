@@ -3,7 +3,8 @@
 //! What would break it: a kill ordered again before its victim is gone, a stop taken for a hang of those who wait for the
 //! stopped one, a starved shard taken for a looping one. Negative control: with the stall limit of the coordinator's
 //! watch set to a tenth of what was asked for, the test of short pauses failed; with the look at the CPU time left out, so
-//! that lack of progress alone is a hang, the test of the starved shard failed.
+//! that lack of progress alone is a hang, the test of the starved shard failed; and it failed, not each time, when examining many
+//! signatures in a row did not count as motion.
 
 #![allow(missing_docs, reason = "a test program")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]

@@ -15,6 +15,7 @@ pub(crate) enum Sleep {
     /// Woken, or interrupted, or the word had another value: look again.
     Over,
     /// The time was up.
+    #[cfg_attr(loom, allow(dead_code, reason = "the model has no clock"))]
     TimedOut,
     /// What was watched besides is over.
     #[cfg_attr(loom, allow(dead_code, reason = "the model has one word"))]

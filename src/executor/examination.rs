@@ -13,6 +13,8 @@ pub(super) struct Examination {
     /// In the order of the transactions, the next one first.
     findings: VecDeque<Finding>,
     batch: Vec<Finding>,
+    /// Transactions examined since somebody asked.
+    examined: u64,
 }
 
 impl Examination {
@@ -34,6 +36,11 @@ impl Examination {
         self.findings.pop_front().unwrap_or_default()
     }
 
+    /// Transactions examined since this was called last.
+    pub(super) fn take_examined(&mut self) -> u64 {
+        std::mem::take(&mut self.examined)
+    }
+
     /// Examines some more of `upcoming`, of which the first is the one that [`next`](Self::next) would tell about; false if
     /// nothing is left to do, or enough is known.
     pub(super) fn go_ahead<'t, V: Vm>(
@@ -48,6 +55,7 @@ impl Examination {
         let transactions: Vec<&[u8]> = upcoming.skip(self.findings.len()).take(at_once).collect();
         examine(vm, &transactions, &mut self.batch);
         self.findings.extend(&self.batch);
+        self.examined += transactions.len() as u64;
         !transactions.is_empty()
     }
 }

@@ -48,6 +48,8 @@ pub(crate) mod counter {
     pub(crate) const DAMAGED: usize = 6;
     /// Nanoseconds of waiting for a peer.
     pub(crate) const WAITED_NS: usize = 7;
+    /// Transactions examined.
+    pub(crate) const EXAMINED: usize = 8;
 }
 
 /// Everything that a shard reads and writes beside its channels.

@@ -46,9 +46,8 @@ impl Tally {
         let hands = (keys / KEYS_PER_THREAD).clamp(1, others.len() + 1);
         let share = keys.div_ceil(hands);
         scope(|scope| {
-            let mut started = Vec::new();
-            // What no thread could be had for.
-            let mut left = vec![0..share.min(keys)];
+            // Threads at work, and runs that no thread could be had for.
+            let (mut started, mut left) = (Vec::new(), Vec::new());
             for (hand, counter) in (1..hands).zip(others) {
                 let run = share * hand..keys.min(share * (hand + 1));
                 let count = {
@@ -60,18 +59,13 @@ impl Tally {
                     Err(_) => left.push(run),
                 }
             }
-            let mut tally = Tally::default();
-            let mut count_here = |run| {
-                let patrol = |place| watch.patrol_at(place);
-                tally.merge(Tally::of_run(acceptance, run, memory, own, patrol, |_, _| {}));
-            };
-            left.into_iter().for_each(&mut count_here);
+            let patrol = |place| watch.patrol_at(place);
+            let count_here = |run| Tally::of_run(acceptance, run, memory, own, patrol, |_, _| {});
+            let mut tally = count_here(0..share.min(keys));
+            left.into_iter().for_each(|run| tally.merge(count_here(run)));
             for (run, thread) in started {
-                match thread.join() {
-                    Ok(more) => tally.merge(more),
-                    // It panicked: the machine's own count of what is conserved. Here it does so again, where it is caught.
-                    Err(_) => tally.merge(Tally::of_run(acceptance, run, memory, own, |_| {}, |_, _| {})),
-                }
+                // One that panicked, in the machine's own count of what is conserved, does so again here, where others see it.
+                tally.merge(thread.join().unwrap_or_else(|_| count_here(run)));
             }
             tally
         })

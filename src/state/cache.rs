@@ -185,10 +185,9 @@ impl BaseState {
     fn sweep(&mut self, backlog: Backlog, slack: u64, only_absent: bool) -> Result<(), StateError> {
         let slots = 1_u64 << self.header.slots_log2;
         let (mut hand, mut evicted) = (self.cache.as_ref().map_or(0, |cache| cache.hand), 0);
-        let mut looks = slots * if only_absent { 1 } else { TURNS };
+        let end = hand + slots * if only_absent { 1 } else { TURNS };
         let mut swept = Ok(());
-        while swept.is_ok() && looks > 0 && !self.admits(slack) {
-            looks -= 1;
+        while swept.is_ok() && hand < end && !self.admits(slack) {
             let index = to_usize(hand % slots);
             let slot = &mut self.slots_mut()?[index];
             let wanted = slot.hash != 0 && (slot.is_absent() || !only_absent);

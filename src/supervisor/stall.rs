@@ -1,7 +1,7 @@
 //! Hang detection: no progress, and stopped, burning CPU time, or asleep. A shard that waits for a peer and says so, or
 //! that the host starves of its core, is left alone: one that is starved is never seen asleep.
 
-use crate::executor::{DeathCause, Member, Phase};
+use crate::executor::{DeathCause, Member, Phase, counter};
 use crate::types::RoundId;
 use phalanx_ipc::{Activity, ChildSlot, Control, cpu_time_of, state_of};
 use std::sync::atomic::Ordering;
@@ -14,7 +14,7 @@ struct Sighting {
     round: RoundId,
     /// Since the cut, or the round's beginning, for one that only then has to move.
     phase: Phase,
-    progress: (u64, u64),
+    progress: [u64; 3],
     activity: Activity,
     since: Instant,
     cpu: Option<Duration>,
@@ -131,7 +131,8 @@ fn sighting(
     }
 }
 
-/// Both words by which a shard shows that it moves.
-fn progress_of(slot: &ChildSlot) -> (u64, u64) {
-    (slot.progress.load(Ordering::Relaxed), slot.current.load(Ordering::Relaxed))
+/// The words by which a shard shows that it moves.
+fn progress_of(slot: &ChildSlot) -> [u64; 3] {
+    let words = [&slot.progress, &slot.current, &slot.counters[counter::EXAMINED]];
+    words.map(|word| word.load(Ordering::Relaxed))
 }

@@ -95,16 +95,7 @@ fn shards_that_are_killed_all_the_time_change_no_result() {
             common::run(&[&blocks[..], &["--executor", "sequential", "--no-verify"], more].concat()).json();
         let mut run = Run::start(&[&blocks[..], &["--shards", "3"], more].concat());
         run.await_shards(3);
-        let (traces, mut victim, mut kills) = (run.traces(), 0, 0_u32);
-        while !run.is_over() {
-            let shards = traces.shards();
-            victim += 1;
-            if let Some(&pid) = shards.get(victim % shards.len().max(1)) {
-                // It may have ended since the look at it.
-                kills += u32::from(kill(Pid::from_raw(pid), Signal::SIGKILL).is_ok());
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let (traces, kills) = (run.traces(), run.kill_shards_until_over(Duration::from_millis(20)));
         let json = run.finish().json();
         assert_eq!(json["verified"], Value::Bool(true), "{json}");
         assert_eq!(json["state_digest"], quiet["state_digest"], "{json}");

@@ -9,8 +9,7 @@
 mod common;
 
 use common::{Ended, Run};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -54,6 +53,34 @@ fn folder(block: &Value, prestate: &Value) -> TempDir {
 fn replay(folder: &Path, options: &[&str]) -> Ended {
     let all = [&[folder.to_str().unwrap(), "--format", "json"], options].concat();
     Run::start_command(&["replay"], &all).finish()
+}
+
+/// What would break: a block that is executed again although it is there, or taken for right although what is there is not.
+#[test]
+fn a_block_becomes_durable_is_recalled_and_another_one_at_its_height_is_refused() {
+    let (folder, states) = (folder(&block(), &prestate()), TempDir::new().unwrap());
+    let place = states.path().to_str().unwrap();
+    let first = rows(&replay(folder.path(), &["--state-dir", place, "--shards", "2"]));
+    assert_eq!((&first[0]["recalled"], &first[0]["logs_bloom_ok"]), (&json!(false), &json!(true)));
+    let again = rows(&replay(folder.path(), &["--state-dir", place, "--shards", "3"]));
+    assert_eq!((&again[0]["recalled"], &again[0]["logs_bloom_ok"]), (&json!(true), &Value::Null));
+    assert_eq!((&again[0]["gas_used"], &again[0]["rounds"]), (&first[0]["gas_used"], &json!(0)));
+    let verified = Run::start_command(&["state", "verify"], &[&format!("{place}/100")]).finish();
+    assert_eq!(verified.code(), 0, "{}{}", verified.stdout, verified.stderr);
+
+    let mut other = block();
+    other["transactions"][3]["value"] = json!("0x7");
+    fs::write(folder.path().join("block.json"), other.to_string()).unwrap();
+    let refused = replay(folder.path(), &["--state-dir", place]);
+    assert_eq!(refused.code(), 7, "{}{}", refused.stdout, refused.stderr);
+    assert!(refused.stderr.contains("block 100"), "{}", refused.stderr);
+    fs::write(folder.path().join("block.json"), block().to_string()).unwrap();
+    let other_state = json!({ SENDER: { "balance": "0xfffffffffff" } });
+    fs::write(folder.path().join("prestate.json"), other_state.to_string()).unwrap();
+    let refused = replay(folder.path(), &["--state-dir", place]);
+    assert_eq!(refused.code(), 7, "{}{}", refused.stdout, refused.stderr);
+    let threads = replay(folder.path(), &["--state-dir", place, "--executor", "threads"]);
+    assert_eq!(threads.code(), 2, "{}{}", threads.stdout, threads.stderr);
 }
 
 /// The objects that a replay printed; its last one says that all is right.
@@ -165,16 +192,7 @@ fn shards_that_are_killed_every_20_ms_change_nothing() {
     let options = [folder.path().to_str().unwrap(), "--shards", "3", "--repeat", "1500", "--format", "json"];
     let mut run = Run::start_command(&["replay"], &options);
     run.await_shards(3);
-    let (traces, mut victim, mut kills) = (run.traces(), 0, 0_u32);
-    while !run.is_over() {
-        let shards = traces.shards();
-        victim += 1;
-        if let Some(&pid) = shards.get(victim % shards.len().max(1)) {
-            // It may have ended since the look at it.
-            kills += u32::from(kill(Pid::from_raw(pid), Signal::SIGKILL).is_ok());
-        }
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    let (traces, kills) = (run.traces(), run.kill_shards_until_over(std::time::Duration::from_millis(20)));
     let ended = run.finish();
     assert_eq!(rows(&ended)[0]["matches_sequential"], json!(true), "{kills} kills");
     assert!(kills > 0);

@@ -87,13 +87,22 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
     /// What is known about a transaction, by examining it and those after it if need be; `behind` are left behind it.
     fn examine(&mut self, txn: TxnIndex, behind: u32) -> Finding {
         let upcoming = upcoming(self.plan, txn).take(behind as usize + 1);
-        self.scratch.examination.next(self.vm, upcoming)
+        let finding = self.scratch.examination.next(self.vm, upcoming);
+        self.count_examined();
+        finding
     }
 
     /// Examines some of the `behind` transactions behind `txn`; false if there is nothing to do.
     fn examine_behind(&mut self, txn: TxnIndex, behind: u32) -> bool {
         let upcoming = upcoming(self.plan, txn).skip(1).take(behind as usize);
-        self.scratch.examination.go_ahead(self.vm, upcoming)
+        let examined = self.scratch.examination.go_ahead(self.vm, upcoming);
+        self.count_examined();
+        examined
+    }
+
+    /// Shows that the shard moves, although no transaction is done.
+    fn count_examined(&mut self) {
+        add(self.slot, counter::EXAMINED, self.scratch.examination.take_examined());
     }
 
     /// Waits for the required edges of one transaction, with `behind` left behind it; false when the round is cut short.

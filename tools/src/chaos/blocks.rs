@@ -6,7 +6,6 @@ use crate::chaos::feed::{Feed, FirstState};
 use crate::chaos::options::ChaosOptions;
 use crate::run::RunError;
 use phalanx::executor::{BlockExecutor, BlockOutput, BlockStats};
-use phalanx::supervisor::SupervisorImage;
 use phalanx::types::{PreparedBlock, TxnIndex};
 use phalanx::{BlockHandle, Phalanx, Totals};
 use std::collections::VecDeque;
@@ -81,18 +80,9 @@ impl Blocks {
         Ok((blocks, first))
     }
 
-    /// Launches a family for them.
-    ///
-    /// # Errors
-    /// [`RunError`] when it cannot be had.
-    pub fn launch(
-        &self,
-        options: &ChaosOptions,
-        first: &FirstState,
-        image: Option<SupervisorImage>,
-        filter: &str,
-    ) -> Result<Phalanx, RunError> {
-        self.feed.launch(options, first, image, filter)
+    /// Where they come from.
+    pub fn feed(&self) -> &Feed {
+        &self.feed
     }
 
     /// What was found right so far.

@@ -93,7 +93,7 @@ pub fn run(
     leave_no_cores()?;
     let cores_before = core_files();
     let (blocks, genesis) = Blocks::new(options, seed)?;
-    let phalanx = blocks.launch(options, &genesis, None, filter)?;
+    let phalanx = blocks.feed().launch(options, &genesis, None, filter)?;
     let segment = phalanx.segment().to_owned();
     let mut plants = Plants::default();
     let held = hold(options, seed, stop, &phalanx, blocks, &mut plants);
@@ -423,7 +423,7 @@ fn second_start(
 ) -> Result<Result<String, String>, ChaosError> {
     let unbroken = ChaosOptions { break_check: None, ..options.clone() };
     let (mut blocks, _) = Blocks::new(&unbroken, seed)?;
-    let phalanx = blocks.launch(options, genesis, Some(second_image(options.break_check)), filter)?;
+    let phalanx = blocks.feed().launch(options, genesis, Some(second_image(options.break_check)), filter)?;
     for _ in 0..SECOND_BLOCKS {
         let compared = match blocks.submit(&phalanx)? {
             Ok(()) => blocks.compare()?,

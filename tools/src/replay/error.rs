@@ -2,6 +2,7 @@
 
 use crate::exit::Exit;
 use crate::signals::StopSignal;
+use phalanx::durable::DurableError;
 use phalanx::executor::ExecuteError;
 use phalanx::state::StateError;
 use phalanx::supervisor::LaunchError;
@@ -44,6 +45,19 @@ pub enum ReplayError {
         /// The block's number.
         block: u64,
     },
+    /// The state directory of a block is of no use.
+    #[error("block {block} cannot be made durable: {cause}")]
+    Durable {
+        /// The block's number.
+        block: u64,
+        /// Why.
+        cause: DurableError,
+    },
+    /// A state directory is asked for where there is none.
+    #[error(
+        "only the processes executor has a state directory; leave --state-dir out or take --executor processes"
+    )]
+    NothingDurable,
     /// Memory, threads or processes cannot be had.
     #[error("the executor cannot start: {0}")]
     Start(String),
@@ -84,6 +98,8 @@ impl ReplayError {
             | ReplayError::Reference { .. }
             | ReplayError::NoAccess { .. }
             | ReplayError::NoList { .. } => Exit::Workload,
+            ReplayError::Durable { .. } => Exit::State,
+            ReplayError::NothingDurable => Exit::Usage,
             ReplayError::Start(_) | ReplayError::Signals(_) => Exit::Start,
             ReplayError::Stopped(signal) => signal.exit(),
             ReplayError::Execute { .. } | ReplayError::Sidecar { .. } => Exit::Failed,

@@ -49,6 +49,12 @@ pub struct ReplayOptions {
     #[arg(long, value_name = "FILE")]
     pub write_access_list: Option<PathBuf>,
 
+    /// Makes every block durable in a directory of its own in this one, named after its number; its state begins with the one
+    /// before the block. A block that is there already is recalled, not executed, and the state that is there is compared.
+    /// The directories are made if they are missing. Only for the processes executor. Default: states are in memory only.
+    #[arg(long, value_name = "DIR", conflicts_with = "repeat")]
+    pub state_dir: Option<PathBuf>,
+
     /// Gives up on a block that is not executed within this time, in milliseconds. Default: 60000.
     #[arg(long, value_name = "MS", default_value = "60000", hide_default_value = true,
         value_parser = clap::value_parser!(u64).range(1..=86_400_000))]

@@ -10,9 +10,10 @@ pub struct BlockRow {
     pub transactions: usize,
     pub gas_used: u64,
     pub gas_ok: bool,
-    /// `None` before Byzantium: receipts held state roots then.
+    /// `None` before Byzantium: receipts held state roots then. And for a block that is recalled: its logs are not kept.
     pub receipts_root_ok: Option<bool>,
-    pub logs_bloom_ok: bool,
+    /// `None` for a block that is recalled.
+    pub logs_bloom_ok: Option<bool>,
     pub matches_sequential: bool,
     /// What differs, if something does.
     pub difference: Option<String>,
@@ -20,6 +21,8 @@ pub struct BlockRow {
     pub access_list_ok: Option<bool>,
     /// What is wrong with it.
     pub access_list_difference: Option<String>,
+    /// Whether the block was in its state directory already, and not executed.
+    pub recalled: bool,
     pub rounds: u64,
     pub reexecuted: u64,
     pub shards_used: u32,
@@ -63,13 +66,15 @@ pub struct TotalRow {
 impl BlockRow {
     /// Whether everything is as it should be.
     pub fn ok(&self) -> bool {
-        self.gas_ok && self.receipts_root_ok != Some(false) && self.logs_bloom_ok && self.matches_sequential
+        let by_logs = [self.receipts_root_ok, self.logs_bloom_ok];
+        self.gas_ok && !by_logs.contains(&Some(false)) && self.matches_sequential
     }
 
     /// The row of the table for people.
     pub fn text(&self) -> String {
         let checks = match (self.ok(), &self.difference) {
             (true, _) => match &self.access_list_difference {
+                None if self.recalled => "ok; recalled".to_owned(),
                 None => "ok".to_owned(),
                 Some(wrong) => format!("ok; its access list is WRONG: {wrong}"),
             },

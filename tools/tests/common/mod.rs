@@ -121,6 +121,21 @@ impl Run {
         }
     }
 
+    /// Kills one of its shards after the other, `between` apart, until it is over; how many.
+    pub fn kill_shards_until_over(&mut self, between: Duration) -> u32 {
+        let (traces, mut victim, mut kills) = (self.traces(), 0, 0_u32);
+        while !self.is_over() {
+            let shards = traces.shards();
+            victim += 1;
+            if let Some(&pid) = shards.get(victim % shards.len().max(1)) {
+                // It may have ended since the look at it.
+                kills += u32::from(kill(Pid::from_raw(pid), Signal::SIGKILL).is_ok());
+            }
+            std::thread::sleep(between);
+        }
+        kills
+    }
+
     /// What can be found of this run in the system, also after its end.
     pub fn traces(&self) -> Traces {
         Traces { family: self.family.clone(), pid: self.pid() }
