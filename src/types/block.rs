@@ -20,7 +20,6 @@ pub struct BlockHeader {
     /// Account that receives the fees.
     pub beneficiary: [u8; 32],
     /// Further context that only the virtual machine understands.
-    #[serde(with = "crate::types::byte_string")]
     pub extra: Vec<u8>,
 }
 

@@ -3,7 +3,6 @@
 mod access;
 mod block;
 mod block_hash;
-mod byte_string;
 mod delta;
 mod ids;
 mod key;
