@@ -17,6 +17,8 @@ pub const BUDGET_CAPACITY_MAX: usize = 16_384;
 /// Most turns between two looks at a stream: about as long as it takes to publish a hundred cells. A quarter of it would
 /// not do, since that is how long the line takes from one core to another and back.
 const PACE_MAX: u32 = 63;
+/// Looks into rings before a reader waits for news only: some tens of microseconds.
+const LOOKS_MAX: u32 = 1_024;
 /// With no more producers than this, it does not matter how many of those with news have nothing.
 const TIDY_FROM: usize = 8;
 /// Cells after which a drain gives room back although it is not done.
@@ -194,8 +196,6 @@ pub struct Drained {
 #[derive(Debug)]
 pub struct Inbox {
     rings: Vec<Consumer>,
-    /// The news must be taken: too many of the rings with a bit had nothing, or one is damaged.
-    tidy: bool,
     /// Turns that the next look waits first.
     pace: u32,
     region: Region,
@@ -215,7 +215,7 @@ impl Inbox {
             unsafe { Consumer::attach(header, cells, layout.capacity) }
         };
         let rings = (0..layout.producers).map(attach).collect::<Result<Vec<_>, _>>()?;
-        Ok(Inbox { rings, tidy: false, pace: 0, region })
+        Ok(Inbox { rings, pace: 0, region })
     }
 
     /// The doorbell of the process that reads here.
@@ -230,15 +230,16 @@ impl Inbox {
     /// a drain that delivered something, [`Doorbell::has_news`] may stay true until the next one.
     pub fn drain(&mut self, mut each: impl FnMut(usize, &Cell)) -> Drained {
         let mut drained = Drained::default();
-        self.drain_looking(&mut each, &mut drained);
-        if self.tidy || drained.cells == 0 {
+        let tidy = self.drain_looking(&mut each, &mut drained);
+        if tidy || drained.cells == 0 {
             self.drain_taking(&mut each, &mut drained);
         }
         drained
     }
 
-    /// Drains the rings of the producers with news, which stays.
-    fn drain_looking(&mut self, each: &mut impl FnMut(usize, &Cell), drained: &mut Drained) {
+    /// Drains the rings of the producers with news, which stays. True if it must be taken: too many of these rings had nothing,
+    /// or one is damaged.
+    fn drain_looking(&mut self, each: &mut impl FnMut(usize, &Cell), drained: &mut Drained) -> bool {
         let (mut looked, mut found, mut damage) = (0_usize, 0_usize, false);
         for index in 0..self.words() {
             for bit in bits_of(self.doorbell().look_at_news(index)) {
@@ -248,12 +249,11 @@ impl Inbox {
                 damage |= cells.is_err();
             }
         }
-        self.tidy = damage || (looked > TIDY_FROM && found * 4 < looked);
+        damage || (looked > TIDY_FROM && found * 4 < looked)
     }
 
     /// Drains the rings of the producers with news, which is taken first; reports damage.
     fn drain_taking(&mut self, each: &mut impl FnMut(usize, &Cell), drained: &mut Drained) {
-        self.tidy = false;
         for index in 0..NEWS_WORDS {
             for bit in bits_of(self.doorbell().take_news(index)) {
                 let producer = index * NEWS_BITS + bit;
@@ -298,17 +298,23 @@ impl Inbox {
 
     /// Waits until `ready` answers true, there are cells, somebody rings, or the time is up; see [`Doorbell::wait`].
     ///
-    /// [Spins](Self::spin) `turns`, then sleeps. Drain afterwards, whatever the answer.
+    /// Looks `turns` times before it sleeps: first into the rings, as [`spin`](Self::spin) does, then for news only, since a look
+    /// into hundreds of rings takes long. Drain afterwards, whatever the answer.
     pub fn wait(
         &mut self,
         turns: u32,
         timeout: Option<Duration>,
         mut ready: impl FnMut() -> bool,
     ) -> WakeCause {
-        if let Some(cause) = self.spin(turns, &mut ready) {
+        let eager = turns.min(LOOKS_MAX / self.rings_with_news().max(1));
+        if let Some(cause) = self.spin(eager, &mut ready) {
             return cause;
         }
-        if self.settle() { self.doorbell().wait(0, timeout, ready) } else { WakeCause::Rung }
+        if self.settle() { self.doorbell().wait(turns - eager, timeout, ready) } else { WakeCause::Rung }
+    }
+
+    fn rings_with_news(&self) -> u32 {
+        (0..self.words()).map(|index| self.doorbell().look_at_news(index).count_ones()).sum()
     }
 
     /// Whether a producer with news has cells, or a damaged ring. May turn true at any moment. Never waits.
@@ -425,8 +431,14 @@ impl Outlet {
         let (header, cells) = unsafe { layout.ring(&region, producer) };
         // SAFETY: the ring lies inside the region, which the Outlet owns and keeps mapped longer than its producer (it is
         // the later field); the one-producer rule is this function's contract.
-        let ring = unsafe { Producer::attach(header, cells, layout.capacity) }?;
-        Ok(Outlet { ring, producer, region })
+        let mut ring = unsafe { Producer::attach(header, cells, layout.capacity) }?;
+        let unread = ring.free() < layout.capacity as u64;
+        let outlet = Outlet { ring, producer, region };
+        if unread {
+            // Who published that may have died before it rang.
+            outlet.doorbell().ring_from(producer);
+        }
+        Ok(outlet)
     }
 
     /// Writes a cell; the consumer sees it after the next [`publish`](Self::publish). Never waits.

@@ -93,7 +93,7 @@ pub use fail_point::{FailAction, FailPointError, FailSpec, attach_fail_points, f
 #[cfg(not(loom))]
 pub use fault::{FaultError, install_fault_handlers, leave_last_words};
 #[cfg(not(loom))]
-pub use pin::{PinError, allowed_cores, pin_current_thread};
+pub use pin::{PinError, allow_cores, allowed_cores, pin_current_thread};
 #[cfg(not(loom))]
 pub use process::{
     Fork, ForkError, LimitError, PROCESS_NAME_BYTES, ProcessError, SPAWN_SOCKET_FD, SpawnError,

@@ -1,7 +1,7 @@
 //! Pinning: one thread, one core, and proof that it took.
 
 use core_affinity::CoreId;
-use nix::sched::{CpuSet, sched_getaffinity};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
 use crate::os::OsCause;
@@ -55,6 +55,22 @@ pub fn pin_current_thread(core: usize) -> Result<(), PinError> {
     }
     let found = allowed_cores()?;
     if found == [core] { Ok(()) } else { Err(PinError::NotTaken { core, found }) }
+}
+
+/// Lets the calling thread run on these cores, of which the process must be allowed at least one.
+///
+/// # Errors
+/// [`PinError::Refused`] when it is allowed none; nothing has changed then. Never waits.
+pub fn allow_cores(cores: &[usize]) -> Result<(), PinError> {
+    let mut set = CpuSet::new();
+    for &core in cores {
+        set.set(core).map_err(|_| PinError::BeyondRange { core, limit: CpuSet::count() })?;
+    }
+    if sched_setaffinity(Pid::from_raw(0), &set).is_err() {
+        let core = cores.first().copied().unwrap_or(0);
+        return Err(PinError::Refused { core, allowed: allowed_cores()? });
+    }
+    Ok(())
 }
 
 /// The cores that the calling thread may run on, ascending. Knows cpusets and taskset, not CPU quotas.

@@ -16,9 +16,11 @@
 //! that the consumer clears can be a newer request than the one it answers, and that one would be lost.
 //!
 //! Looking for a request takes a full fence, so the consumer looks only when there can be one. Let H be the head that it
-//! had published when it last looked. A request that this look missed was made by a producer that then saw H or more,
-//! and so had published H + capacity or more before it asked. The consumer sees that tail before it finds the ring empty,
-//! and looks again with the release after it.
+//! had published when it last looked. A request that this look missed and that found no room was made by a producer that
+//! then saw H or more, and so had published H + capacity or more before it asked. The consumer sees that tail before it finds
+//! the ring empty, and looks again with the release after it: perhaps one drain later than the release that made the room.
+//! With a damaged head the producer may ask earlier, and be answered by nobody: who may meet damage must not sleep without
+//! a limit.
 
 use std::fmt;
 use std::ptr::NonNull;
@@ -53,7 +55,7 @@ struct ProducerLine {
     tail: AtomicU64,
 }
 
-/// On a line of its own: the consumer looks at it with every release, and the producer writes it only when it is full.
+/// On a line of its own: the consumer looks at it about once per capacity, and the producer writes it only when it is full.
 #[derive(Debug)]
 #[cfg_attr(loom, derive(Default))]
 #[repr(C, align(128))]

@@ -3,7 +3,7 @@
 use crate::durable::{Journal, Step};
 use crate::executor::acceptance::Acceptance;
 use crate::executor::error::ExecuteError;
-use crate::executor::tally::{Conserved, Tally};
+use crate::executor::tally::{Counters, Tally};
 use crate::executor::watch::Watch;
 use crate::partition::ArenaWriter;
 use crate::state::BaseState;
@@ -13,8 +13,7 @@ use crate::types::PreparedBlock;
 pub(super) struct Target<'a> {
     pub(super) base: &'a mut BaseState,
     pub(super) journal: Option<&'a mut Journal>,
-    /// One for each thread that may count.
-    pub(super) counters: &'a mut [Conserved],
+    pub(super) counters: &'a mut Counters,
 }
 
 /// Logs and applies the final values of a complete block, to the end, whatever `watch` says of the caller, but does not wait
@@ -37,13 +36,12 @@ pub(super) fn commit(
         let outcomes = acceptance.outcomes(|status, gas_used| journal.outcome(status, gas_used));
         outcomes.map_err(ExecuteError::system)?;
     }
-    let tally = match (&mut journal, counters.first()) {
-        (None, _) | (_, None) => Tally::of(acceptance, (arena, base), counters, watch),
+    let tally = match &mut journal {
+        None => Tally::of(acceptance, (arena, base), counters, watch),
         // The log has its order.
-        (Some(journal), Some(counter)) => {
-            let (all, patrol) = (0..acceptance.changed(), |place| watch.patrol_at(place));
+        Some(journal) => {
             let write = |key: &[u8], value: Option<&[u8]>| journal.write(key, value);
-            Tally::of_run(acceptance, all, (arena, base), counter, patrol, write)
+            Tally::in_order(acceptance, (arena, base), counters, watch, write)
         }
     };
     let Tally { room, difference, changes } = tally;

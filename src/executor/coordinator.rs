@@ -17,7 +17,7 @@ use crate::executor::overlay::{OverlayWriter, Shown};
 use crate::executor::progress::Progress;
 use crate::executor::recorder::Recorder;
 use crate::executor::suspicion::Suspicion;
-use crate::executor::tally::Conserved;
+use crate::executor::tally::Counters;
 use crate::executor::validate_error::ValidateError;
 use crate::executor::watch::{Stop, Watch};
 use crate::partition::{ArenaError, CostModel};
@@ -78,7 +78,7 @@ pub(crate) struct Coordinator<F> {
     lanes: [Lane; 2],
     active: usize,
     acceptance: Acceptance,
-    counters: Vec<Conserved>,
+    counters: Counters,
     /// What was executed is written here, if it is to be durable.
     journal: Option<Journal>,
     options: ExecuteOptions,
@@ -117,7 +117,7 @@ impl<F: Fleet> Coordinator<F> {
     pub(crate) fn new(
         fleet: F,
         memory: CoordinatorMemory,
-        counters: Vec<Conserved>,
+        counters: Counters,
         options: ExecuteOptions,
     ) -> Self {
         let CoordinatorMemory { board, overlay, base, arenas } = memory;

@@ -1,11 +1,8 @@
 //! Examines transactions some time before they are executed, many at once.
 
+use crate::partition::AHEAD_MAX;
 use crate::vm::{Finding, Vm, catch_panic};
 use std::collections::VecDeque;
-
-/// So many findings are enough, even if there is time for more: what was found is kept for a while, and others may wait for
-/// whoever examines.
-const FINDINGS_MAX: usize = 256;
 
 /// What is known about the next transactions of one worker.
 #[derive(Debug, Default)]
@@ -49,14 +46,17 @@ impl Examination {
         upcoming: impl Iterator<Item = &'t [u8]>,
     ) -> bool {
         let at_once = vm.examines_at_once();
-        if at_once == 0 || self.findings.len() >= FINDINGS_MAX {
+        if at_once == 0 || self.findings.len() >= AHEAD_MAX {
             return false;
         }
         let transactions: Vec<&[u8]> = upcoming.skip(self.findings.len()).take(at_once).collect();
+        if transactions.is_empty() {
+            return false;
+        }
         examine(vm, &transactions, &mut self.batch);
         self.findings.extend(&self.batch);
         self.examined += transactions.len() as u64;
-        !transactions.is_empty()
+        true
     }
 }
 
@@ -127,7 +127,7 @@ mod tests {
         let mut found = vec![examination.next(&mut vm, upcoming(0)).0];
         while examination.go_ahead(&mut vm, upcoming(1)) {}
         let known = examination.findings.len();
-        assert!((FINDINGS_MAX..FINDINGS_MAX + 3).contains(&known), "{known}");
+        assert!((AHEAD_MAX..AHEAD_MAX + 3).contains(&known), "{known}");
         for from in 1..block.len() {
             found.push(examination.next(&mut vm, upcoming(from)).0);
             // Whoever waits for something before every seventh.

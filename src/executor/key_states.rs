@@ -197,8 +197,8 @@ impl<'a> Backing<'a> {
     }
 
     /// Rule V2: a read is valid if its origin is the latest write, or the bytes are equal; of a key that tells its value, if
-    /// that is there. The origin alone is believed
-    /// for the base state, which shards read themselves; a value that came from a peer is compared.
+    /// that is there. The origin alone is believed for the base state, which shards read themselves; a value that came from a
+    /// peer is compared.
     pub(super) fn read_holds(
         &self,
         key: KeyId,
@@ -262,6 +262,76 @@ pub(super) fn value_in<'b>(
         Held::Bytes { buffer, start, length } => {
             let bytes = buffers.get(buffer as usize)?;
             bytes.get(start as usize..start as usize + length as usize)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! What would break: a transaction that found content there which is not, or none where there is some. Negative control run:
+    //! with content always taken for there, the outcomes differ.
+
+    use crate::executor::{BlockExecutor, Sequential, Threads, ThreadsConfig};
+    use crate::state::{BaseState, StateConfig};
+    use crate::types::{Block, BlockHeader, HintWriter, PreparedBlock, StatusCode};
+    use crate::vm::{Outcome, StateView, Vm};
+    use proptest::prelude::*;
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    const NOT_THERE: StatusCode = StatusCode(7);
+
+    /// A transaction is what to do with a key, and the key: 0 puts its content, 1 takes it away, all else asks for it. Nothing is
+    /// declared.
+    #[derive(Clone)]
+    struct Contents;
+
+    impl Vm for Contents {
+        fn begin_block(&mut self, _: &BlockHeader) {}
+        fn declare(&self, _: &BlockHeader, _: &[u8], _: &mut HintWriter<'_>) {}
+        fn execute(&mut self, transaction: &[u8], view: &mut dyn StateView) -> Outcome {
+            let (order, key) = transaction.split_at(1);
+            let content = key.repeat(10);
+            let status = match order {
+                [0] => view.set(key, &content).map_or(NOT_THERE, |()| StatusCode::SUCCESS),
+                [1] => view.delete(key).map_or(NOT_THERE, |()| StatusCode::SUCCESS),
+                _ => view.content(key).map_or(NOT_THERE, |found| {
+                    assert_eq!(found, content);
+                    StatusCode::SUCCESS
+                }),
+            };
+            Outcome { status, gas_used: 0 }
+        }
+        fn status_name(&self, _: StatusCode) -> &'static str {
+            "done"
+        }
+    }
+
+    fn first_state() -> BaseState {
+        BaseState::with_entries(StateConfig::default(), [(b"aaaa", b"aaaa".repeat(10))]).unwrap()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 30, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn who_asks_for_content_finds_it_if_it_is_there_whoever_put_it(
+            blocks in prop::collection::vec(prop::collection::vec((0..6_u8, 0..4_usize), 1..120), 1..4), shards in 2..4_usize,
+        ) {
+            let mut sequential = Sequential::new(Contents, first_state());
+            let config = ThreadsConfig { shards, ..ThreadsConfig::default() };
+            let mut threads = Threads::launch(config, Contents, first_state()).unwrap();
+            for (height, orders) in (1..).zip(blocks) {
+                let names = [b"aaaa", b"bbbb", b"cccc", b"dddd"];
+                let encode = |&(order, key): &(u8, usize)| [&[order][..], names[key]].concat();
+                let transactions = orders.iter().map(encode).collect();
+                let header = BlockHeader { height, ..BlockHeader::default() };
+                let block = PreparedBlock::prepare(&Contents, &Block { header, transactions }).unwrap();
+                let (block, deadline) = (Arc::new(block), Instant::now() + Duration::from_secs(60));
+                let expected = sequential.execute(&block, deadline).unwrap();
+                let found = threads.execute(&block, deadline).unwrap();
+                prop_assert_eq!(expected.first_difference(&found), None);
+            }
         }
     }
 }

@@ -51,10 +51,11 @@ pub(crate) use coordinator::{Coordinator, ExecuteOptions};
 pub(crate) use fleet::{Fleet, LOOK_INTERVAL, Member, Phase};
 pub(crate) use memory::CoordinatorMemory;
 pub(crate) use output_arena::OutputArenaReader;
+pub(crate) use progress::motion_of;
 pub(crate) use shard::{Shard, counter};
 pub(crate) use shard_regions::{ShardFds, ShardLimits};
 pub(crate) use span_region::{SpanReader, create_span_region};
-pub(crate) use tally::{Conserved, counters_of};
+pub(crate) use tally::{Conserved, Counters};
 pub(crate) use thread_fleet::ThreadFleet;
 pub(crate) use transport::Transport;
 

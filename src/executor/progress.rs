@@ -1,5 +1,6 @@
 //! A shard's progress word: how many transactions of which round are done.
 
+use crate::executor::shard::counter;
 use crate::types::RoundId;
 use phalanx_ipc::ChildSlot;
 use std::sync::atomic::Ordering;
@@ -22,4 +23,10 @@ impl Progress {
         let word = slot.progress.load(Ordering::Acquire);
         if word >> 32 == round.0 & 0xffff_ffff { u32::try_from(word & 0xffff_ffff).unwrap_or(0) } else { 0 }
     }
+}
+
+/// The words by which a shard shows that it moves in a round.
+pub(crate) fn motion_of(slot: &ChildSlot) -> [u64; 3] {
+    let words = [&slot.progress, &slot.current, &slot.counters[counter::EXAMINED]];
+    words.map(|word| word.load(Ordering::Relaxed))
 }

@@ -5,25 +5,46 @@ use crate::executor::watch::Watch;
 use crate::partition::ArenaWriter;
 use crate::state::{BaseState, Room, StateDigest};
 use crate::vm::Vm;
-use std::num::NonZero;
+use phalanx_ipc::{Turns, allow_cores, allowed_cores, nice_now};
 use std::ops::Range;
-use std::thread::{Builder, scope};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{Builder, ScopedJoinHandle, park_timeout, scope};
+use std::time::{Duration, Instant};
 
 /// How much of the conserved quantity a key holds with a value; see [`crate::vm::Vm::conserved`].
 pub(crate) type Conserved = Box<dyn Fn(&[u8], Option<&[u8]>) -> i128 + Send>;
 
 /// Threads that count at most: more wait for the same memory.
 const COUNTERS_MAX: usize = 4;
-
-/// One for each thread that may count side by side on this host.
-pub(crate) fn counters_of<V: Vm>(vm: &V) -> Vec<Conserved> {
-    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let counter = |vm: V| -> Conserved { Box::new(move |key, value| vm.conserved(key, value)) };
-    (0..cores.min(COUNTERS_MAX)).map(|_| counter(vm.clone())).collect()
-}
-
 /// Fewest changed keys for which another thread is worth its start: several times the 20 us that it takes.
 const KEYS_PER_THREAD: usize = 2_048;
+/// Keys that a thread takes at a time, so that all are done at the same time.
+const RUN: usize = 512;
+/// Between two looks at the shards while other threads are not done.
+const PATROL_EVERY: Duration = Duration::from_micros(100);
+
+/// Who counts the changes of a block.
+pub(crate) struct Counters {
+    own: Conserved,
+    /// Of further threads; each has one to itself.
+    others: Vec<Conserved>,
+    /// Where those may run: shards are quiet meanwhile.
+    cores: Vec<usize>,
+}
+
+impl Counters {
+    /// One for each core that the calling thread may use, [`COUNTERS_MAX`] at most.
+    pub(crate) fn of<V: Vm>(vm: &V) -> Counters {
+        // Where the kernel does not tell, one thread will do.
+        let cores = allowed_cores().unwrap_or_default();
+        let counter = || -> Conserved {
+            let vm = vm.clone();
+            Box::new(move |key, value| vm.conserved(key, value))
+        };
+        let others = (1..cores.len().min(COUNTERS_MAX)).map(|_| counter()).collect();
+        Counters { own: counter(), others, cores }
+    }
+}
 
 /// What changes come to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,45 +55,63 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// Counts the changed keys of a complete block on as many threads as there are `counters`, if it has so many.
+    /// Counts all changed keys of a complete block, on several threads if they are many.
     pub(super) fn of(
         acceptance: &Acceptance,
         memory: (&ArenaWriter, &BaseState),
-        counters: &mut [Conserved],
+        counters: &mut Counters,
         watch: &Watch<'_>,
     ) -> Tally {
-        let Some((own, others)) = counters.split_first_mut() else { return Tally::default() };
-        let keys = acceptance.changed();
-        let hands = (keys / KEYS_PER_THREAD).clamp(1, others.len() + 1);
-        let share = keys.div_ceil(hands);
+        let (keys, next) = (acceptance.changed(), AtomicUsize::new(0));
+        let (next, cores, own) = (&next, &counters.cores, &counters.own);
+        let take = move || {
+            let start = next.fetch_add(RUN, Ordering::Relaxed);
+            (start < keys).then(|| start..keys.min(start + RUN))
+        };
         scope(|scope| {
-            // Threads at work, and runs that no thread could be had for.
-            let (mut started, mut left) = (Vec::new(), Vec::new());
-            for (hand, counter) in (1..hands).zip(others) {
-                let run = share * hand..keys.min(share * (hand + 1));
-                let count = {
-                    let run = run.clone();
-                    move || Tally::of_run(acceptance, run, memory, counter, |_| {}, |_, _| {})
+            let more = (keys / KEYS_PER_THREAD).saturating_sub(1);
+            let threads = counters.others.iter_mut().take(more).map_while(|counter| {
+                let count = move || {
+                    as_counter(cores);
+                    let runs = std::iter::from_fn(take);
+                    runs.fold(Tally::default(), |tally, run| {
+                        tally.merged(Tally::of_run(acceptance, run, memory, counter, |_| {}, |_, _| {}))
+                    })
                 };
-                match Builder::new().name("phx-commit".to_owned()).spawn_scoped(scope, count) {
-                    Ok(thread) => started.push((run, thread)),
-                    Err(_) => left.push(run),
-                }
-            }
+                // Without the thread the others have more to do.
+                Builder::new().name("phx-commit".to_owned()).spawn_scoped(scope, count).ok()
+            });
+            let threads: Vec<_> = threads.collect();
             let patrol = |place| watch.patrol_at(place);
             let count_here = |run| Tally::of_run(acceptance, run, memory, own, patrol, |_, _| {});
-            let mut tally = count_here(0..share.min(keys));
-            left.into_iter().for_each(|run| tally.merge(count_here(run)));
-            for (run, thread) in started {
-                // One that panicked, in the machine's own count of what is conserved, does so again here, where others see it.
-                tally.merge(thread.join().unwrap_or_else(|_| count_here(run)));
+            let mut tally = Tally::default();
+            while let Some(run) = take() {
+                tally = tally.merged(count_here(run));
+            }
+            for thread in threads {
+                match await_counter(thread, watch) {
+                    Some(counted) => tally = tally.merged(counted),
+                    // It panicked, in the machine's own count of what is conserved. Here others see it.
+                    None => return count_here(0..keys),
+                }
             }
             tally
         })
     }
 
-    /// Counts a run of the changed keys, and tells `each` about those that hold another value than before.
-    pub(super) fn of_run(
+    /// Counts the changed keys of a complete block on this thread, and tells `each` in order which hold another value than before.
+    pub(super) fn in_order(
+        acceptance: &Acceptance,
+        memory: (&ArenaWriter, &BaseState),
+        counters: &Counters,
+        watch: &Watch<'_>,
+        each: impl FnMut(&[u8], Option<&[u8]>),
+    ) -> Tally {
+        let (all, patrol) = (0..acceptance.changed(), |place| watch.patrol_at(place));
+        Tally::of_run(acceptance, all, memory, &counters.own, patrol, each)
+    }
+
+    fn of_run(
         acceptance: &Acceptance,
         run: Range<usize>,
         (arena, base): (&ArenaWriter, &BaseState),
@@ -103,9 +142,29 @@ impl Tally {
         tally
     }
 
-    fn merge(&mut self, other: Tally) {
+    fn merged(mut self, other: Tally) -> Tally {
         self.room.merge(other.room);
         self.difference = self.difference.wrapping_add(other.difference);
         self.changes.merge(other.changes);
+        self
     }
+}
+
+/// The coordinator runs before everybody and beside the shards' cores; who counts for it does not.
+fn as_counter(cores: &[usize]) {
+    if let Err(error) = (Turns::Fair { nice: nice_now().max(0) }).ask() {
+        tracing::debug!(%error, "a counting thread keeps the coordinator's turns");
+    }
+    if let Err(error) = allow_cores(cores) {
+        tracing::debug!(%error, "a counting thread keeps the coordinator's cores");
+    }
+}
+
+/// Waits for a thread, and looks after the shards meanwhile; `None` if it panicked.
+fn await_counter(thread: ScopedJoinHandle<'_, Tally>, watch: &Watch<'_>) -> Option<Tally> {
+    while !thread.is_finished() {
+        watch.patrol(Instant::now());
+        park_timeout(PATROL_EVERY);
+    }
+    thread.join().ok()
 }

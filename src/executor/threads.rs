@@ -5,7 +5,7 @@ use crate::executor::coordinator::{Coordinator, ExecuteOptions};
 use crate::executor::error::ExecuteError;
 use crate::executor::memory::{CoordinatorMemory, MemoryConfig};
 use crate::executor::shard_regions::{ShardFds, ShardLimits};
-use crate::executor::tally::counters_of;
+use crate::executor::tally::Counters;
 use crate::executor::thread_fleet::ThreadFleet;
 use crate::executor::{BlockExecutor, BlockOutput};
 use crate::partition::CostModel;
@@ -76,7 +76,7 @@ impl Threads {
             validation: config.validation,
             ..ExecuteOptions::default()
         };
-        let mut coordinator = Coordinator::new(fleet, memory, counters_of(&vm), options);
+        let mut coordinator = Coordinator::new(fleet, memory, Counters::of(&vm), options);
         let timeline = Arc::new(TimelineBook::default());
         if config.timeline.is_some() {
             coordinator.record_into(Arc::clone(&timeline));

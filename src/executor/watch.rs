@@ -54,6 +54,11 @@ impl<'a> Watch<'a> {
         }
     }
 
+    /// Looks after the shards only.
+    pub(super) fn patrol(&self, now: Instant) {
+        (self.patrol)(now);
+    }
+
     /// Looks after the shards only, for every [`LOOK_EVERY`]-th `place` of a walk that must come to its end.
     pub(super) fn patrol_at(&self, place: usize) {
         if place.is_multiple_of(LOOK_EVERY) {

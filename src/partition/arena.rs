@@ -158,6 +158,9 @@ pub struct SubBlock {
     pub count: u32,
 }
 
+// Whoever changes one of these changes the version in `supervisor::protocol`.
+const _: () = assert!(size_of::<PreparedTransaction>() == 24 && size_of::<TransactionAccess>() == 8);
+const _: () = assert!(size_of::<SubBlock>() == 8);
 const _: () = assert!(size_of::<RoundHeader>() == 40 && size_of::<KeyRecord>() == 16);
 const _: () = assert!(size_of::<PlannedTransaction>() == 20 && size_of::<Edge>() == 16);
 

@@ -9,4 +9,5 @@ mod planner;
 pub use arena::{ArenaError, ArenaLimits, Edge, NO_EDGE, NO_TXN, PlannedTransaction, RoundHeader, SubBlock};
 pub use arena_reader::{ArenaReader, RoundPlan};
 pub use arena_writer::ArenaWriter;
+pub(crate) use planner::AHEAD_MAX;
 pub use planner::{CostModel, PlanTotals, Planner, Standing};

@@ -85,8 +85,8 @@ const INPUTS_MAX: usize = 8;
 /// costs a message.
 const FOLLOW_PATIENCE: u64 = 16;
 const FOLLOW_MAX: u64 = 32;
-/// Of how many transactions a shard does the work that needs no values while it waits for one; see `executor::examination`.
-const AHEAD_MAX: u64 = 256;
+/// Of how many transactions a shard does the work that needs no values while it waits for one.
+pub(crate) const AHEAD_MAX: usize = 256;
 
 /// A transaction is put near others if it can start there by its own cost later than elsewhere, and by this part of the time
 /// planned so far.
@@ -110,6 +110,8 @@ pub struct Planner {
     finish_of_seat: Vec<u64>,
     /// Per seat: until when it has work, if it does what needs no values while it would wait.
     load: LoadTree,
+    /// The most work without values that a transaction so far has.
+    ahead_ns: u32,
     inputs: Vec<Input>,
     /// By key: where the last transaction near it was put.
     near: HashMap<KeyId, usize>,
@@ -132,6 +134,7 @@ impl Planner {
             last_of_seat: Vec::new(),
             finish_of_seat: Vec::new(),
             load: LoadTree::default(),
+            ahead_ns: 0,
             inputs: Vec::new(),
             near: HashMap::new(),
             cursor: 0,
@@ -157,6 +160,7 @@ impl Planner {
         self.finish_of_seat.resize(shards.len(), 0);
         self.load.reset(shards.len());
         self.near.clear();
+        self.ahead_ns = 0;
         self.cursor = 0;
         self.transactions = 0;
         self.finish_ns.clear();
@@ -277,7 +281,8 @@ impl Planner {
         self.finish_ns[txn.index()] = finish_ns;
         self.finish_of_seat[seat] = finish_ns;
         let busy_ns = self.load.get(seat) + u64::from(entry.cost_ns);
-        let idle_at_most = AHEAD_MAX * u64::from(ahead_ns);
+        self.ahead_ns = self.ahead_ns.max(ahead_ns);
+        let idle_at_most = AHEAD_MAX as u64 * u64::from(self.ahead_ns);
         self.load.set(seat, busy_ns.max(finish_ns.saturating_sub(idle_at_most)));
         self.transactions += 1;
         self.chain(parts, txn, seat);

@@ -12,7 +12,7 @@ use crate::state::{Room, StateConfig, StateDigest, StateError};
 const STAMPS: u64 = 1 << (u16::BITS - STAMP_SHIFT);
 /// Bytes of the smallest table.
 const MIN_BYTES: u64 = (SLOT_BYTES as u64) << Layout::MIN_LOG2;
-/// Times that the hand may come round in one trim: the first turn takes the marks of use away, the second one evicts.
+/// Times that the hand may come round in one sweep: the first turn takes the marks of use away, the second one evicts.
 const TURNS: u64 = 2;
 
 /// What a state that is a cache of the store holds, and has done.

@@ -3,8 +3,8 @@
 use crate::durable::{ColdOrder, ColdStore, DurableState, JournalWatch};
 use crate::executor::Fleet;
 use crate::executor::{
-    BlockExecutor, BlockOutput, Call, Coordinator, CoordinatorMemory, ExecuteError, ExecuteOptions, ShardFds,
-    ShardLimits, counters_of,
+    BlockExecutor, BlockOutput, Call, Coordinator, CoordinatorMemory, Counters, ExecuteError, ExecuteOptions,
+    ShardFds, ShardLimits,
 };
 use crate::state::{BaseState, StateDigest};
 use crate::supervisor::config::ProcessesConfig;
@@ -103,7 +103,7 @@ impl Processes {
             costs: config.costs,
             validation: true,
         };
-        let mut coordinator = Coordinator::new(fleet, memory, counters_of(&vm), options);
+        let mut coordinator = Coordinator::new(fleet, memory, Counters::of(&vm), options);
         let timeline = Arc::new(TimelineBook::default());
         if config.timeline.is_some() {
             coordinator.record_into(Arc::clone(&timeline));

@@ -13,8 +13,9 @@ use std::os::fd::BorrowedFd;
 
 /// Environment variable that tells an image that it is to be the supervisor.
 pub(super) const MARKER: &str = "PHALANX_SUPERVISOR";
-/// Its value: the version of this protocol.
-pub(super) const MARKER_VALUE: &str = "2";
+/// Its value: the version of this protocol and of everything else that the two images share, records in arenas and outputs
+/// included.
+pub(super) const MARKER_VALUE: &str = "4";
 
 /// Everything that a supervisor needs to know, beside the descriptors that follow.
 #[derive(Clone, Debug, Serialize, Deserialize)]

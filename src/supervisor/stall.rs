@@ -1,7 +1,7 @@
 //! Hang detection: no progress, and stopped, burning CPU time, or asleep. A shard that waits for a peer and says so, or
 //! that the host starves of its core, is left alone: one that is starved is never seen asleep.
 
-use crate::executor::{DeathCause, Member, Phase, counter};
+use crate::executor::{DeathCause, Member, Phase, motion_of};
 use crate::types::RoundId;
 use phalanx_ipc::{Activity, ChildSlot, Control, cpu_time_of, state_of};
 use std::sync::atomic::Ordering;
@@ -14,7 +14,7 @@ struct Sighting {
     round: RoundId,
     /// Since the cut, or the round's beginning, for one that only then has to move.
     phase: Phase,
-    progress: [u64; 3],
+    motion: [u64; 3],
     activity: Activity,
     since: Instant,
     cpu: Option<Duration>,
@@ -76,7 +76,7 @@ impl StallWatch {
                     continue;
                 }
             };
-            let moved = seen.progress != progress_of(slot) || seen.activity != slot.activity();
+            let moved = seen.motion != motion_of(slot) || seen.activity != slot.activity();
             // One that was waiting when the round was cut short has had no reason to move until then.
             let released = seen.phase != phase && seen.activity != Activity::Running;
             if moved || released {
@@ -122,17 +122,11 @@ fn sighting(
         member,
         round,
         phase,
-        progress: progress_of(slot),
+        motion: motion_of(slot),
         activity: slot.activity(),
         since: now,
         cpu: cpu_time_of(pid),
         looks: 0,
         asleep: 0,
     }
-}
-
-/// The words by which a shard shows that it moves.
-fn progress_of(slot: &ChildSlot) -> [u64; 3] {
-    let words = [&slot.progress, &slot.current, &slot.counters[counter::EXAMINED]];
-    words.map(|word| word.load(Ordering::Relaxed))
 }

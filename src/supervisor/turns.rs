@@ -3,9 +3,7 @@
 //! A death must be noticed and answered at once although every core is at work. With fair turns a thread that has just
 //! had its share waits for the next tick of the clock, up to 4 ms, behind a shard, or behind the kernel that dumps a core.
 
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
-use nix::unistd::Pid;
-use phalanx_ipc::{Turns, nice_now};
+use phalanx_ipc::{PinError, Turns, allow_cores, allowed_cores, nice_now};
 
 /// The supervisor needs next to nothing, at once.
 const SUPERVISOR: Turns = Turns::First { priority: 3 };
@@ -28,14 +26,10 @@ pub(super) fn as_coordinator(shard_cores: &[u32]) {
     }
 }
 
-fn keep_off(shard_cores: &[u32]) -> nix::Result<()> {
-    let this_thread = Pid::from_raw(0);
-    let mut cores = sched_getaffinity(this_thread)?;
-    for &core in shard_cores {
-        cores.unset(core as usize)?;
-    }
-    let left = (0..CpuSet::count()).any(|core| cores.is_set(core).unwrap_or(false));
-    if left { sched_setaffinity(this_thread, &cores) } else { Ok(()) }
+fn keep_off(shard_cores: &[u32]) -> Result<(), PinError> {
+    let is_shards = |core: &usize| shard_cores.iter().any(|&shard| shard as usize == *core);
+    let left: Vec<usize> = allowed_cores()?.into_iter().filter(|core| !is_shards(core)).collect();
+    if left.is_empty() { Ok(()) } else { allow_cores(&left) }
 }
 
 /// The calling thread is the supervisor's.

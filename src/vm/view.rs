@@ -11,7 +11,8 @@ pub trait StateView {
     fn read(&mut self, key: &[u8]) -> Option<&[u8]>;
 
     /// As [`read`](Self::read), for a key that tells its value, as a hash does: the transaction rests only on whether the value is
-    /// there, whoever wrote it. The caller checks that it is the one that the key tells, and decides nothing if not.
+    /// there, whoever wrote it. The caller checks that it is the one that the key tells; if not, he reads it ([`read`](Self::read)) before he
+    /// decides anything.
     fn content(&mut self, key: &[u8]) -> Option<&[u8]> {
         self.read(key)
     }

@@ -6,7 +6,7 @@ use crate::executor::board::Announcement;
 use crate::executor::call::Call;
 use crate::executor::error::{DeathCause, ExecuteError};
 use crate::executor::fleet::{Fleet, Member, Phase};
-use crate::executor::progress::Progress;
+use crate::executor::progress::{Progress, motion_of};
 use crate::executor::round_end::{Cut, Motion, RoundEnd};
 use crate::executor::shard::counter;
 use crate::telemetry::SpanKind;
@@ -162,8 +162,8 @@ impl<F: Fleet> Coordinator<F> {
     fn is_stalled(&self, motion: &mut Motion) -> bool {
         let slots = self.members.iter().filter_map(|member| self.fleet.slot(member.shard));
         let seen = slots.fold(0_u64, |sum, slot| {
-            let words =
-                [&slot.progress, &slot.current, &slot.parked].map(|word| word.load(Ordering::Relaxed));
+            let [progress, current, examined] = motion_of(slot);
+            let words = [progress, current, examined, slot.parked.load(Ordering::Relaxed)];
             words.iter().fold(sum, |sum, word| sum.rotate_left(7) ^ word)
         });
         // A member that says it works is looked after by the fleet, by its own CPU time: it may only be starved.

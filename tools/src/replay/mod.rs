@@ -136,11 +136,11 @@ fn replay_block(
         times.execute.push(preparing + executing);
         times.prepare.push(preparing);
         match engine.recalled() {
-            None => checks.look(case, &expected, &mut entries.clone(), &output),
-            Some(after) => {
+            Some(after) if output.is_recalled() => {
                 let difference = difference_of_recalled(case, &expected, &output, after);
                 checks.look_at_recalled(case, &output, difference);
             }
+            Some(_) | None => checks.look(case, &expected, &mut entries.clone(), &output),
         }
         engine.close()?;
     }
@@ -245,13 +245,14 @@ impl Checks {
             waited_us: micros(self.stats.waited),
             validate_us: micros(self.stats.validate),
             commit_us: micros(self.stats.commit),
-            ratio: ratio(sequential_us, execute_us),
+            ratio: (!self.recalled).then(|| ratio(sequential_us, execute_us)),
         }
     }
 }
 
 fn total_of(options: &ReplayOptions, shards: usize, rows: &[BlockRow]) -> TotalRow {
-    let sum = |of: fn(&BlockRow) -> f64| (rows.iter().map(of).sum::<f64>() * 10.0).round() / 10.0;
+    let executed = || rows.iter().filter(|row| !row.recalled);
+    let sum = |of: fn(&BlockRow) -> f64| (executed().map(of).sum::<f64>() * 10.0).round() / 10.0;
     let (sequential_us, execute_us) = (sum(|row| row.sequential_us), sum(|row| row.execute_us));
     TotalRow {
         total: true,

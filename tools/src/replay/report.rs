@@ -39,7 +39,8 @@ pub struct BlockRow {
     pub validate_us: f64,
     /// To bring the accepted outputs into the state: not part of `execute_us`.
     pub commit_us: f64,
-    pub ratio: f64,
+    /// `None` for a block that is recalled, which says nothing of executing.
+    pub ratio: Option<f64>,
 }
 
 /// The sums.
@@ -57,6 +58,7 @@ pub struct TotalRow {
     pub ok: bool,
     pub rounds: u64,
     pub reexecuted: u64,
+    /// These and their ratio without blocks that are recalled.
     pub sequential_us: f64,
     pub execute_us: f64,
     pub prepare_us: f64,
@@ -82,7 +84,7 @@ impl BlockRow {
             (false, None) => "WRONG: the header says otherwise".to_owned(),
         };
         format!(
-            "{:>9} {:>6} {:>9} {:>6} {:>6} {:>6} {:>11.1} {:>11.1} {:>6.2}  {checks}\n",
+            "{:>9} {:>6} {:>9} {:>6} {:>6} {:>6} {:>11.1} {:>11.1} {:>6}  {checks}\n",
             self.block,
             self.transactions,
             self.gas_used,
@@ -91,7 +93,7 @@ impl BlockRow {
             self.reexecuted,
             self.sequential_us,
             self.execute_us,
-            self.ratio
+            self.ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}"))
         )
     }
 }
