@@ -13,6 +13,7 @@ pub mod executor;
 #[cfg(feature = "fail-points")]
 pub mod fail_points;
 pub mod partition;
+pub mod quorum_store;
 pub mod state;
 pub mod supervisor;
 pub mod telemetry;

@@ -1,20 +1,21 @@
 //! The library's face: launch a family of shard processes, submit blocks, wait for their outputs.
 
-use crate::durable::{DurableConfig, DurableError, DurableProgress, DurableState, JournalWatch};
-use crate::executor::{BlockExecutor, BlockOutput, BlockStats, Call, ExecuteError, MemoryConfig, OnDeath};
+mod builder;
+
+pub use builder::PhalanxBuilder;
+
+use crate::durable::{DurableError, DurableProgress, JournalWatch};
+use crate::executor::{BlockExecutor, BlockOutput, BlockStats, Call, ExecuteError};
 #[cfg(feature = "fail-points")]
 use crate::fail_points::{FailPointError, FailSpec};
-use crate::state::{BaseState, StateDigest, StateError};
+use crate::state::StateDigest;
 use crate::supervisor::{
-    Fallback, HealthDesk, Incidents, LaunchError, Pacing, Processes, ProcessesConfig, ShardHealth,
-    SupervisorHealth, SupervisorImage,
+    AuditFinding, HealthDesk, Incidents, LaunchError, Placement, PlacementDesk, PlacementReport, Processes,
+    ShardHealth, SupervisorHealth,
 };
-use crate::telemetry::{Timeline, TimelineBook, TimelineConfig};
-use crate::topology::Host;
+use crate::telemetry::{Timeline, TimelineBook};
 use crate::types::PreparedBlock;
-use crate::vm::evm::{EvmConfig, EvmVm};
 use crate::vm::ledger::{LedgerConfig, LedgerVm};
-use crate::vm::{BuiltInVm, Vm};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use parking_lot::Mutex;
@@ -34,166 +35,12 @@ pub const QUEUE_LIMIT: usize = 2;
 /// get to leave a round at their deadline.
 const ANSWER_MARGIN: Duration = Duration::from_millis(150);
 
-/// Makes a [`Phalanx`].
-#[derive(Clone, Debug)]
-pub struct PhalanxBuilder<V> {
-    config: ProcessesConfig,
-    shards: Option<usize>,
-    durable: Option<DurableConfig>,
-    vm: V,
-}
-
-impl PhalanxBuilder<LedgerVm> {
-    /// For the ledger.
-    #[must_use]
-    pub fn ledger(config: LedgerConfig) -> PhalanxBuilder<LedgerVm> {
-        PhalanxBuilder::new(LedgerVm::new(config), BuiltInVm::Ledger(config).to_bytes())
-    }
-}
-
-impl PhalanxBuilder<EvmVm> {
-    /// For Ethereum's transactions.
-    #[must_use]
-    pub fn evm(config: EvmConfig) -> PhalanxBuilder<EvmVm> {
-        PhalanxBuilder::new(EvmVm::new(config), BuiltInVm::Evm(config).to_bytes())
-    }
-}
-
-impl<V: Vm> PhalanxBuilder<V> {
-    /// For a virtual machine of your own, and the bytes from which the supervisor makes its copy (see
-    /// [`crate::supervisor_entry_with`]).
-    #[must_use]
-    pub fn new(vm: V, vm_bytes: Vec<u8>) -> PhalanxBuilder<V> {
-        let config = ProcessesConfig { vm: vm_bytes, ..ProcessesConfig::default() };
-        PhalanxBuilder { config, shards: None, durable: None, vm }
-    }
-
-    /// Number of shards, 1 ..= [`crate::MAX_SHARDS`]. Default: one per core that this process may use, less one for the
-    /// coordinator when there are more than two.
-    #[must_use]
-    pub fn shards(mut self, shards: usize) -> Self {
-        self.shards = Some(shards);
-        self
-    }
-
-    /// What becomes the supervisor. Default: this program itself, whose `main` calls [`crate::supervisor_entry`] first.
-    #[must_use]
-    pub fn supervisor_image(mut self, image: SupervisorImage) -> Self {
-        self.config.image = image;
-        self
-    }
-
-    /// What to do when a shard dies while a block executes. Default: resume.
-    #[must_use]
-    pub fn on_death(mut self, on_death: OnDeath) -> Self {
-        self.config.on_death = on_death;
-        self
-    }
-
-    /// What to do when no shard process can be had. Default: an error.
-    #[must_use]
-    pub fn fallback(mut self, fallback: Fallback) -> Self {
-        self.config.fallback = fallback;
-        self
-    }
-
-    /// Sizes of the shared memory.
-    #[must_use]
-    pub fn memory(mut self, memory: MemoryConfig) -> Self {
-        self.config.memory = memory;
-        self
-    }
-
-    /// How long a shard may go without progress, stopped or on its own CPU time, before it is killed. Default: 1 s.
-    #[must_use]
-    pub fn stall_limit(mut self, limit: Duration) -> Self {
-        self.config.stall_limit = limit;
-        self
-    }
-
-    /// How fast dead shards are replaced.
-    #[must_use]
-    pub fn pacing(mut self, pacing: Pacing) -> Self {
-        self.config.pacing = pacing;
-        self
-    }
-
-    /// Whether supervisor, new shards and the coordinator's thread ask the kernel to run before others; see
-    /// [`ProcessesConfig::run_first`]. Default: yes.
-    #[must_use]
-    pub fn run_first(mut self, run_first: bool) -> Self {
-        self.config.run_first = run_first;
-        self
-    }
-
-    /// Records who does what when, for [`Phalanx::take_timeline`]. Default: nothing is recorded.
-    #[must_use]
-    pub fn timeline(mut self, timeline: TimelineConfig) -> Self {
-        self.config.timeline = Some(timeline);
-        self
-    }
-
-    /// Makes every block durable in this directory, and goes on where the last run with it ended. Default: the state is in
-    /// memory only.
-    #[must_use]
-    pub fn state_dir(mut self, durable: DurableConfig) -> Self {
-        self.durable = Some(durable);
-        self
-    }
-
-    /// Log filter of supervisor and shards, as in `RUST_LOG`. Default: `warn`.
-    #[must_use]
-    pub fn log(mut self, filter: &str) -> Self {
-        filter.clone_into(&mut self.config.log);
-        self
-    }
-
-    /// Starts supervisor and shards on a state of these entries, and returns when all shards are ready. With a
-    /// [`state_dir`](Self::state_dir) the entries are those that the directory is made from; one that is there keeps its
-    /// state.
-    ///
-    /// # Errors
-    /// [`LaunchError`]; no process is left then.
-    pub fn launch<K: AsRef<[u8]>, E: AsRef<[u8]>>(
-        mut self,
-        genesis: impl IntoIterator<Item = (K, E)>,
-    ) -> Result<Phalanx, LaunchError> {
-        self.settle_shards()?;
-        if let Some(durable) = self.durable.take() {
-            let state = DurableState::open(&durable, self.config.memory.state, genesis);
-            return self.launch_durable(state.map_err(ExecuteError::from)?);
-        }
-        let state = BaseState::with_entries(self.config.memory.state, genesis)
-            .map_err(|error: StateError| LaunchError::Execute(error.into()))?;
-        let processes = Processes::launch(&self.config, self.vm, state)?;
-        Phalanx::over(processes)
-    }
-
-    /// As [`launch`](Self::launch), on a state directory that is open. Its state has the sizes with which it was opened.
-    ///
-    /// # Errors
-    /// [`LaunchError`]; no process is left then, and the directory is closed.
-    pub fn launch_durable(mut self, state: DurableState) -> Result<Phalanx, LaunchError> {
-        self.settle_shards()?;
-        let processes = Processes::launch_durable(&self.config, self.vm, state)?;
-        Phalanx::over(processes)
-    }
-
-    fn settle_shards(&mut self) -> Result<(), ExecuteError> {
-        self.config.shards = match self.shards {
-            Some(shards) => shards,
-            None => Host::detect()?.auto_shards(),
-        };
-        self.config.check()?;
-        Ok(())
-    }
-}
-
 /// A running family of shards. All methods take `&self`; share it between threads as you like.
 #[derive(Debug)]
 pub struct Phalanx {
     desk: Arc<Desk>,
     health: Arc<HealthDesk>,
+    places: Arc<PlacementDesk>,
     timeline: Arc<TimelineBook>,
     /// With a state directory only.
     journal: Option<JournalWatch>,
@@ -350,6 +197,7 @@ impl Phalanx {
         let desk = Arc::new(Desk::new()?);
         desk.inner.lock().digest = processes.digest();
         let (health, timeline, journal) = (processes.desk(), processes.timeline(), processes.journal());
+        let places = processes.places();
         let shared = Arc::clone(&desk);
         let (done, finished) = bounded(0);
         let worker = std::thread::Builder::new()
@@ -360,7 +208,7 @@ impl Phalanx {
                 drop(done);
             })
             .map_err(|error| LaunchError::Resource(OsCause::from(error).to_string()))?;
-        Ok(Phalanx { desk, health, timeline, journal, worker: Some(worker), finished })
+        Ok(Phalanx { desk, health, places, timeline, journal, worker: Some(worker), finished })
     }
 
     /// Queues a block; at most [`QUEUE_LIMIT`] wait behind the one that executes. Blocks are executed in the order of
@@ -416,6 +264,15 @@ impl Phalanx {
         self.journal.as_ref().ok_or(DurableError::NoDirectory)?.await_durable(height, deadline)
     }
 
+    /// Waits until the store has the block at `height`: otherwise it takes in many blocks at once, when much has come together
+    /// or every two seconds. Opening has nothing to bring in then.
+    ///
+    /// # Errors
+    /// `NotStored` at the deadline, `Failed` when the disk refused, `NoDirectory` when nothing is made durable here.
+    pub fn wait_stored(&self, height: u64, deadline: Instant) -> Result<(), DurableError> {
+        self.journal.as_ref().ok_or(DurableError::NoDirectory)?.await_stored(height, deadline)
+    }
+
     /// How far blocks have come on their way to the disk; `None` without a state directory.
     #[must_use]
     pub fn durable_progress(&self) -> Option<DurableProgress> {
@@ -426,6 +283,28 @@ impl Phalanx {
     #[must_use]
     pub fn health(&self) -> Vec<ShardHealth> {
         self.health.shards()
+    }
+
+    /// Where everything was decided to be.
+    #[must_use]
+    pub fn placement(&self) -> &Placement {
+        self.places.placement()
+    }
+
+    /// Where everything is: looks at the pin of every shard, and at every page of every region that has been touched, or at
+    /// `limit` pages of each. Takes about a microsecond per page; disturbs nobody.
+    ///
+    /// # Errors
+    /// `System` when the kernel does not tell.
+    pub fn placement_report(&self, limit: Option<usize>) -> Result<PlacementReport, ExecuteError> {
+        self.places.report(self.health.control(), limit)
+    }
+
+    /// Takes what audits found since the last time: pins and pages that were not as planned, and whether they are again. The
+    /// last 1024 are kept.
+    #[must_use]
+    pub fn take_audit_findings(&self) -> Vec<AuditFinding> {
+        self.places.take_findings()
     }
 
     /// Name of the control segment, in which tools find every process of this family.

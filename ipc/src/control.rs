@@ -273,6 +273,11 @@ impl Control {
         segment::reclaim_stale()
     }
 
+    /// Names every control segment in /dev/shm whose owner is dead, and removes none. May be stale at once.
+    pub fn stale() -> Result<Vec<String>, ControlError> {
+        segment::stale()
+    }
+
     fn header(&self) -> &Header {
         // SAFETY: start_of() checked size and alignment; the header is atomics, any bits are valid; the mapping lives as
         // long as `self`.

@@ -71,6 +71,14 @@ pub fn cpu_time_of(pid: i32) -> Option<Duration> {
     Some(Duration::from_nanos(ticks.checked_mul(1_000_000_000)?.checked_div(ticks_per_second)?))
 }
 
+/// The core that a process ran on last; none if unknown.
+pub fn last_core_of(pid: i32) -> Option<usize> {
+    let line = fs::read_to_string(stat_path(pid)).ok()?;
+    let (_, after_name) = line.rsplit_once(')')?;
+    // The state is field 3, the core field 39.
+    after_name.split_ascii_whitespace().nth(36)?.parse().ok()
+}
+
 /// Processes that the kernel of this host has killed for want of memory since boot, over all control groups; none if it
 /// does not tell (kernels before 4.13).
 pub fn oom_kills() -> Option<u64> {

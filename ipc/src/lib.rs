@@ -34,6 +34,8 @@ mod lifeline;
 #[cfg(not(loom))]
 mod mapping;
 #[cfg(not(loom))]
+mod numa;
+#[cfg(not(loom))]
 mod os;
 #[cfg(not(loom))]
 mod pin;
@@ -65,6 +67,10 @@ pub use ring::{CAPACITY_MAX, CAPACITY_MIN, Consumer, Full, Producer, RingError, 
 
 // Memory.
 #[cfg(not(loom))]
+pub use numa::{
+    NodePolicy, PagePlace, free_huge_pages, move_pages_home, pages_of, set_own_policy, with_own_policy,
+};
+#[cfg(not(loom))]
 pub use os::OsCause;
 #[cfg(not(loom))]
 pub use region::{PeerReader, Region, RegionError, RegionReader};
@@ -77,7 +83,9 @@ pub use control::{Control, ControlError, LAYOUT_HASH, MAX_SLOTS, OWNER_WORDS};
 #[cfg(not(loom))]
 pub use control_view::{ControlView, SlotSnapshot};
 #[cfg(not(loom))]
-pub use identity::{ProcessIdentity, cpu_time_of, is_dumping_core, oom_kills, parent_of, state_of};
+pub use identity::{
+    ProcessIdentity, cpu_time_of, is_dumping_core, last_core_of, oom_kills, parent_of, state_of,
+};
 #[cfg(not(loom))]
 pub use lifeline::{Lifeline, LifelineError, LifelineState};
 #[cfg(not(loom))]
@@ -93,7 +101,7 @@ pub use fail_point::{FailAction, FailPointError, FailSpec, attach_fail_points, f
 #[cfg(not(loom))]
 pub use fault::{FaultError, install_fault_handlers, leave_last_words};
 #[cfg(not(loom))]
-pub use pin::{PinError, allow_cores, allowed_cores, pin_current_thread};
+pub use pin::{PinError, allow_cores, allowed_cores, allowed_cores_of, pin, pin_current_thread};
 #[cfg(not(loom))]
 pub use process::{
     Fork, ForkError, LimitError, PROCESS_NAME_BYTES, ProcessError, SPAWN_SOCKET_FD, SpawnError,

@@ -62,6 +62,23 @@ impl Mapping {
         self.start
     }
 
+    /// Takes all memory of the mapping now; an error instead of a SIGBUS at the touch.
+    pub(crate) fn populate(&self) -> Result<(), Errno> {
+        self.advise(libc::MADV_POPULATE_WRITE)
+    }
+
+    /// Asks for huge pages at the first touch through this mapping.
+    pub(crate) fn prefer_huge_pages(&self) -> Result<(), Errno> {
+        self.advise(libc::MADV_HUGEPAGE)
+    }
+
+    fn advise(&self, advice: libc::c_int) -> Result<(), Errno> {
+        // SAFETY: the range is this mapping, writable where it is populated; both kinds of advice change which pages hold the
+        // bytes, not the bytes.
+        let answer = unsafe { libc::madvise(self.start.as_ptr().cast(), self.len, advice) };
+        Errno::result(answer).map(drop)
+    }
+
     /// Has the kernel put the whole huge pages inside `offset..offset + len` of the file onto huge pages, copying what is
     /// touched. Works whatever the host's settings for transparent huge pages are, from Linux 6.1 on.
     ///

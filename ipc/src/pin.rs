@@ -57,6 +57,20 @@ pub fn pin_current_thread(core: usize) -> Result<(), PinError> {
     if found == [core] { Ok(()) } else { Err(PinError::NotTaken { core, found }) }
 }
 
+/// Pins the first thread of another process to one core, reads its affinity back, and errors if it is not exactly that
+/// core. 0 is the calling thread.
+pub fn pin(pid: i32, core: usize) -> Result<(), PinError> {
+    let mut set = CpuSet::new();
+    if set.set(core).is_err() {
+        return Err(PinError::BeyondRange { core, limit: CpuSet::count() });
+    }
+    if sched_setaffinity(Pid::from_raw(pid), &set).is_err() {
+        return Err(PinError::Refused { core, allowed: allowed_cores_of(pid)? });
+    }
+    let found = allowed_cores_of(pid)?;
+    if found == [core] { Ok(()) } else { Err(PinError::NotTaken { core, found }) }
+}
+
 /// Lets the calling thread run on these cores, of which the process must be allowed at least one.
 ///
 /// # Errors
@@ -75,7 +89,12 @@ pub fn allow_cores(cores: &[usize]) -> Result<(), PinError> {
 
 /// The cores that the calling thread may run on, ascending. Knows cpusets and taskset, not CPU quotas.
 pub fn allowed_cores() -> Result<Vec<usize>, PinError> {
+    allowed_cores_of(0)
+}
+
+/// As [`allowed_cores`], of the first thread of a process.
+pub fn allowed_cores_of(pid: i32) -> Result<Vec<usize>, PinError> {
     let unreadable = |errno: nix::errno::Errno| PinError::Unreadable { cause: errno.into() };
-    let set = sched_getaffinity(Pid::from_raw(0)).map_err(unreadable)?;
+    let set = sched_getaffinity(Pid::from_raw(pid)).map_err(unreadable)?;
     Ok((0..CpuSet::count()).filter(|&core| set.is_set(core).unwrap_or(false)).collect())
 }

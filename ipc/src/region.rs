@@ -22,7 +22,8 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{SysconfVar, ftruncate, sysconf};
 
-use crate::mapping::Mapping;
+use crate::mapping::{HUGE_PAGE_BYTES, Mapping};
+use crate::numa::{self, NodePolicy, PagePlace};
 use crate::os::OsCause;
 
 /// Why a region could not be made, mapped, sealed or read.
@@ -98,17 +99,59 @@ impl Region {
     /// Sparse: address space is taken at once, memory only as pages are touched. The file is sealed against shrinking
     /// and growing and kept out of core dumps. `name` is shown in `/proc/PID/maps` and need not be unique.
     pub fn create(name: &str, bytes: usize) -> Result<Region, RegionError> {
-        let page = page_size();
+        Region::create_from(name, bytes, page_size(), MFdFlags::empty())
+    }
+
+    /// As [`create`](Self::create), of huge pages of 2 MiB from the kernel's reserve, all of them taken at once and on the nodes
+    /// that `policy` says; so that there is no SIGBUS later for want of one.
+    ///
+    /// Errors if the reserve, or its part on those nodes, is too small; nothing is taken then.
+    pub fn create_huge(name: &str, bytes: usize, policy: &NodePolicy) -> Result<Region, RegionError> {
+        let region = Region::create_from(name, bytes, HUGE_PAGE_BYTES, MFdFlags::MFD_HUGETLB)?;
+        region.place(policy)?;
+        region.map.populate().map_err(refused("take huge pages for a", region.len()))?;
+        Ok(region)
+    }
+
+    fn create_from(name: &str, bytes: usize, page: usize, kind: MFdFlags) -> Result<Region, RegionError> {
         let rounded =
             bytes.div_ceil(page).checked_mul(page).filter(|&rounded| rounded > 0 && rounded <= 1 << 46);
         let rounded = rounded.ok_or(RegionError::BadSize { bytes })?;
         let size = i64::try_from(rounded).map_err(|_| RegionError::BadSize { bytes })?;
-        let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+        let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING | kind;
         let file = memfd_create(name, flags).map_err(refused("create", rounded))?;
         ftruncate(&file, size).map_err(refused("set the size of", rounded))?;
         let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW;
         fcntl(&file, FcntlArg::F_ADD_SEALS(seals)).map_err(refused("seal", rounded))?;
         Self::map_writer(file)
+    }
+
+    /// Says on which nodes the pages of the region go, whoever touches them. Call it before the first touch: pages that are
+    /// there stay where they are, although the kernel reports success. Look with [`pages_of`](crate::pages_of).
+    pub fn place(&self, policy: &NodePolicy) -> Result<(), RegionError> {
+        self.bind(policy, false)
+    }
+
+    /// As [`place`](Self::place), and takes along what only this process has mapped. For regions that nobody else has yet.
+    pub fn place_and_move(&self, policy: &NodePolicy) -> Result<(), RegionError> {
+        self.bind(policy, true)
+    }
+
+    fn bind(&self, policy: &NodePolicy, move_own: bool) -> Result<(), RegionError> {
+        // SAFETY: the range is this region's whole mapping, which begins a page and lives as long as `self`.
+        let bound = unsafe { numa::bind(self.map.start().as_ptr(), self.len(), policy, move_own) };
+        bound.map_err(refused("set the nodes of", self.len()))
+    }
+
+    /// Asks the kernel for huge pages where this mapping touches memory first. What comes of it is the host's affair
+    /// (`/sys/kernel/mm/transparent_hugepage/shmem_enabled`).
+    pub fn prefer_huge_pages(&self) -> Result<(), RegionError> {
+        self.map.prefer_huge_pages().map_err(refused("ask for huge pages for", self.len()))
+    }
+
+    /// Where the pages are that anybody has touched: see [`pages_of`](crate::pages_of).
+    pub fn pages(&self, limit: Option<usize>, turn: usize) -> Result<Vec<PagePlace>, RegionError> {
+        numa::pages_of(&self.file, limit, turn).map_err(refused("find the pages of", self.len()))
     }
 
     /// Maps a region that another process made, read-write. `fd` must be a descriptor from [`writer_fd`](Self::writer_fd).

@@ -67,23 +67,24 @@ pub(crate) fn unlink(os_id: &str) -> Result<(), ControlError> {
 pub(crate) fn reclaim_stale() -> Result<Vec<String>, ControlError> {
     let _lock = lock_directory()?;
     let mut removed = Vec::new();
-    for entry in fs::read_dir(DIRECTORY).map_err(refused("list", DIRECTORY))?.flatten() {
-        let Ok(file) = entry.file_name().into_string() else {
-            continue;
-        };
-        let Some(owner) = owner_of(&file) else { continue };
-        if owner.is_alive() {
-            continue;
-        }
-        match fs::remove_file(entry.path()) {
-            Ok(()) => removed.push(format!("/{file}")),
+    for name in stale()? {
+        match fs::remove_file(path_of(&name)) {
+            Ok(()) => removed.push(name),
             // Another user's, or gone by itself: not ours to remove.
             Err(error)
                 if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {}
-            Err(error) => return Err(refused("remove", &file)(error)),
+            Err(error) => return Err(refused("remove", &name)(error)),
         }
     }
     Ok(removed)
+}
+
+/// The segments whose owner is dead; see `Control::stale`.
+pub(crate) fn stale() -> Result<Vec<String>, ControlError> {
+    let entries = fs::read_dir(DIRECTORY).map_err(refused("list", DIRECTORY))?.flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let stale = names.filter(|file| owner_of(file).is_some_and(|owner| !owner.is_alive()));
+    Ok(stale.map(|file| format!("/{file}")).collect())
 }
 
 fn lock_directory() -> Result<Flock<File>, ControlError> {

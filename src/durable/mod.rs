@@ -7,9 +7,11 @@
 
 mod appender;
 mod applier;
+mod batch;
 mod cold;
 mod config;
 mod directory;
+mod environment;
 mod error;
 mod head;
 mod inspect;
@@ -36,6 +38,7 @@ pub use step::Step;
 pub use step::StepHook;
 
 pub(crate) use cold::{ColdOrder, ColdReads, ColdStore};
+pub(crate) use environment::open_environment;
 pub(crate) use journal::{Journal, JournalWatch, Recalled};
 
 #[cfg(test)]

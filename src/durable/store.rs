@@ -2,28 +2,26 @@
 //!
 //! What a block changes, its row and the head are written in one transaction: the store always stands at a block.
 
+use crate::durable::batch::{Batch, KEY_TAG};
+use crate::durable::environment::{self, EnvironmentOptions};
 use crate::durable::error::DurableError;
 use crate::durable::head::{BadHead, BlockRow, Head, HeadRow, STORE_VERSION};
-use crate::durable::log_scan::{LoggedBlock, RecordPlace};
+use crate::durable::log_scan::RecordPlace;
 use crate::durable::record::BlockMark;
 use crate::durable::step::{Step, Steps};
 use crate::state::{BaseState, StateConfig, StateDigest};
 use bytemuck::bytes_of;
 use heed::types::Bytes;
-use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, RoTxn, RwTxn, WithTls};
+use heed::{CommitOrAbort, Database, Env, RoTxn, RwTxn, WithTls};
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
-/// Keys of the state begin with this byte: LMDB has no empty keys.
-const KEY_TAG: u8 = 1;
 const HEAD_KEY: &[u8] = b"head";
 const META: &str = "meta";
 const STATE: &str = "state";
 const BLOCKS: &str = "blocks";
 /// Processes and threads that may read at once.
 const READERS: u32 = 512;
-/// The size of the store is a multiple of this on every host.
-const SIZE_STEP: u64 = 64 << 10;
 
 type Table<'e> = Database<'e, Bytes, Bytes>;
 
@@ -55,55 +53,6 @@ struct Tables<'e> {
     blocks: Table<'e>,
 }
 
-/// Changes of several blocks, the later ones over the earlier ones.
-#[derive(Debug, Default)]
-pub(super) struct Batch {
-    bytes: Vec<u8>,
-    writes: Vec<BatchWrite>,
-    blocks: Vec<LoggedBlock>,
-}
-
-/// A write in a batch: tag, key and value lie together.
-#[derive(Clone, Copy, Debug)]
-struct BatchWrite {
-    start: usize,
-    value: usize,
-    end: usize,
-    deleted: bool,
-}
-
-impl Batch {
-    pub(super) fn clear(&mut self) {
-        self.bytes.clear();
-        self.writes.clear();
-        self.blocks.clear();
-    }
-
-    pub(super) fn block(&mut self, block: &LoggedBlock) {
-        self.blocks.push(*block);
-    }
-
-    pub(super) fn write(&mut self, key: &[u8], value: Option<&[u8]>) {
-        let start = self.bytes.len();
-        self.bytes.push(KEY_TAG);
-        self.bytes.extend_from_slice(key);
-        let middle = self.bytes.len();
-        self.bytes.extend_from_slice(value.unwrap_or(&[]));
-        let (end, deleted) = (self.bytes.len(), value.is_none());
-        self.writes.push(BatchWrite { start, value: middle, end, deleted });
-    }
-
-    /// The last write of each key, in the order of the keys: neighbours share pages.
-    fn settle(&mut self) {
-        let bytes = &self.bytes;
-        let key = |write: &BatchWrite| bytes.get(write.start..write.value).unwrap_or(&[]);
-        // Of writes with the same key the latest comes first, and stays.
-        self.writes
-            .sort_unstable_by(|left, right| key(left).cmp(key(right)).then(right.start.cmp(&left.start)));
-        self.writes.dedup_by(|later, first| key(later) == key(first));
-    }
-}
-
 /// The store. Closed when dropped. A thread may have one reading transaction of it at a time, in a slot of LMDB's table that
 /// it keeps for life.
 #[derive(Debug)]
@@ -118,7 +67,7 @@ impl Store {
     /// # Errors
     /// `Store`.
     pub(super) fn open(directory: &Path, bytes: u64) -> Result<Store, DurableError> {
-        let store = Store::open_as(directory, Some(size_of_map(bytes)), EnvFlags::empty())?;
+        let store = Store::open_as(directory, Some(bytes), false)?;
         // Slots of readers that died.
         let cleared = store.clear_dead_readers()?;
         tracing::debug!(cleared, "store is open");
@@ -134,7 +83,7 @@ impl Store {
         if !directory.join("data.mdb").exists() {
             return Err(DurableError::NoState { directory: directory.to_owned() });
         }
-        Store::open_as(directory, None, EnvFlags::READ_ONLY)
+        Store::open_as(directory, None, true)
     }
 
     /// Opens the store for a shard: for reading, as great as its owner has it. Frees the slots of those that died, and takes
@@ -143,25 +92,16 @@ impl Store {
     /// # Errors
     /// `Store`, `NoState`.
     pub(super) fn open_beside(directory: &Path, bytes: u64) -> Result<Store, DurableError> {
-        let store = Store::open_as(directory, Some(size_of_map(bytes)), EnvFlags::READ_ONLY)?;
+        let store = Store::open_as(directory, Some(bytes), true)?;
         store.clear_dead_readers()?;
         store.head()?.map(|_| ()).ok_or_else(|| DurableError::NoState { directory: directory.to_owned() })?;
         Ok(store)
     }
 
-    fn open_as(directory: &Path, size: Option<usize>, flags: EnvFlags) -> Result<Store, DurableError> {
-        let mut options = EnvOpenOptions::new();
-        options.max_dbs(3).max_readers(READERS);
-        if let Some(size) = size {
-            options.map_size(size);
-        }
-        // SAFETY: flags are none or READ_ONLY, which takes nothing from LMDB's own locking. The files in the directory are
-        // written by LMDB alone, under its lock file, which nobody removes; the state directory has one owner (its lock), and
-        // readers are other environments of LMDB.
-        #[allow(unsafe_code, reason = "LMDB maps its file")]
-        let env = unsafe { options.flags(flags).open(directory) };
+    fn open_as(directory: &Path, bytes: Option<u64>, read_only: bool) -> Result<Store, DurableError> {
+        let options = EnvironmentOptions { bytes, databases: 3, readers: READERS, read_only };
         let directory = directory.to_owned();
-        match env {
+        match environment::open(&directory, options) {
             Ok(env) => Ok(Store { env, directory }),
             Err(cause) => Err(DurableError::Store { step: "open", directory, cause }),
         }
@@ -275,17 +215,14 @@ impl Store {
     ) -> Result<Head, heed::Error> {
         let mut txn = self.env.write_txn()?;
         steps.pass(Step::StoreBegun)?;
-        for write in &batch.writes {
-            let key = batch.bytes.get(write.start..write.value).unwrap_or(&[]);
-            let value = batch.bytes.get(write.value..write.end).unwrap_or(&[]);
-            if write.deleted {
-                tables.state.delete(&mut txn, key)?;
-            } else {
-                tables.state.put(&mut txn, key, value)?;
+        for (key, value) in batch.writes() {
+            match value {
+                Some(value) => tables.state.put(&mut txn, key, value)?,
+                None => _ = tables.state.delete(&mut txn, key)?,
             }
         }
         let mut head = head;
-        for block in &batch.blocks {
+        for block in batch.blocks() {
             let height = block.mark.height.to_be_bytes();
             tables.blocks.put(&mut txn, &height, bytes_of(&BlockRow::of(block)))?;
             head = head.after(block);
@@ -441,10 +378,6 @@ impl Store {
     pub(super) fn clear_dead_readers(&self) -> Result<usize, DurableError> {
         self.env.clear_stale_readers().map_err(self.failed("look for dead readers of"))
     }
-}
-
-fn size_of_map(bytes: u64) -> usize {
-    usize::try_from(bytes.next_multiple_of(SIZE_STEP)).unwrap_or(usize::MAX)
 }
 
 fn forget_below(tables: &Tables<'_>, txn: &mut RwTxn<'_>, floor: u64) -> Result<(), heed::Error> {

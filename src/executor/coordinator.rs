@@ -20,9 +20,10 @@ use crate::executor::suspicion::Suspicion;
 use crate::executor::tally::Counters;
 use crate::executor::validate_error::ValidateError;
 use crate::executor::watch::{Stop, Watch};
-use crate::partition::{ArenaError, CostModel};
+use crate::partition::{ArenaError, CostModel, Planner};
 use crate::state::BaseState;
 use crate::telemetry::{SpanKind, TimelineBook};
+use crate::topology::CostMatrix;
 use crate::types::{Incarnation, Origin, RoundId, ShardId};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -48,12 +49,14 @@ pub enum OnDeath {
 }
 
 /// How blocks are executed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ExecuteOptions {
     pub(crate) on_death: OnDeath,
     /// Rounds without progress after which all that is left goes to one shard.
     pub(crate) rounds_without_progress: u32,
     pub(crate) costs: CostModel,
+    /// What communication costs by pairs of shards, if that is known.
+    pub(crate) matrix: Option<CostMatrix>,
     /// Off only in the negative control of the equivalence test.
     pub(crate) validation: bool,
 }
@@ -64,7 +67,18 @@ impl Default for ExecuteOptions {
             on_death: OnDeath::Resume,
             rounds_without_progress: 3,
             costs: CostModel::default(),
+            matrix: None,
             validation: true,
+        }
+    }
+}
+
+impl ExecuteOptions {
+    fn planner(&self) -> Planner {
+        let planner = Planner::new(self.costs);
+        match &self.matrix {
+            Some(matrix) => planner.over(matrix.clone()),
+            None => planner,
         }
     }
 }
@@ -126,7 +140,7 @@ impl<F: Fleet> Coordinator<F> {
             board,
             overlay,
             base,
-            lanes: arenas.map(|arena| Lane::new(arena, options.costs)),
+            lanes: arenas.map(|arena| Lane::new(arena, options.planner())),
             active: 0,
             acceptance: Acceptance::default(),
             counters,

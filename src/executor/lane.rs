@@ -1,7 +1,7 @@
 //! A lane: one of the two block arenas with its planner, so that the next block is planned while one executes.
 
 use crate::executor::error::ExecuteError;
-use crate::partition::{ArenaWriter, CostModel, PlanTotals, Planner, Standing};
+use crate::partition::{ArenaWriter, PlanTotals, Planner, Standing};
 use crate::types::{Incarnation, KeyId, PreparedBlock, RoundId, ShardId, TxnIndex};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,15 +32,8 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    pub(super) fn new(arena: ArenaWriter, costs: CostModel) -> Lane {
-        Lane {
-            arena,
-            planner: Planner::new(costs),
-            block: None,
-            stage: Stage::Empty,
-            shards: Vec::new(),
-            spent: Duration::ZERO,
-        }
+    pub(super) fn new(arena: ArenaWriter, planner: Planner) -> Lane {
+        Lane { arena, planner, block: None, stage: Stage::Empty, shards: Vec::new(), spent: Duration::ZERO }
     }
 
     /// Whether this block is loaded here, or being loaded.

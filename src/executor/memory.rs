@@ -7,6 +7,7 @@ use crate::executor::overlay::{OverlayLimits, OverlayWriter};
 use crate::partition::{ArenaLimits, ArenaWriter};
 use crate::state::{BaseState, StateConfig};
 use crate::types::OutOfRange;
+use phalanx_ipc::Region;
 
 /// Sizes of the shared memory. All of it is sparse: address space is reserved, memory is taken as it is touched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +71,12 @@ pub(crate) struct CoordinatorMemory {
 }
 
 impl CoordinatorMemory {
+    /// Its regions in the order in which shards are given them: board, two arenas, overlay, base.
+    pub(crate) fn regions(&self) -> [&Region; 5] {
+        let [first, second] = &self.arenas;
+        [self.board.region(), first.region(), second.region(), self.overlay.region(), self.base.region()]
+    }
+
     /// Creates the regions around a base state and lets only this process write them from now on.
     pub(crate) fn create(config: &MemoryConfig, base: BaseState) -> Result<CoordinatorMemory, ExecuteError> {
         config.check()?;
@@ -82,14 +89,7 @@ impl CoordinatorMemory {
                 ArenaWriter::create("phalanx-arena-1", config.arena)?,
             ],
         };
-        let [first, second] = &memory.arenas;
-        for region in [
-            memory.board.region(),
-            memory.overlay.region(),
-            memory.base.region(),
-            first.region(),
-            second.region(),
-        ] {
+        for region in memory.regions() {
             region.seal_writes().map_err(ExecuteError::system)?;
         }
         Ok(memory)

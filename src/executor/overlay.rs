@@ -87,6 +87,11 @@ pub(crate) struct OverlayLimits {
 }
 
 impl OverlayLimits {
+    /// Size of the region.
+    pub(crate) fn region_bytes(&self) -> u64 {
+        (self.bytes_start() + self.bytes) as u64
+    }
+
     fn versions_start(&self) -> usize {
         PAGE + (self.keys * size_of::<Span>()).next_multiple_of(PAGE)
     }

@@ -6,9 +6,9 @@ use crate::executor::memory::{CoordinatorMemory, MemoryConfig};
 use crate::executor::output_arena::{OutputArenaLayout, OutputArenaWriter};
 use crate::executor::overlay::{OverlayLimits, OverlayReader};
 use crate::executor::shard::ShardMemory;
-use crate::executor::span_region::SpanWriter;
+use crate::executor::span_region::{SpanWriter, span_region_bytes};
 use crate::partition::{ArenaLimits, ArenaReader};
-use crate::state::StateReader;
+use crate::state::{StateConfig, StateReader};
 use crate::telemetry::TimelineConfig;
 use phalanx_ipc::{OsCause, Region, RegionError, RegionReader};
 use std::os::fd::OwnedFd;
@@ -32,7 +32,26 @@ pub(crate) struct ShardLimits {
     pub(crate) timeline: Option<TimelineConfig>,
 }
 
+/// Bytes of regions as they are made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RegionBytes {
+    pub(crate) arena: u64,
+    pub(crate) overlay: u64,
+    pub(crate) base: u64,
+    pub(crate) spans: Option<u64>,
+}
+
 impl ShardLimits {
+    /// Greatest sizes of the shared regions, and of one for spans.
+    pub(crate) fn bytes(&self, state: StateConfig) -> RegionBytes {
+        RegionBytes {
+            arena: self.arena.region_bytes(),
+            overlay: self.overlay.region_bytes(),
+            base: state.region_bytes(),
+            spans: self.timeline.map(span_region_bytes).map(|bytes| bytes as u64),
+        }
+    }
+
     pub(crate) fn of(config: &MemoryConfig, timeline: Option<TimelineConfig>) -> ShardLimits {
         ShardLimits {
             arena: config.arena,

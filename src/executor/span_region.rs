@@ -53,7 +53,12 @@ fn room(config: TimelineConfig) -> usize {
 
 /// A region for one shard's spans.
 pub(crate) fn create_span_region(config: TimelineConfig) -> Result<Region, RegionError> {
-    Region::create("phalanx-spans", HEAD_BYTES + room(config) * SPAN_BYTES)
+    Region::create("phalanx-spans", span_region_bytes(config))
+}
+
+/// Its size.
+pub(crate) fn span_region_bytes(config: TimelineConfig) -> usize {
+    HEAD_BYTES + room(config) * SPAN_BYTES
 }
 
 /// The shard's end. Does nothing, at the price of one branch, when no timeline is wanted.

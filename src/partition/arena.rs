@@ -39,6 +39,11 @@ pub struct ArenaLimits {
 const PLACES_MAX: u64 = u32::MAX as u64 - 1;
 
 impl ArenaLimits {
+    /// Size of an arena's region; of valid limits only.
+    pub(crate) fn region_bytes(&self) -> u64 {
+        Sections::new(self).end as u64
+    }
+
     /// Whether an arena can be made with these limits.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 
 use crate::partition::arena::{ArenaError, Edge, NO_EDGE, NO_TXN, PlannedTransaction, SubBlock};
 use crate::partition::arena_writer::{ArenaWriter, PlanParts};
+use crate::topology::{CostMatrix, DISTANCE_LOCAL};
 use crate::types::{
     AccessMode, Incarnation, KeyId, PreparedTransaction, RoundId, ShardId, TransactionAccess, TxnIndex,
 };
@@ -96,6 +97,8 @@ const NEAR_PATIENCE: u64 = 4;
 #[derive(Debug)]
 pub struct Planner {
     costs: CostModel,
+    /// Where it differs between pairs of shards.
+    matrix: Option<CostMatrix>,
     waiting: Waiting,
     shards: Vec<ShardId>,
     writers: Vec<LastWriter>,
@@ -125,6 +128,7 @@ impl Planner {
     pub fn new(costs: CostModel) -> Planner {
         Planner {
             costs,
+            matrix: None,
             waiting: Waiting::ForWriters,
             shards: Vec::new(),
             writers: Vec::new(),
@@ -140,6 +144,21 @@ impl Planner {
             cursor: 0,
             transactions: 0,
         }
+    }
+
+    /// Has what communication costs depend on who talks to whom.
+    #[must_use]
+    pub fn over(mut self, matrix: CostMatrix) -> Planner {
+        // With nothing to choose between, the plain costs are quicker to look at.
+        self.matrix = (!matrix.is_even()).then_some(matrix);
+        self
+    }
+
+    /// From the end of a writer at one seat to the arrival of its value at another.
+    fn edge_ns(&self, from: usize, to: usize) -> u64 {
+        let Some(matrix) = &self.matrix else { return self.costs.edge_ns };
+        let shard = |seat: usize| self.shards.get(seat).map_or(usize::MAX, |shard| shard.index());
+        self.costs.edge_ns * u64::from(matrix.tenths(shard(from), shard(to))) / u64::from(DISTANCE_LOCAL)
     }
 
     /// Starts a plan over `shards` (at least one, each at most once).
@@ -379,7 +398,7 @@ impl Planner {
             let arrives = if input.seat as usize == seat || self.holds(seat, input.holder, edges) {
                 input.ready_ns
             } else {
-                input.ready_ns + self.costs.edge_ns
+                input.ready_ns + self.edge_ns(input.seat as usize, seat)
             };
             start.max(arrives)
         })

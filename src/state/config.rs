@@ -1,5 +1,6 @@
 //! Sizes of a base state.
 
+use crate::state::layout::Layout;
 use crate::types::OutOfRange;
 
 /// Sizes of a base state.
@@ -13,6 +14,11 @@ pub struct StateConfig {
 }
 
 impl StateConfig {
+    /// Size of the region.
+    pub(crate) fn region_bytes(&self) -> u64 {
+        Layout::new(*self).end
+    }
+
     /// Whether a state can be made with these sizes.
     ///
     /// # Errors

@@ -56,6 +56,11 @@ impl BaseState {
         Ok(state)
     }
 
+    /// Its region, to say where its pages go.
+    pub(crate) fn region_to_place(&self) -> &Region {
+        &self.region
+    }
+
     /// A state filled with `entries`.
     ///
     /// # Errors
@@ -64,16 +69,23 @@ impl BaseState {
         config: StateConfig,
         entries: impl IntoIterator<Item = (K, V)>,
     ) -> Result<BaseState, StateError> {
-        let mut state = BaseState::create(config)?;
+        BaseState::create(config)?.filled(entries)
+    }
+
+    /// This empty state with `entries`.
+    pub(crate) fn filled<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        mut self,
+        entries: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<BaseState, StateError> {
         for (key, value) in entries {
             let (key, value) = (key.as_ref(), value.as_ref());
             let mut room = Room::default();
             room.count(key, None, Some(value));
-            state.reserve(room)?;
-            state.put(state.hasher.hash(key), key, Some(value))?;
+            self.reserve(room)?;
+            self.put(self.hasher.hash(key), key, Some(value))?;
         }
-        state.settle();
-        Ok(state)
+        self.settle();
+        Ok(self)
     }
 
     /// Puts what is there onto huge pages, where the kernel has some. Takes about half a millisecond per MiB.
@@ -85,7 +97,8 @@ impl BaseState {
         ];
         for (offset, bytes) in areas {
             if let Err(error) = self.region.collapse(offset, bytes) {
-                tracing::debug!(%error, "base state stays on small pages");
+                tracing::info!(%error, "part of the base state stays on small pages, which costs shards a few per cent; \
+                                        free memory in one piece (`vm.compact_memory`) before the start helps");
             }
         }
     }

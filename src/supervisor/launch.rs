@@ -4,12 +4,15 @@ use crate::durable::ColdOrder;
 use crate::executor::{
     CoordinatorMemory, ExecuteError, OutputArenaReader, ShardFds, ShardLimits, SpanReader, create_span_region,
 };
+use crate::supervisor::audit::node_numbers;
 use crate::supervisor::config::ProcessesConfig;
-use crate::supervisor::protocol::{LaunchOrder, WireMemory};
+use crate::supervisor::placement::{HugePages, Placement};
+use crate::supervisor::protocol::{AuditOrder, LaunchOrder, WireMemory};
 use crate::telemetry::TimelineConfig;
-use crate::topology::{Host, Spins};
-use phalanx_ipc::{Control, InboxLayout, Outlet, Region, nice_now, raise_fd_limit};
+use crate::topology::{Host, RegionKind, Spins, TopologyError};
+use phalanx_ipc::{Control, InboxLayout, NodePolicy, OsCause, Outlet, Region, nice_now, raise_fd_limit};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 use thiserror::Error;
 
 /// Why a process family could not be started.
@@ -41,6 +44,9 @@ pub enum LaunchError {
         /// What is known of the cause.
         detail: String,
     },
+    /// No layout can be made on this host with these options.
+    #[error(transparent)]
+    Topology(#[from] TopologyError),
     /// Executing failed before the first block.
     #[error(transparent)]
     Execute(#[from] ExecuteError),
@@ -73,8 +79,9 @@ pub(super) struct SpanEnds {
 }
 
 impl SpanEnds {
-    fn create(config: TimelineConfig) -> Result<SpanEnds, LaunchError> {
+    fn create(config: TimelineConfig, place: usize, placement: &Placement) -> Result<SpanEnds, LaunchError> {
         let region = create_span_region(config).map_err(LaunchError::resource)?;
+        placement.bind(&region, RegionKind::Spans, Some(place));
         let reader = region.reader_fd().and_then(|fd| SpanReader::map(fd, config));
         Ok(SpanEnds {
             reader: reader.map_err(LaunchError::resource)?,
@@ -95,12 +102,15 @@ pub(super) struct FamilyRegions {
 /// again duplicated while it maps.
 const FDS_PER_SHARD: u64 = 10;
 const FDS_BESIDE: u64 = 128;
+/// Least time between audits.
+const AUDIT_INTERVAL_MIN: Duration = Duration::from_millis(10);
 
 impl FamilyRegions {
     pub(super) fn create(
         config: &ProcessesConfig,
         control: &Control,
         memory: &CoordinatorMemory,
+        placement: &Placement,
         cold: Option<ColdOrder>,
     ) -> Result<FamilyRegions, LaunchError> {
         let shards = config.shards;
@@ -108,14 +118,18 @@ impl FamilyRegions {
         let host = Host::detect().map_err(ExecuteError::from)?;
         let limits = ShardLimits::of(&config.memory, config.timeline);
         let layout = InboxLayout::for_budget(shards, config.memory.ring_budget_bytes);
-        let ends =
-            (0..shards).map(|place| shard_ends(place, layout, &limits)).collect::<Result<Vec<_>, _>>()?;
+        let ends = (0..shards)
+            .map(|place| shard_ends(place, layout, &limits, placement, config))
+            .collect::<Result<Vec<_>, _>>()?;
         let shared = ShardFds::of(memory)?;
-        let cores = (0..shards).map(|shard| u32::try_from(host.core_of(shard)).unwrap_or(0)).collect();
         let fds_each = 3 + usize::from(config.timeline.is_some());
         let order = LaunchOrder {
             control: control.os_id().unwrap_or_default().to_owned(),
-            cores,
+            cores: placement.layout.cores(),
+            heaps: heaps(placement),
+            huge_pages: config.placement.huge_pages == HugePages::Transparent,
+            oom_score_adj: config.placement.oom_score_adj,
+            audit: audit_order(config, placement),
             ring_cells: layout.capacity as u64,
             memory: WireMemory::from(&config.memory),
             spins: Spins::adapted(&host, shards).turns(),
@@ -129,6 +143,18 @@ impl FamilyRegions {
             fds: u32::try_from(5 + fds_each * shards).unwrap_or(u32::MAX),
         };
         Ok(FamilyRegions { order, shared, ends })
+    }
+
+    /// Descriptors of all regions, to look at them: in the order of [`Placement::regions`].
+    pub(super) fn files(&self, memory: &CoordinatorMemory) -> Result<Vec<OwnedFd>, LaunchError> {
+        let shared =
+            memory.regions().into_iter().map(|region| region.reader_fd().map_err(LaunchError::resource));
+        let copy = |fd: &OwnedFd| fd.try_clone().map_err(|error| LaunchError::resource(OsCause::from(error)));
+        let own = self.ends.iter().flat_map(|ends| {
+            let spans = ends.spans.as_ref().map(|spans| &spans.fd);
+            [&ends.inbox_fd, &ends.outputs_fd].into_iter().chain(spans).map(copy)
+        });
+        shared.chain(own).collect()
     }
 
     /// All descriptors, in the order of [`LaunchOrder::fds`].
@@ -145,19 +171,69 @@ impl FamilyRegions {
     }
 }
 
-fn shard_ends(place: usize, layout: InboxLayout, limits: &ShardLimits) -> Result<ShardEnds, LaunchError> {
-    let inbox = Region::create("phalanx-inbox", layout.bytes()).map_err(LaunchError::resource)?;
+/// The nodes of the shards' own memory, if it is bound.
+fn heaps(placement: &Placement) -> Vec<u32> {
+    let seats = placement.layout.seats.iter().filter(|_| placement.bound);
+    seats.map(|seat| seat.memory.0).collect()
+}
+
+fn audit_order(config: &ProcessesConfig, placement: &Placement) -> Option<AuditOrder> {
+    let interval = config.placement.audit_interval?.max(AUDIT_INTERVAL_MIN);
+    let layout = &placement.layout;
+    Some(AuditOrder {
+        interval_ms: u64::try_from(interval.as_millis()).unwrap_or(u64::MAX),
+        bound: placement.bound,
+        nodes: node_numbers(layout.seats.iter().map(|seat| seat.memory)),
+        spread: node_numbers(layout.spread.iter().copied()),
+        home: layout.home.0,
+    })
+}
+
+/// A region for rings, bound before anyone touches it.
+fn make_inbox(
+    place: usize,
+    bytes: usize,
+    placement: &Placement,
+    config: &ProcessesConfig,
+) -> Result<Region, LaunchError> {
+    if config.placement.huge_pages == HugePages::Reserved {
+        let policy = placement.policy(RegionKind::Inbox, Some(place)).unwrap_or(NodePolicy::Default);
+        match Region::create_huge("phalanx-inbox", bytes, &policy) {
+            Ok(region) => return Ok(region),
+            Err(error) => {
+                tracing::warn!(shard = place, bytes, %error, "no huge pages for its rings, ordinary ones are taken; raise nr_hugepages on its node");
+            }
+        }
+    }
+    let inbox = Region::create("phalanx-inbox", bytes).map_err(LaunchError::resource)?;
+    #[cfg(feature = "fail-points")]
+    if config.placement.touch_first {
+        inbox.store_u64(bytes - 64, 0).map_err(LaunchError::resource)?;
+    }
+    placement.bind(&inbox, RegionKind::Inbox, Some(place));
+    Ok(inbox)
+}
+
+fn shard_ends(
+    place: usize,
+    layout: InboxLayout,
+    limits: &ShardLimits,
+    placement: &Placement,
+    config: &ProcessesConfig,
+) -> Result<ShardEnds, LaunchError> {
+    let inbox = make_inbox(place, layout.bytes(), placement, config)?;
     let inbox_fd = inbox.writer_fd().map_err(LaunchError::resource)?;
     // A shard sends nothing to itself: the ring that it would use gives the coordinator its doorbell.
     let door = Outlet::attach(inbox, layout, place).map_err(LaunchError::resource)?;
     // The mapping goes at once: the coordinator reads outputs through a read-only one.
     let outputs = Region::create("phalanx-outputs", limits.outputs.bytes()).map_err(LaunchError::resource)?;
+    placement.bind(&outputs, RegionKind::Outputs, Some(place));
     let outputs_reader_fd = outputs.reader_fd().map_err(LaunchError::resource)?;
     let reader = outputs.reader_fd().map_err(LaunchError::resource)?;
     Ok(ShardEnds {
         door,
         outputs: OutputArenaReader::map(reader, limits.outputs).map_err(LaunchError::resource)?,
-        spans: limits.timeline.map(SpanEnds::create).transpose()?,
+        spans: limits.timeline.map(|config| SpanEnds::create(config, place, placement)).transpose()?,
         inbox_fd,
         outputs_fd: outputs.writer_fd().map_err(LaunchError::resource)?,
         outputs_reader_fd,

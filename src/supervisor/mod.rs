@@ -2,6 +2,7 @@
 //!
 //! `supervisor_entry` and everything behind it run in the supervisor and its shards; the rest runs in the coordinator.
 
+mod audit;
 mod child;
 mod config;
 mod entry;
@@ -9,6 +10,8 @@ mod fallback_fleet;
 mod health;
 mod incidents;
 mod launch;
+mod placement;
+mod placement_desk;
 mod process_fleet;
 mod processes;
 mod protocol;
@@ -19,6 +22,7 @@ mod supervisor_link;
 mod supervisor_loop;
 mod turns;
 
+pub use audit::{AuditFinding, AuditSubject};
 pub use child::Pacing;
 pub use config::{Fallback, ProcessesConfig, SupervisorImage};
 pub use entry::{
@@ -27,6 +31,9 @@ pub use entry::{
 pub use health::{ShardHealth, SupervisorHealth};
 pub use incidents::{INCIDENTS_KEPT, Incidents, ShardIncident, SupervisorIncident};
 pub use launch::LaunchError;
+pub use placement::{HugePages, Placement, PlacementConfig};
+pub use placement_desk::{PlacementReport, RegionReport, ShardPlace};
 pub use processes::Processes;
 
 pub(crate) use health::HealthDesk;
+pub(crate) use placement_desk::PlacementDesk;

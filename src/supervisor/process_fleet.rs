@@ -6,6 +6,7 @@ use crate::executor::{
 use crate::supervisor::config::SupervisorImage;
 use crate::supervisor::health::HealthDesk;
 use crate::supervisor::launch::FamilyRegions;
+use crate::supervisor::placement_desk::PlacementDesk;
 use crate::supervisor::protocol::Command;
 use crate::supervisor::stall::StallWatch;
 use crate::supervisor::supervisor_link::SupervisorLink;
@@ -50,6 +51,7 @@ pub(super) struct ProcessFleet {
     stillborn: u32,
     /// The last life of each shard that the present supervisor was told to replace.
     replaced: RefCell<HashMap<ShardId, Generation>>,
+    places: Arc<PlacementDesk>,
     /// When the shards were last looked at between rounds.
     patrolled: Cell<Instant>,
 }
@@ -57,6 +59,7 @@ pub(super) struct ProcessFleet {
 impl ProcessFleet {
     pub(super) fn new(
         desk: Arc<HealthDesk>,
+        places: Arc<PlacementDesk>,
         regions: FamilyRegions,
         image: SupervisorImage,
         link: SupervisorLink,
@@ -66,6 +69,7 @@ impl ProcessFleet {
         ProcessFleet {
             control: Arc::clone(desk.control()),
             desk,
+            places,
             spins: regions.order.spins,
             regions,
             image,
@@ -271,7 +275,9 @@ impl Fleet for ProcessFleet {
             return None;
         }
         self.looked = Instant::now();
-        if !self.link.is_well() {
+        let well = self.link.is_well();
+        self.places.note(self.link.take_findings());
+        if !well {
             // Its shards die with it: the round ends by their deaths, and recovery starts another.
             self.give_up_supervisor();
             return None;
@@ -353,6 +359,7 @@ impl Fleet for ProcessFleet {
             self.wait_for_one(deadline, cancelled)?;
         }
         self.link.note_answer();
+        self.places.note(self.link.take_findings());
         self.desk.incidents().sweep(&self.control);
         Ok(())
     }

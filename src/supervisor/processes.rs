@@ -13,13 +13,16 @@ use crate::supervisor::fallback_fleet::FallbackFleet;
 use crate::supervisor::health::{HealthDesk, ShardHealth, SupervisorHealth};
 use crate::supervisor::incidents::Incidents;
 use crate::supervisor::launch::{FamilyRegions, LaunchError};
+use crate::supervisor::placement::Placement;
+use crate::supervisor::placement_desk::PlacementDesk;
 use crate::supervisor::process_fleet::ProcessFleet;
 use crate::supervisor::supervisor_link::SupervisorLink;
 use crate::supervisor::turns::as_coordinator;
 use crate::telemetry::{Timeline, TimelineBook};
+use crate::topology::RegionKind;
 use crate::types::PreparedBlock;
 use crate::vm::Vm;
-use phalanx_ipc::Control;
+use phalanx_ipc::{Control, with_own_policy};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,6 +31,7 @@ use std::time::Instant;
 pub struct Processes {
     coordinator: Coordinator<FallbackFleet>,
     desk: Arc<HealthDesk>,
+    places: Arc<PlacementDesk>,
     timeline: Arc<TimelineBook>,
     journal: Option<JournalWatch>,
     /// The cores of the shards, if whoever coordinates is to run before them.
@@ -85,22 +89,34 @@ impl Processes {
             return Err(LaunchError::ShardCount { shards: config.shards });
         }
         config.check().map_err(ExecuteError::from)?;
-        let count = u32::try_from(config.shards).unwrap_or(u32::MAX);
-        let control = Arc::new(Control::create_named(count).map_err(LaunchError::resource)?);
+        let placement = Placement::plan(config)?;
+        placement.tell_notes();
+        let control = Arc::new(placed_control(config, &placement)?);
         let desk = Arc::new(HealthDesk::new(Arc::clone(&control)));
         let memory = CoordinatorMemory::create(&config.memory, state)?;
+        placement.bind_shared(&memory);
         let (cold, order) = cold.unzip();
-        let regions = FamilyRegions::create(config, &control, &memory, order.cloned())?;
+        let regions = FamilyRegions::create(config, &control, &memory, &placement, order.cloned())?;
+        let matrix = placement.costs();
+        let files = regions.files(&memory)?;
+        let places = Arc::new(PlacementDesk::new(placement, files));
         let run_before = config.run_first.then(|| regions.order.cores.clone());
         let link = SupervisorLink::start(&config.image, &regions)?;
         let inside = (ShardFds::of(&memory)?, ShardLimits::of(&config.memory, config.timeline), cold);
-        let fleet =
-            ProcessFleet::new(Arc::clone(&desk), regions, config.image.clone(), link, config.stall_limit);
+        let fleet = ProcessFleet::new(
+            Arc::clone(&desk),
+            Arc::clone(&places),
+            regions,
+            config.image.clone(),
+            link,
+            config.stall_limit,
+        );
         let fleet = FallbackFleet::new(fleet, config.fallback, Arc::clone(&desk), inside, vm.clone());
         let options = ExecuteOptions {
             on_death: config.on_death,
             rounds_without_progress: config.rounds_without_progress,
             costs: config.costs,
+            matrix: Some(matrix),
             validation: true,
         };
         let mut coordinator = Coordinator::new(fleet, memory, Counters::of(&vm), options);
@@ -108,7 +124,7 @@ impl Processes {
         if config.timeline.is_some() {
             coordinator.record_into(Arc::clone(&timeline));
         }
-        Ok(Processes { coordinator, desk, timeline, journal: None, run_before })
+        Ok(Processes { coordinator, desk, places, timeline, journal: None, run_before })
     }
 
     fn ready(mut self, config: &ProcessesConfig) -> Result<Processes, LaunchError> {
@@ -192,10 +208,28 @@ impl Processes {
         self.journal.clone()
     }
 
+    /// For whoever asks for places from another thread.
+    pub(crate) fn places(&self) -> Arc<PlacementDesk> {
+        Arc::clone(&self.places)
+    }
+
     /// For whoever asks for health from another thread.
     pub(crate) fn desk(&self) -> Arc<HealthDesk> {
         Arc::clone(&self.desk)
     }
+}
+
+/// The control segment, whose memory is reserved at once: on the node of what the coordinator writes.
+fn placed_control(config: &ProcessesConfig, placement: &Placement) -> Result<Control, LaunchError> {
+    let count = u32::try_from(config.shards).unwrap_or(u32::MAX);
+    let Some(policy) = placement.policy(RegionKind::Board, None) else {
+        return Control::create_named(count).map_err(LaunchError::resource);
+    };
+    let (control, placed) = with_own_policy(&policy, || Control::create_named(count));
+    if let Err(error) = placed {
+        tracing::warn!(%error, "the control segment is not placed");
+    }
+    control.map_err(LaunchError::resource)
 }
 
 impl BlockExecutor for Processes {

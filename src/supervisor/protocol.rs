@@ -5,6 +5,7 @@ use crate::durable::ColdOrder;
 use crate::executor::MemoryConfig;
 use crate::partition::ArenaLimits;
 use crate::state::StateConfig;
+use crate::supervisor::audit::AuditFinding;
 use crate::supervisor::child::Pacing;
 use crate::telemetry::TimelineConfig;
 use phalanx_ipc::{Channel, ChannelError};
@@ -15,7 +16,7 @@ use std::os::fd::BorrowedFd;
 pub(super) const MARKER: &str = "PHALANX_SUPERVISOR";
 /// Its value: the version of this protocol and of everything else that the two images share, records in arenas and outputs
 /// included.
-pub(super) const MARKER_VALUE: &str = "4";
+pub(super) const MARKER_VALUE: &str = "5";
 
 /// Everything that a supervisor needs to know, beside the descriptors that follow.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -24,6 +25,14 @@ pub(super) struct LaunchOrder {
     pub(super) control: String,
     /// The core of each shard.
     pub(super) cores: Vec<u32>,
+    /// What shards' own memory is bound to, by shard; empty if it is not bound.
+    pub(super) heaps: Vec<u32>,
+    /// Whether regions ask for huge pages where they are touched.
+    pub(super) huge_pages: bool,
+    /// `oom_score_adj` of shards.
+    pub(super) oom_score_adj: i32,
+    /// What the supervisor is to compare, and how often.
+    pub(super) audit: Option<AuditOrder>,
     /// Cells of each ring.
     pub(super) ring_cells: u64,
     /// Sizes of the regions.
@@ -47,6 +56,21 @@ pub(super) struct LaunchOrder {
     /// (writable), output arena (writable), output arena (read-only), and the region for spans (writable) if there is a
     /// timeline.
     pub(super) fds: u32,
+}
+
+/// The plan, as far as the supervisor audits it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct AuditOrder {
+    /// Time between audits in ms.
+    pub(super) interval_ms: u64,
+    /// Whether pages have planned nodes.
+    pub(super) bound: bool,
+    /// Nodes of the shards' own regions, by shard.
+    pub(super) nodes: Vec<u32>,
+    /// Nodes of what is spread.
+    pub(super) spread: Vec<u32>,
+    /// Node of the board.
+    pub(super) home: u32,
 }
 
 /// [`MemoryConfig`] as it travels.
@@ -99,10 +123,12 @@ pub(super) enum Command {
 }
 
 /// From the supervisor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Reply {
     /// Answer to [`Command::Ping`].
     Pong(u64),
+    /// An audit found something.
+    Found(AuditFinding),
 }
 
 /// Sends one message.

@@ -10,13 +10,16 @@ use crate::types::{Generation, ShardId};
 use crate::vm::Vm;
 use nix::unistd::Pid;
 use phalanx_ipc::{
-    ChildSlot, Control, Inbox, InboxLayout, OsCause, Outlet, Region, SignalSetup, close_all_fds_except,
-    die_with_parent, fail_point, install_fault_handlers, monotonic_now, pin_current_thread,
+    ChildSlot, Control, Inbox, InboxLayout, NodePolicy, OsCause, Outlet, Region, SignalSetup,
+    close_all_fds_except, die_with_parent, fail_point, install_fault_handlers, monotonic_now,
+    pin_current_thread, set_own_policy,
 };
 use std::error::Error;
 use std::mem::ManuallyDrop;
 use std::os::fd::OwnedFd;
 
+/// How much the kernel likes to kill the calling process for want of memory.
+const OOM_SCORE_FILE: &str = "/proc/self/oom_score_adj";
 /// Exit code of a shard that could not start.
 pub(super) const EXIT_START: i32 = 70;
 /// Exit code of a shard that panicked outside a transaction.
@@ -88,10 +91,11 @@ impl<V: Vm> Birth<'_, V> {
         if let Err(error) = pin_current_thread(core as usize) {
             tracing::warn!(%error, "shard is not pinned");
         }
+        self.settle_memory();
         let config = MemoryConfig::from(self.order.memory);
         let limits = ShardLimits::of(&config, self.order.timeline);
         let own = self.fds.shards.get(self.id.index()).ok_or("no descriptors for this shard")?;
-        let outputs = Region::map_writer(copy_of(&own.outputs)?)?;
+        let outputs = self.map_writer(&own.outputs)?;
         let spans = own.spans.as_ref().map(copy_of).transpose()?;
         let spans = spans.map(Region::map_writer).transpose()?;
         let mut memory = self.fds.shared.duplicate()?.map(outputs, spans, &limits)?;
@@ -120,11 +124,36 @@ impl<V: Vm> Birth<'_, V> {
         Ok(())
     }
 
+    /// Own memory near the core from here on; and the kernel kills a shard before anyone who cannot be replaced.
+    fn settle_memory(&self) {
+        if let Some(&node) = self.order.heaps.get(self.id.index())
+            && let Err(error) = set_own_policy(&NodePolicy::Near(node))
+        {
+            tracing::warn!(%error, node, "the shard's own memory is not placed");
+        }
+        let present = std::fs::read_to_string(OOM_SCORE_FILE).ok().and_then(|text| text.trim().parse().ok());
+        let wanted = self.order.oom_score_adj.max(present.unwrap_or(0));
+        if let Err(error) = std::fs::write(OOM_SCORE_FILE, wanted.to_string()) {
+            tracing::debug!(%error, wanted, "oom_score_adj cannot be set");
+        }
+    }
+
+    /// A region that this shard touches, on huge pages where that is wanted and possible.
+    fn map_writer(&self, fd: &OwnedFd) -> Result<Region, Box<dyn Error>> {
+        let region = Region::map_writer(copy_of(fd)?)?;
+        if self.order.huge_pages
+            && let Err(error) = region.prefer_huge_pages()
+        {
+            tracing::warn!(%error, "no huge pages; see transparent_hugepage/shmem_enabled");
+        }
+        Ok(region)
+    }
+
     fn attach(&self, limits: &ShardLimits) -> Result<RingTransport<'_>, Box<dyn Error>> {
         let layout = InboxLayout::new(self.order.cores.len(), usize::try_from(self.order.ring_cells)?)?;
         let (mut outlets, mut readers, mut inbox) = (Vec::new(), Vec::new(), None);
         for (place, fds) in self.fds.shards.iter().enumerate() {
-            let region = Region::map_writer(copy_of(&fds.inbox)?)?;
+            let region = self.map_writer(&fds.inbox)?;
             if place == self.id.index() {
                 let mut own = Inbox::attach(region, layout)?;
                 // Whatever the last life left unread is stale.

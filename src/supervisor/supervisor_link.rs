@@ -1,5 +1,6 @@
 //! The coordinator's hold on its supervisor: start it, talk to it, notice its end, end it.
 
+use crate::supervisor::audit::AuditFinding;
 use crate::supervisor::config::SupervisorImage;
 use crate::supervisor::launch::{FamilyRegions, LaunchError};
 use crate::supervisor::protocol::{Command, MARKER, MARKER_VALUE, Reply, send};
@@ -40,6 +41,8 @@ pub(super) struct SupervisorLink {
     last_heard: Instant,
     /// Commands that found no room in the socket.
     unsent: RefCell<Vec<Command>>,
+    /// What its audits found, as far as nobody has taken it.
+    findings: Vec<AuditFinding>,
     /// Whether it is killed and reaped.
     ended: bool,
 }
@@ -61,6 +64,7 @@ impl SupervisorLink {
             answered: false,
             last_heard: Instant::now(),
             unsent: RefCell::default(),
+            findings: Vec::new(),
             ended: false,
         };
         if let Err(error) = link.hand_over(regions) {
@@ -154,11 +158,15 @@ impl SupervisorLink {
             match self.channel.recv(&mut bytes, &mut fds) {
                 Ok(_) => {
                     self.last_heard = Instant::now();
-                    if let Ok(Reply::Pong(number)) = bcs::from_bytes(&bytes)
-                        && self.open_ping.is_some_and(|ping| ping.number == number)
-                    {
-                        self.open_ping = None;
-                        self.answered = true;
+                    match bcs::from_bytes(&bytes) {
+                        Ok(Reply::Pong(number)) => {
+                            if self.open_ping.is_some_and(|ping| ping.number == number) {
+                                self.open_ping = None;
+                                self.answered = true;
+                            }
+                        }
+                        Ok(Reply::Found(finding)) => self.findings.push(finding),
+                        Err(error) => tracing::warn!(%error, "a reply is not understood"),
                     }
                 }
                 Err(ChannelError::WouldBlock) => return true,
@@ -170,6 +178,11 @@ impl SupervisorLink {
     fn is_stopped(&self) -> bool {
         // It is not reaped before its end is noticed, so it has a state; one that cannot be read tells nothing.
         state_of(self.pid()).is_some_and(|state| matches!(state, 'T' | 't' | 'Z' | 'X'))
+    }
+
+    /// Takes what its audits found.
+    pub(super) fn take_findings(&mut self) -> Vec<AuditFinding> {
+        std::mem::take(&mut self.findings)
     }
 
     /// Whether the supervisor has shown that it works.

@@ -3,6 +3,7 @@
 //! It sleeps in `poll` until a child dies, the coordinator says something or hangs up, or a pause is over.
 
 use crate::executor::counter;
+use crate::supervisor::audit::Auditor;
 use crate::supervisor::child::{ChildState, Idle, after_death, after_failed_fork};
 use crate::supervisor::protocol::{Command, LaunchOrder, Reply, send};
 use crate::supervisor::shard_process::{Birth, FamilyFds};
@@ -57,6 +58,7 @@ pub(super) struct Supervisor<V> {
     pub(super) channel: Channel,
     pub(super) vm: V,
     children: Vec<Child>,
+    auditor: Auditor,
     /// Every process not reaped yet, present and past lives alike.
     unreaped: HashMap<i32, (ShardId, u32)>,
     /// Of those, the ones that noted a fatal signal and may still be dumping core.
@@ -79,7 +81,9 @@ impl<V: Vm> Supervisor<V> {
             Child { state, generation, idle: Idle(0), executed_before: 0 }
         });
         let children = children.collect();
+        let auditor = Auditor::new(order.audit.clone());
         Supervisor {
+            auditor,
             order,
             fds,
             control,
@@ -307,6 +311,7 @@ impl<V: Vm> Supervisor<V> {
             match bcs::from_bytes::<Command>(&bytes) {
                 Ok(Command::Ping(number)) => {
                     self.look_at_slots();
+                    self.audit();
                     if let Err(error) = send(&self.channel, &Reply::Pong(number), &[]) {
                         tracing::debug!(%error, "ping is not answered");
                     }
@@ -342,6 +347,22 @@ impl<V: Vm> Supervisor<V> {
             }
         }
         self.start_due();
+    }
+
+    /// Compares places with the plan, if it is time to. With every ping: there are none while no block runs, and nobody is to
+    /// wake up then.
+    fn audit(&mut self) {
+        let running = self.children.iter().enumerate().filter_map(|(place, child)| match child.state {
+            ChildState::Running { pid, .. } => Some((ShardId(u32::try_from(place).ok()?), pid)),
+            ChildState::Starting { .. } | ChildState::Waiting { .. } | ChildState::Resting { .. } => None,
+        });
+        let running: Vec<(ShardId, i32)> = running.collect();
+        for finding in self.auditor.look(Instant::now(), &self.order.cores, &running, &self.fds) {
+            tracing::warn!(%finding, "placement");
+            if let Err(error) = send(&self.channel, &Reply::Found(finding), &[]) {
+                tracing::debug!(%error, "a finding is not told");
+            }
+        }
     }
 
     fn kill(&self, id: ShardId, generation: u32) {

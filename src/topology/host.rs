@@ -1,18 +1,7 @@
 //! Which cores there are and who goes where.
 
-use phalanx_ipc::{PinError, allowed_cores};
-use thiserror::Error;
-
-/// Why the host cannot be read.
-#[derive(Debug, Error)]
-pub enum TopologyError {
-    /// The kernel does not tell the affinity mask.
-    #[error(transparent)]
-    Affinity(#[from] PinError),
-    /// The mask has no core in it.
-    #[error("the affinity mask of this process is empty; start it under another mask")]
-    NoCores,
-}
+use crate::topology::TopologyError;
+use phalanx_ipc::allowed_cores;
 
 /// Turns of a spin before sleeping, when there is a core for everyone: about the cost of a wake-up.
 const SPIN_TURNS: u32 = 2_000;
@@ -40,6 +29,12 @@ impl Host {
     #[must_use]
     pub fn cores(&self) -> usize {
         self.cores.len()
+    }
+
+    /// Those cores, ascending.
+    #[must_use]
+    pub fn all_cores(&self) -> &[usize] {
+        &self.cores
     }
 
     /// The core of a shard: one each while there are enough, then again from the first.

@@ -30,6 +30,14 @@ macro_rules! id {
 }
 
 id! {
+    /// A logical CPU of the host, by the kernel's number.
+    CpuId(u32)
+}
+id! {
+    /// A NUMA node of the host, by the kernel's number: below 1024, and not dense.
+    NodeId(u32)
+}
+id! {
     /// A shard: dense from 0, below [`crate::MAX_SHARDS`].
     ShardId(u32)
 }

@@ -16,7 +16,7 @@ pub use access::{AccessMode, HintWriter, TransactionAccess};
 pub use block::{Block, BlockHeader, ForeseenWrite, PrepareError, PreparedBlock, PreparedTransaction};
 pub use block_hash::BlockHash;
 pub use delta::{Delta, NumberWidth, number_of};
-pub use ids::{Generation, Incarnation, KeyId, Origin, RoundId, ShardId, TxnIndex};
+pub use ids::{CpuId, Generation, Incarnation, KeyId, NodeId, Origin, RoundId, ShardId, TxnIndex};
 pub use key::{KeyHasher, LimitExceeded, MAX_KEY_BYTES, MAX_OUTPUT_BYTES, MAX_VALUE_BYTES};
 pub use key_table::KeyRecord;
 pub(crate) use key_table::{KeyTable, index_slots, link};

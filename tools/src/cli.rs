@@ -3,10 +3,13 @@
 use crate::bench::BenchOptions;
 use crate::chaos::ChaosOptions;
 use crate::conformance::ConformanceOptions;
+use crate::doctor::DoctorOptions;
 use crate::exit::EXIT_CODES;
+use crate::placement_options::PlacementOptions;
 use crate::replay::ReplayOptions;
 use crate::state::StateOptions;
 use crate::time::parse_time;
+use crate::topology::TopologyOptions;
 use clap::builder::RangedU64ValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use phalanx::MAX_SHARDS;
@@ -53,6 +56,11 @@ pub enum Command {
     Chaos(ChaosOptions),
     /// Looks at state directories, and takes snapshots of them.
     State(StateOptions),
+    /// Draws nodes, caches and cores of this host, and with --plan where shards and memory would go on it.
+    Topology(TopologyOptions),
+    /// Looks whether this host is set up well for shards, and says which command mends what is not.
+    #[command(after_help = EXIT_CODES)]
+    Doctor(DoctorOptions),
 }
 
 /// Options of `phalanx run`.
@@ -188,6 +196,15 @@ pub struct RunOptions {
     /// goes to standard error. Default: text.
     #[arg(long, value_enum, default_value_t = Format::Text, hide_default_value = true)]
     pub format: Format,
+
+    /// Where shards and memory go. Only for the processes executor.
+    #[command(flatten)]
+    pub placement: PlacementOptions,
+
+    /// Looks at every page and every pin after the last block, and reports where they are. Only for the processes executor.
+    /// Default: nobody looks.
+    #[arg(long)]
+    pub placement_report: bool,
 
     /// Logs more on standard error: `-v` for info, `-vv` for debug. Default: warnings, or what RUST_LOG says.
     #[arg(short, long, action = ArgAction::Count)]
@@ -344,6 +361,8 @@ mod tests {
             Command::Replay(options) => panic!("{options:?}"),
             Command::Conformance(options) => panic!("{options:?}"),
             Command::State(options) => panic!("{options:?}"),
+            Command::Topology(options) => panic!("{options:?}"),
+            Command::Doctor(options) => panic!("{options:?}"),
         }
     }
 
@@ -368,7 +387,9 @@ mod tests {
     #[test]
     fn every_option_states_its_default() {
         let mut command = Cli::command();
-        let paths: [&[&str]; 9] = [
+        let paths: [&[&str]; 11] = [
+            &["topology"],
+            &["doctor"],
             &["replay"],
             &["run"],
             &["bench", "ring"],
@@ -394,7 +415,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        let nonsense: [&[&str]; 11] = [
+        let nonsense: [&[&str]; 12] = [
             &["--shards", "0"],
             &["--shards", "385"],
             &["--shards", "many"],
@@ -406,6 +427,7 @@ mod tests {
             &["--deadline-ms", "0"],
             &["--executor", "gpu"],
             &["--trace-transactions"],
+            &["--cores", "3-1"],
         ];
         for line in nonsense {
             assert!(options(line).is_err(), "{line:?} was accepted");

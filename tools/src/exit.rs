@@ -21,6 +21,10 @@ pub enum Exit {
     Violation,
     /// A state directory or snapshot cannot be opened, or is damaged.
     State,
+    /// The doctor found something that shards cannot do with.
+    Unfit,
+    /// Pages or pins are not where they were planned.
+    Misplaced,
     /// Ended by SIGINT.
     Interrupted,
     /// Ended by SIGTERM.
@@ -38,6 +42,8 @@ Exit codes:
     5  memory, threads or shard processes could not be had
     6  chaos found a violation; its report names the check
     7  a state directory or snapshot cannot be opened, or is damaged
+    8  the doctor found something that must be mended
+    9  --placement-report found a page or a pin that is not where it was planned
   130  ended by SIGINT (Ctrl-C)
   143  ended by SIGTERM
 
@@ -56,6 +62,8 @@ impl Exit {
             Exit::Start => 5,
             Exit::Violation => 6,
             Exit::State => 7,
+            Exit::Unfit => 8,
+            Exit::Misplaced => 9,
             Exit::Interrupted => 130,
             Exit::Terminated => 143,
         }
@@ -83,6 +91,8 @@ mod tests {
             Exit::Start,
             Exit::Violation,
             Exit::State,
+            Exit::Unfit,
+            Exit::Misplaced,
             Exit::Interrupted,
             Exit::Terminated,
         ];

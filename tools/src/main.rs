@@ -5,17 +5,21 @@ mod bench;
 mod chaos;
 mod cli;
 mod conformance;
+mod doctor;
 mod evm_executor;
 mod exit;
 mod logging;
 mod output;
 mod percentiles;
+mod placement_options;
 mod proc;
 mod replay;
 mod run;
+mod service;
 mod signals;
 mod state;
 mod time;
+mod topology;
 mod victims;
 
 use clap::Parser;
@@ -41,6 +45,8 @@ fn main() -> ExitCode {
         Command::Conformance(options) => conformance::command(&options),
         Command::Chaos(options) => chaos::command(&options),
         Command::State(options) => state::command(options),
+        Command::Topology(options) => topology::command(&options),
+        Command::Doctor(options) => doctor::command(&options),
     };
     exit.into()
 }

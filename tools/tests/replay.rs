@@ -59,7 +59,8 @@ fn replay(folder: &Path, options: &[&str]) -> Ended {
 #[test]
 fn a_block_becomes_durable_is_recalled_and_another_one_at_its_height_is_refused() {
     let (folder, states) = (folder(&block(), &prestate()), TempDir::new().unwrap());
-    let place = states.path().to_str().unwrap();
+    let place = states.path().join("states");
+    let place = place.to_str().unwrap();
     let first = rows(&replay(folder.path(), &["--state-dir", place, "--shards", "2"]));
     assert_eq!((&first[0]["recalled"], &first[0]["logs_bloom_ok"]), (&json!(false), &json!(true)));
     let again = rows(&replay(folder.path(), &["--state-dir", place, "--shards", "3"]));

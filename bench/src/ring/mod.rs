@@ -6,6 +6,7 @@
 mod clock;
 mod error;
 mod job;
+mod matrix;
 mod message;
 mod page;
 mod patience;
@@ -20,6 +21,7 @@ mod transport;
 
 pub use error::PeerError;
 pub use job::{Cores, Job, Measure, Payload, Publication, Sample};
+pub use matrix::{PairRow, PairStep, matrix, matrix_table};
 pub use message::{Source, Tally};
 pub use page::page;
 pub use peers::TransportName;

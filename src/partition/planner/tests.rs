@@ -421,3 +421,34 @@ fn where_values_are_foreseen_nobody_waits() {
     let totals = planner.seal(&mut arena, RoundId(5), true).unwrap();
     assert_eq!(totals.makespan_ns, 500_000, "negative control: the next plan waits again");
 }
+
+/// Negative control, built in: over even costs the same block is split.
+#[test]
+fn a_reader_stays_with_its_writer_when_the_other_shard_is_far_away() {
+    use crate::topology::{Allowance, Layout, LayoutOptions, SysTree, Topology};
+    let matrix = |distance: u32| {
+        let tree = format!(
+            "/sys/devices/system/cpu/online\t0-1\n/sys/devices/system/node/online\t0-1\n\
+             /sys/devices/system/node/node0/cpulist\t0\n/sys/devices/system/node/node1/cpulist\t1\n\
+             /sys/devices/system/node/node0/distance\t10 {distance}\n\
+             /sys/devices/system/node/node1/distance\t{distance} 10\n"
+        );
+        let topology = Topology::read(&SysTree::from_dump(&tree)).unwrap();
+        let layout =
+            Layout::plan(&topology, &Allowance::everything(&topology), &LayoutOptions::default()).unwrap();
+        CostMatrix::of(&topology, &layout)
+    };
+    let shards_of_readers = |planner: Planner| {
+        let read = |cost| (cost, vec![(1, AccessMode::Read)]);
+        let block = block_of(&[(100, vec![(1, AccessMode::Write)]), read(5_000), read(5_000)], |_| 0);
+        let (mut arena, mut planner) = (loaded(&block, LIMITS), planner);
+        planner.begin(&mut arena, &[ShardId(0), ShardId(1)]).unwrap();
+        while !planner.step(&mut arena, 7, |_| (Standing::Open, Incarnation(1))).unwrap() {}
+        planner.seal(&mut arena, RoundId(1), false).unwrap();
+        [0, 1].map(|shard| arena.sub_block(ShardId(shard)).unwrap().count())
+    };
+    let costs = CostModel { edge_ns: 2_000 };
+    assert_eq!(shards_of_readers(Planner::new(costs)), [2, 1]);
+    assert_eq!(shards_of_readers(Planner::new(costs).over(matrix(12))), [2, 1]);
+    assert_eq!(shards_of_readers(Planner::new(costs).over(matrix(60))), [3, 0]);
+}

@@ -1,6 +1,7 @@
 //! The command line of `phalanx bench`.
 
 use crate::cli::Format;
+use crate::placement_options::{Numbers, parse_numbers};
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand, ValueEnum};
 use phalanx::MAX_SHARDS;
@@ -71,11 +72,11 @@ pub struct DurableArguments {
     )]
     pub rounds: usize,
 
-    /// Executes so many blocks in a turn. Default: 8.
+    /// Executes so many blocks in a turn. Default: 24.
     #[arg(
         long,
         value_name = "N",
-        default_value = "8",
+        default_value = "24",
         hide_default_value = true,
         value_parser = RangedU64ValueParser::<usize>::new().range(1..=10_000)
     )]
@@ -238,6 +239,15 @@ pub struct RingArguments {
     /// ping-pong-2 (cache lines), futex. Default: all that were built in.
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = parse_transport)]
     pub transport: Vec<TransportName>,
+
+    /// Measures the ring between every pair of cores instead: round trip, and one way in batches, in both directions.
+    /// Default: the transports between two cores.
+    #[arg(long, conflicts_with_all = ["transport", "payload", "report"])]
+    pub matrix: bool,
+
+    /// Takes these cores for the matrix, as in 0-3,8. Default: all that this process may use.
+    #[arg(long, value_name = "LIST", requires = "matrix", value_parser = parse_numbers)]
+    pub cores: Option<Numbers>,
 
     /// Prints the result on standard output as tables (text) or as exactly one JSON object (json). Everything else goes
     /// to standard error. Default: text.

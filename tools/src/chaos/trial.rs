@@ -14,10 +14,10 @@ use crate::chaos::plants::{Plants, judged_stall_limit, misdeed, second_image, un
 use crate::chaos::progress::Progress;
 use crate::chaos::wire::Order;
 use crate::proc;
+use crate::service::Service;
 use crate::victims::Victims;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use parking_lot::Mutex;
-use phalanx::topology::Host;
 use phalanx::{Phalanx, Totals};
 use std::collections::BTreeSet;
 use std::io;
@@ -94,9 +94,12 @@ pub fn run(
     let cores_before = core_files();
     let (blocks, genesis) = Blocks::new(options, seed)?;
     let phalanx = blocks.feed().launch(options, &genesis, None, filter)?;
+    let service = Service::of_environment();
+    service.ready(&format!("chaos, seed {seed}"));
     let segment = phalanx.segment().to_owned();
     let mut plants = Plants::default();
-    let held = hold(options, seed, stop, &phalanx, blocks, &mut plants);
+    let held = hold(options, seed, stop, &phalanx, blocks, &mut plants, &service);
+    service.stopping();
     let stopped = phalanx.shutdown(Instant::now() + STOP_LIMIT).map_err(|error| error.to_string());
     let mut outcome = held?;
     let findings = &mut outcome.findings;
@@ -124,8 +127,9 @@ fn hold(
     phalanx: &Phalanx,
     mut blocks: Blocks,
     plants: &mut Plants,
+    service: &Service,
 ) -> Result<Outcome, ChaosError> {
-    let cores = planned_cores(options.shards)?;
+    let cores = planned_cores(phalanx);
     let victims = Victims::open(phalanx.segment())?;
     let (observed, progress) = (Observed::default(), Progress::new());
     let book = Arc::new(Mutex::new(Book::default()));
@@ -151,6 +155,7 @@ fn hold(
             monkey: &mut monkey,
             plants,
             stop,
+            service,
             begun: Instant::now(),
         }
         .through(seed);
@@ -205,6 +210,7 @@ struct Trial<'a> {
     monkey: &'a mut MonkeyLink,
     plants: &'a mut Plants,
     stop: &'a AtomicBool,
+    service: &'a Service,
     begun: Instant,
 }
 
@@ -271,7 +277,9 @@ impl Trial<'_> {
             return Ok(Err(violation));
         }
         let compared = self.blocks.compare()?;
-        self.observer.observed.blocks.store(self.blocks.tally().blocks, Ordering::Relaxed);
+        let blocks = self.blocks.tally().blocks;
+        self.observer.observed.blocks.store(blocks, Ordering::Relaxed);
+        self.service.alive(|| format!("chaos, {blocks} blocks"));
         Ok(compared)
     }
 
@@ -442,9 +450,8 @@ fn second_start(
     })
 }
 
-fn planned_cores(shards: usize) -> Result<Vec<usize>, ChaosError> {
-    let host = Host::detect().map_err(|error| io::Error::other(error.to_string()))?;
-    Ok((0..shards).map(|shard| host.core_of(shard)).collect())
+fn planned_cores(phalanx: &Phalanx) -> Vec<usize> {
+    phalanx.placement().layout.seats.iter().map(|seat| seat.cpu.index()).collect()
 }
 
 fn own_pid() -> i32 {

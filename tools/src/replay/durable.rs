@@ -9,6 +9,9 @@ use phalanx::types::PreparedBlock;
 use phalanx::vm::evm::{EvmConfig, EvmStatus};
 use phalanx::{Phalanx, PhalanxBuilder};
 use phalanx_bench::ethereum::{AccountsAfter, Entries, EthereumBlock, Outcome};
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,6 +40,7 @@ impl DurableBlock {
         log: &str,
     ) -> Result<DurableBlock, ReplayError> {
         let refused = |cause| ReplayError::Durable { block: number, cause };
+        make(directory).map_err(|cause| ReplayError::Directory { directory: directory.to_owned(), cause })?;
         let config = DurableConfig::new(place_of(directory, number));
         let state = DurableState::open(&config, MemoryConfig::default().state, before).map_err(refused)?;
         let mut recalled = None;
@@ -108,6 +112,14 @@ pub fn check(options: &ReplayOptions) -> Result<(), ReplayError> {
         (ExecutorKind::Sequential | ExecutorKind::Threads | ExecutorKind::BlockStm, Some(_)) => {
             Err(ReplayError::NothingDurable)
         }
+    }
+}
+
+/// Makes the directory in which those of the blocks are, unless it is there.
+fn make(directory: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(directory) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 

@@ -53,6 +53,14 @@ pub enum ReplayError {
         /// Why.
         cause: DurableError,
     },
+    /// The directory for those of the blocks cannot be made.
+    #[error("cannot make {}: {cause}; make the directory above it, or name another one", directory.display())]
+    Directory {
+        /// Which one.
+        directory: PathBuf,
+        /// Why.
+        cause: std::io::Error,
+    },
     /// A state directory is asked for where there is none.
     #[error(
         "only the processes executor has a state directory; leave --state-dir out or take --executor processes"
@@ -98,7 +106,7 @@ impl ReplayError {
             | ReplayError::Reference { .. }
             | ReplayError::NoAccess { .. }
             | ReplayError::NoList { .. } => Exit::Workload,
-            ReplayError::Durable { .. } => Exit::State,
+            ReplayError::Durable { .. } | ReplayError::Directory { .. } => Exit::State,
             ReplayError::NothingDurable => Exit::Usage,
             ReplayError::Start(_) | ReplayError::Signals(_) => Exit::Start,
             ReplayError::Stopped(signal) => signal.exit(),

@@ -8,6 +8,7 @@ use crate::run::progress::Progress;
 use crate::run::report::{Report, Tally};
 use crate::run::trace::TraceFile;
 use crate::run::workload_file;
+use crate::service::Service;
 use phalanx::durable::{DurableConfig, DurableState};
 use phalanx::executor::{BlockExecutor, BlockOutput, MemoryConfig, Sequential};
 use phalanx::types::{Block, PreparedBlock};
@@ -28,6 +29,7 @@ pub fn run(
     filter: &str,
     family: Arc<Family>,
     progress: &Progress,
+    service: &Service,
 ) -> Result<Report, RunError> {
     let mut trace = open_trace(options)?;
     progress.say("making accounts");
@@ -57,6 +59,7 @@ pub fn run(
 
     let vm = LedgerVm::new(config);
     let mut session = Session { engine, vm, options, tally: Tally::default(), last_height: None, trace };
+    service.ready(&format!("{shards} shards"));
     progress.say("generating");
     while let Some(block) = workload.next_block() {
         progress.say("executing");
@@ -71,16 +74,22 @@ pub fn run(
             verify(oracle, &prepared, &output)?;
         }
         progress.count();
+        if session.engine.is_well() {
+            service.alive(|| format!("block {} of {}, {shards} shards", progress.done(), progress.asked()));
+        }
         progress.say("generating");
     }
+    service.stopping();
     progress.say("making durable");
     session.wait_durable()?;
     progress.finish();
     session.end_trace()?;
     let Session { engine, tally, .. } = session;
     let casualties = engine.casualties();
+    let places = if options.placement_report { engine.placement_report() } else { Ok(None) };
     engine.close();
-    Ok(Report::new(options, shards, &tally, casualties, oracle.is_some()).resumed(resumed_after))
+    let report = Report::new(options, shards, &tally, casualties, oracle.is_some()).resumed(resumed_after);
+    Ok(report.placed(places.map_err(RunError::Places)?))
 }
 
 /// The state directory, if one is asked for.

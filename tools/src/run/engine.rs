@@ -9,7 +9,7 @@ use phalanx::executor::{
     ThreadsConfig,
 };
 use phalanx::state::{BaseState, StateError};
-use phalanx::supervisor::Incidents;
+use phalanx::supervisor::{Incidents, PlacementReport};
 use phalanx::telemetry::{Timeline, TimelineConfig};
 use phalanx::topology::Host;
 use phalanx::types::{Block, PrepareError, PreparedBlock};
@@ -87,6 +87,7 @@ impl Engine {
                     .on_death(options.on_death.into())
                     .fallback(options.fallback.into())
                     .stall_limit(options.stall_limit)
+                    .placement(options.placement.config())
                     .log(filter);
                 if let Shards::Count(count) = options.shards {
                     builder = builder.shards(count);
@@ -196,6 +197,25 @@ impl Engine {
         match self {
             Engine::Processes(family) => family.casualties(),
             Engine::Sequential(_) | Engine::Threads { .. } | Engine::BlockStm { .. } => Casualties::default(),
+        }
+    }
+
+    /// Where everything is; `None` for all but processes.
+    ///
+    /// # Errors
+    /// [`ExecuteError`] when the kernel does not tell.
+    pub fn placement_report(&self) -> Result<Option<PlacementReport>, ExecuteError> {
+        match self {
+            Engine::Processes(family) => family.placement_report(),
+            Engine::Sequential(_) | Engine::Threads { .. } | Engine::BlockStm { .. } => Ok(None),
+        }
+    }
+
+    /// Whether it can go on by its own strength: of processes, at least one shard is ready.
+    pub fn is_well(&self) -> bool {
+        match self {
+            Engine::Processes(family) => family.is_well(),
+            Engine::Sequential(_) | Engine::Threads { .. } | Engine::BlockStm { .. } => true,
         }
     }
 

@@ -106,6 +106,9 @@ pub enum RunError {
         "the sequential executor and block-stm have no timeline; leave --trace out or take --executor threads or processes"
     )]
     NothingToTrace,
+    /// The kernel does not tell where pages are.
+    #[error("cannot look where pages are: {0}; leave --placement-report out")]
+    Places(ExecuteError),
     /// The report could not be written.
     #[error("cannot write the report: {0}; give standard output another place to go")]
     Report(std::io::Error),
@@ -136,6 +139,7 @@ impl RunError {
             RunError::Prepare { .. }
             | RunError::Execute { .. }
             | RunError::Verify { .. }
+            | RunError::Places(_)
             | RunError::Report(_)
             | RunError::Trace { .. }
             | RunError::Stopped

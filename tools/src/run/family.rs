@@ -4,7 +4,7 @@ use crate::run::error::RunError;
 use parking_lot::Mutex;
 use phalanx::durable::{DurableError, DurableState};
 use phalanx::executor::{BlockOutput, ExecuteError};
-use phalanx::supervisor::{Incidents, ShardHealth};
+use phalanx::supervisor::{Incidents, PlacementReport, ShardHealth};
 use phalanx::telemetry::Timeline;
 use phalanx::types::PreparedBlock;
 use phalanx::vm::ledger::{GenesisEntry, LedgerVm};
@@ -102,6 +102,25 @@ impl Family {
             if !matches!(waited, Err(DurableError::NotYet { .. })) || until == deadline {
                 return waited;
             }
+        }
+    }
+
+    /// Where everything is, beside where it should be; `None` unless the processes run.
+    ///
+    /// # Errors
+    /// [`ExecuteError`] when the kernel does not tell.
+    pub fn placement_report(&self) -> Result<Option<PlacementReport>, ExecuteError> {
+        match &*self.stage.lock() {
+            Stage::Running(phalanx) => phalanx.placement_report(None).map(Some),
+            Stage::Idle | Stage::Closed => Ok(None),
+        }
+    }
+
+    /// Whether at least one shard is ready.
+    pub fn is_well(&self) -> bool {
+        match &*self.stage.lock() {
+            Stage::Running(phalanx) => phalanx.health().iter().any(|shard| shard.ready),
+            Stage::Idle | Stage::Closed => false,
         }
     }
 

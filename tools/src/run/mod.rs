@@ -16,6 +16,7 @@ mod workload_file;
 use crate::cli::{Format, RunOptions};
 use crate::exit::Exit;
 use crate::output::{print, print_error};
+use crate::service::Service;
 use crate::signals::{self, StopSignal};
 use engine::CLOSE_PATIENCE;
 use family::Family;
@@ -64,10 +65,13 @@ fn supervise(options: RunOptions, filter: String) -> Result<Ended, RunError> {
         let _ = on_signal.send(News::Signal(signal));
     })?;
     let (shared, shown) = (Arc::clone(&family), Arc::clone(&progress));
-    start(sender, move || blocks::run(&options, &filter, shared, &shown))?;
+    let service = Arc::new(Service::of_environment());
+    let told = Arc::clone(&service);
+    start(sender, move || blocks::run(&options, &filter, shared, &shown, &told))?;
     match wait(&news)? {
         News::Done(result) => Ok(Ended::ByItself(Box::new((*result)?))),
         News::Signal(signal) => {
+            service.stopping();
             progress.abandon();
             end_family(family);
             let (done, asked) = (progress.done(), progress.asked());
@@ -118,6 +122,7 @@ fn publish(report: &Report, format: Format) -> Exit {
         Format::Json => report.json().map_err(std::io::Error::from),
     };
     match text.and_then(|text| print(&text)) {
+        Ok(()) if !report.is_in_place() => Exit::Misplaced,
         Ok(()) => Exit::Ok,
         Err(error) => fail(&RunError::Report(error)),
     }

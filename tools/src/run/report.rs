@@ -4,6 +4,7 @@ use crate::cli::{RunOptions, WorkloadName};
 use crate::run::family::Casualties;
 use phalanx::executor::{BlockOutput, BlockStats};
 use phalanx::state::StateDigest;
+use phalanx::supervisor::{PlacementReport, ShardPlace};
 use phalanx::types::StatusCode;
 use serde::Serialize;
 use std::fmt::Write;
@@ -82,6 +83,8 @@ pub struct Report {
     resumed_after: Option<u64>,
     /// `None` when nobody looked. A mismatch is an error and makes no report.
     verified: Option<bool>,
+    /// With `--placement-report`.
+    placement: Option<PlacementReport>,
 }
 
 impl Report {
@@ -128,12 +131,25 @@ impl Report {
             state_digest: tally.digest.to_string(),
             resumed_after: None,
             verified: verified.then_some(true),
+            placement: None,
         }
     }
 
     /// Says behind which block of a state directory the run began.
     pub fn resumed(self, after: Option<u64>) -> Report {
         Report { resumed_after: after, ..self }
+    }
+
+    /// Says where everything was after the last block.
+    pub fn placed(self, placement: Option<PlacementReport>) -> Report {
+        Report { placement, ..self }
+    }
+
+    /// Whether everything that was looked at is where it was planned.
+    pub fn is_in_place(&self) -> bool {
+        self.placement
+            .as_ref()
+            .is_none_or(|places| places.misplaced() == 0 && places.shards.iter().all(ShardPlace::is_home))
     }
 
     /// The JSON object, on one line.
@@ -190,7 +206,16 @@ impl Report {
             ("state digest", self.state_digest.clone()),
             ("verified", verified.to_owned()),
         ]
+        .into_iter()
+        .chain(self.placement.as_ref().map(|places| ("placement", placement_line(places))))
+        .collect()
     }
+}
+
+fn placement_line(places: &PlacementReport) -> String {
+    let home = places.shards.iter().filter(|shard| shard.is_home()).count();
+    let (shards, pages, away) = (places.shards.len(), places.pages(), places.misplaced());
+    format!("{home} of {shards} shards on their CPUs, {} of {pages} pages on their nodes", pages - away)
 }
 
 /// `value` with as many steps per unit as `steps` says.

@@ -1,0 +1,260 @@
+//! Checks of cores: how fast they run, and who else runs on them.
+
+use crate::doctor::check::Check;
+use crate::doctor::patient::Patient;
+use crate::proc::{name_of, pids};
+use phalanx::topology::{SysTree, format_list, parse_list};
+use phalanx::types::CpuId;
+use phalanx_ipc::last_core_of;
+use std::collections::{BTreeMap, BTreeSet};
+
+const CPUS: &str = "/sys/devices/system/cpu";
+/// Set in the flags of a thread that belongs to the kernel.
+const KERNEL_THREAD: u64 = 0x0020_0000;
+/// Most names in one value.
+const NAMES_SHOWN: usize = 5;
+
+/// All of them.
+pub fn checks(patient: &Patient) -> Vec<Check> {
+    vec![
+        governor(patient),
+        frequency(patient),
+        threads(patient),
+        isolation(patient),
+        interrupts(patient),
+        others(patient),
+        clock_source(&patient.tree),
+        watchdog(&patient.tree),
+    ]
+}
+
+fn list(cpus: &BTreeSet<CpuId>) -> String {
+    format_list(cpus.iter().map(|cpu| cpu.0))
+}
+
+fn governor(patient: &Patient) -> Check {
+    let name = "CPU governor";
+    let of = |cpu: &CpuId| patient.tree.read(&format!("{CPUS}/cpu{cpu}/cpufreq/scaling_governor"));
+    let governors: BTreeSet<String> = patient.shard_cpus().iter().filter_map(of).collect();
+    let value = governors.iter().cloned().collect::<Vec<_>>().join(", ");
+    if governors.is_empty() {
+        return Check::ok(
+            name,
+            "none",
+            "the kernel does not govern frequencies here (a virtual machine, mostly)",
+        );
+    }
+    if governors.iter().all(|governor| governor == "performance") {
+        return Check::ok(name, value, "cores run at full speed");
+    }
+    Check::warn(
+        name,
+        value,
+        "a shard that waits slows its core down, and the next value finds it slow",
+        "cpupower frequency-set -g performance",
+    )
+}
+
+fn frequency(patient: &Patient) -> Check {
+    let name = "CPU frequency";
+    let mhz = |cpu: &CpuId, file: &str| {
+        Some(patient.tree.number(&format!("{CPUS}/cpu{cpu}/cpufreq/{file}"))? / 1000)
+    };
+    let limits: Vec<(u64, u64)> = patient
+        .shard_cpus()
+        .iter()
+        .filter_map(|cpu| Some((mhz(cpu, "scaling_max_freq")?, mhz(cpu, "cpuinfo_max_freq")?)))
+        .collect();
+    let Some(&(limit, most)) = limits.iter().min_by_key(|(limit, _)| *limit) else {
+        return Check::ok(name, "not shown", "the kernel does not govern frequencies here");
+    };
+    if limit < most {
+        let why = format!("the cores could run at {most} MHz");
+        return Check::warn(
+            name,
+            format!("limited to {limit} MHz"),
+            why,
+            format!("cpupower frequency-set -u {most}MHz"),
+        );
+    }
+    Check::ok(name, format!("up to {limit} MHz"), "not limited")
+}
+
+fn threads(patient: &Patient) -> Check {
+    let name = "SMT";
+    let state = patient.tree.read(&format!("{CPUS}/smt/control")).unwrap_or_else(|| "not shown".to_owned());
+    let Some(topology) = &patient.topology else { return Check::unknown(name) };
+    let cores: BTreeSet<CpuId> = topology.cpus.iter().map(|cpu| cpu.core).collect();
+    if cores.len() == topology.cpus.len() {
+        return Check::ok(name, state, "one thread per core is online");
+    }
+    Check::ok(
+        name,
+        state,
+        "the second threads of shards' cores are left idle; keep other work off them, or use --smt",
+    )
+}
+
+fn isolation(patient: &Patient) -> Check {
+    let name = "isolated cores";
+    let isolated = patient.tree.read(&format!("{CPUS}/isolated")).and_then(|text| parse_list(&text));
+    let isolated: BTreeSet<CpuId> = isolated.unwrap_or_default().into_iter().map(CpuId).collect();
+    let shards = patient.shard_cpus();
+    if shards.is_subset(&isolated) && !shards.is_empty() {
+        return Check::ok(name, list(&isolated), "nobody else is put on the shards' cores");
+    }
+    let why = "the kernel may put other work on the shards' cores (a cpuset partition, which does not show here, is as good)";
+    Check::warn(
+        name,
+        list(&isolated),
+        why,
+        format!(
+            "echo {} > /sys/fs/cgroup/<group>/cpuset.cpus; echo isolated > /sys/fs/cgroup/<group>/cpuset.cpus.partition",
+            list(&shards)
+        ),
+    )
+}
+
+/// Interrupts whose line has counted on a CPU since boot: number and CPUs.
+fn busy_interrupts(text: &str) -> BTreeMap<u32, BTreeSet<CpuId>> {
+    let mut lines = text.lines();
+    let header = lines.next().unwrap_or("");
+    let cpus: Vec<CpuId> = header
+        .split_whitespace()
+        .filter_map(|word| word.strip_prefix("CPU")?.parse().ok().map(CpuId))
+        .collect();
+    let lines = lines.filter_map(|line| {
+        let (number, counts) = line.split_once(':')?;
+        let number = number.trim().parse().ok()?;
+        let counts = counts.split_whitespace().map_while(|word| word.parse::<u64>().ok());
+        let busy = cpus.iter().zip(counts).filter(|&(_, count)| count > 0).map(|(&cpu, _)| cpu).collect();
+        Some((number, busy))
+    });
+    lines.collect()
+}
+
+fn interrupts(patient: &Patient) -> Check {
+    let name = "interrupts on shard cores";
+    let Some(text) = patient.tree.read("/proc/interrupts") else { return Check::unknown(name) };
+    let shards = patient.shard_cpus();
+    let aimed: Vec<u32> = busy_interrupts(&text)
+        .into_iter()
+        .filter(|(number, busy)| {
+            let target = patient.tree.read(&format!("/proc/irq/{number}/smp_affinity_list"));
+            let target = target.and_then(|text| parse_list(&text)).unwrap_or_default();
+            busy.iter().any(|cpu| shards.contains(cpu) && target.contains(&cpu.0))
+        })
+        .map(|(number, _)| number)
+        .collect();
+    if aimed.is_empty() {
+        return Check::ok(name, "none", "devices do not disturb shards");
+    }
+    let service = patient.layout.as_ref().map(|layout| list(&layout.service)).unwrap_or_default();
+    if service == "none" {
+        let why = "there is no core to keep them on";
+        return Check::ok(name, format!("{} lines", aimed.len()), why);
+    }
+    let shown = format_list(aimed.iter().copied());
+    Check::warn(
+        name,
+        format!("lines {shown}"),
+        "a shard is held up by them, and its peers with it",
+        format!(
+            "systemctl stop irqbalance; for n in {}; do echo {service} > /proc/irq/$n/smp_affinity_list; done",
+            aimed.iter().map(u32::to_string).collect::<Vec<_>>().join(" ")
+        ),
+    )
+}
+
+/// Whether a line of `/proc/PID/stat` is that of a process at work that is not the kernel's.
+fn is_at_work(stat: &str) -> bool {
+    let Some((_, fields)) = stat.rsplit_once(')') else { return false };
+    let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
+    // The state is field 3, the flags are field 9.
+    let kernel =
+        fields.get(6).and_then(|flags| flags.parse::<u64>().ok()).is_some_and(|it| it & KERNEL_THREAD != 0);
+    fields.first() == Some(&"R") && !kernel
+}
+
+fn others(patient: &Patient) -> Check {
+    let name = "other processes on shard cores";
+    let (shards, own) = (patient.shard_cpus(), std::process::id());
+    let others: Vec<String> = pids()
+        .into_iter()
+        .filter(|&pid| u32::try_from(pid) != Ok(own))
+        .filter(|pid| patient.tree.read(&format!("/proc/{pid}/stat")).is_some_and(|stat| is_at_work(&stat)))
+        .filter(|&pid| {
+            let core = last_core_of(pid).and_then(|core| u32::try_from(core).ok());
+            core.is_some_and(|core| shards.contains(&CpuId(core)))
+        })
+        .filter_map(|pid| Some(format!("{} ({pid})", name_of(pid)?)))
+        .collect();
+    if others.is_empty() {
+        return Check::ok(name, "none at work", "at this moment");
+    }
+    let shown: Vec<String> = others.iter().take(NAMES_SHOWN).cloned().collect();
+    let more = if others.len() > NAMES_SHOWN {
+        format!(" and {} more", others.len() - NAMES_SHOWN)
+    } else {
+        String::new()
+    };
+    Check::warn(
+        name,
+        format!("{}{more}", shown.join(", ")),
+        "a shard shares its core with them, and all others wait for it",
+        "taskset -acp <other cores> <pid>   # or AllowedCPUs= in their units",
+    )
+}
+
+fn clock_source(tree: &SysTree) -> Check {
+    let name = "clock source";
+    let Some(source) = tree.read("/sys/devices/system/clocksource/clocksource0/current_clocksource") else {
+        return Check::unknown(name);
+    };
+    match source.as_str() {
+        "tsc" | "kvm-clock" | "arch_sys_counter" | "hyperv_clocksource_tsc_page" => {
+            Check::ok(name, source, "the time is read without a system call")
+        }
+        _ => Check::warn(
+            name,
+            source,
+            "reading the time is a system call, and waiting processes read it often",
+            "echo tsc > /sys/devices/system/clocksource/clocksource0/current_clocksource",
+        ),
+    }
+}
+
+fn watchdog(tree: &SysTree) -> Check {
+    let name = "real-time throttling";
+    match tree.read("/proc/sys/kernel/sched_rt_runtime_us").as_deref() {
+        Some("0") => Check::warn(
+            name,
+            "0",
+            "nobody may run first: deaths are noticed some milliseconds later",
+            "sysctl -w kernel.sched_rt_runtime_us=950000",
+        ),
+        Some(text) => Check::ok(name, format!("{text} us"), "supervisor and coordinator may run first"),
+        None => Check::unknown(name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interrupts_are_found_by_the_counts_of_their_cores() {
+        let text = "           CPU0       CPU2\n  9:          0         12  IO-APIC  9-fasteoi acpi\n 10: 0 0 x\nNMI: 4 5 n\n";
+        let busy = busy_interrupts(text);
+        assert_eq!(busy.get(&9), Some(&BTreeSet::from([CpuId(2)])));
+        assert_eq!(busy.get(&10), Some(&BTreeSet::new()));
+        assert_eq!(busy.len(), 2);
+    }
+
+    #[test]
+    fn only_processes_at_work_that_are_not_the_kernels_count() {
+        assert!(is_at_work("7 (a) b) R 1 7 7 0 -1 4194304 1"));
+        assert!(!is_at_work("7 (a) S 1 7 7 0 -1 4194304 1"));
+        assert!(!is_at_work("7 (k) R 1 7 7 0 -1 2129984 1"));
+    }
+}

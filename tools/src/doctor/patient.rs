@@ -1,0 +1,56 @@
+//! The host that the doctor looks at, and what would be placed where on it.
+
+use phalanx::topology::{Allowance, Layout, LayoutOptions, SysTree, Topology};
+use phalanx::types::CpuId;
+use std::collections::BTreeSet;
+
+/// A host.
+#[derive(Debug)]
+pub struct Patient {
+    /// Its files.
+    pub tree: SysTree,
+    /// What they say of nodes and CPUs; `None` if they make no sense.
+    pub topology: Option<Topology>,
+    /// What may be used of it.
+    pub allowance: Option<Allowance>,
+    /// Where shards would go.
+    pub layout: Option<Layout>,
+    /// Why they would go nowhere.
+    pub trouble: Option<String>,
+}
+
+impl Patient {
+    /// This host, with the wishes of a launch.
+    pub fn examine(wishes: &LayoutOptions) -> Patient {
+        let tree = SysTree::host();
+        let mut patient = Patient { tree, topology: None, allowance: None, layout: None, trouble: None };
+        match Topology::read(&patient.tree) {
+            Ok(topology) => patient.look_at(topology, wishes),
+            Err(error) => patient.trouble = Some(error.to_string()),
+        }
+        patient
+    }
+
+    fn look_at(&mut self, topology: Topology, wishes: &LayoutOptions) {
+        let planned = Allowance::detect(&topology).and_then(|allowance| {
+            let layout = Layout::plan(&topology, &allowance, wishes);
+            self.allowance = Some(allowance);
+            layout
+        });
+        match planned {
+            Ok(layout) => self.layout = Some(layout),
+            Err(error) => self.trouble = Some(error.to_string()),
+        }
+        self.topology = Some(topology);
+    }
+
+    /// Number of shards that would be made.
+    pub fn shards(&self) -> usize {
+        self.layout.as_ref().map_or(1, |layout| layout.seats.len())
+    }
+
+    /// The CPUs of those shards.
+    pub fn shard_cpus(&self) -> BTreeSet<CpuId> {
+        self.layout.iter().flat_map(|layout| layout.seats.iter().map(|seat| seat.cpu)).collect()
+    }
+}
