@@ -7,5 +7,6 @@ mod disk_rows;
 mod endings;
 mod fan_out;
 mod flow;
+mod parts;
 mod restarts;
 mod support;
