@@ -128,6 +128,7 @@ impl Supervision {
                     Some(Order::Stop { deadline, answer }) => {
                         let report = self.stop(deadline).await;
                         last_words.said = true;
+                        orders.close();
                         // Who asked may have gone.
                         let _ = answer.send(report);
                         return;

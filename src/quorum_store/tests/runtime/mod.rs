@@ -1,6 +1,5 @@
 //! Validators that run: real tasks on a real runtime, with LMDB on disk. What the simulation cannot show: mailboxes, supervision,
 //! shutdown, and blocks on their way from the order to the commit.
-#![allow(clippy::print_stdout, reason = "seeds and figures are told")]
 
 mod deaths;
 mod disk_rows;

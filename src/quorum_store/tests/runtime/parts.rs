@@ -101,6 +101,8 @@ fn an_agreement_begins_with_all_that_its_validators_know_and_refuses_what_contra
     first.join(ValidatorId(3), (0, Micros(0)), []).unwrap();
     first.begin();
     assert_eq!(first.head(), 8);
+    assert_eq!(first.turn(), None, "a quorum has committed 6, and 8 is ordered");
+    first.committed(ValidatorId(1), 7);
     assert_eq!(first.turn().map(|turn| turn.height), Some(9));
     assert_eq!(first.next(0), NextBlock::TooLate(2, START));
     assert!(matches!(first.next(6), NextBlock::Ordered(_)));
