@@ -399,7 +399,12 @@ impl Town {
             let same = if self.forgets { heads(log) == heads(&logs[0]) } else { log == &logs[0] };
             assert!(same, "{what}: the log of {place}: {log:?}, {:?}", logs[0]);
         }
+        let mut committed: HashMap<BatchKey, u64> = HashMap::new();
         for block in &logs[0] {
+            for info in &block.batches {
+                let before = committed.insert(info.key(), block.height);
+                assert_eq!(before, None, "{what}: {} is in block {}, too", info.key(), block.height);
+            }
             let (hashes, outcomes) = &books.blocks[&block.height];
             let mut expected: Vec<(TxnHash, TxnOutcome)> =
                 hashes.iter().copied().zip(outcomes.iter().copied()).collect();
