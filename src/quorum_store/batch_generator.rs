@@ -87,14 +87,18 @@ pub struct BatchGenerator {
 }
 
 impl BatchGenerator {
-    /// A generator that goes on with what the store has of its own batches; it must then be led through the commit log from
-    /// its first step on.
+    /// A generator that goes on with what the store has of its own batches. Those without a proof are told again: the one before
+    /// may have died between store and network. It must then be led through the commit log from its first step on.
     #[must_use]
-    pub fn rebuild(seat: GeneratorSeat, now: Micros) -> BatchGenerator {
+    pub fn rebuild(seat: GeneratorSeat, now: Micros, out: &mut Outbox) -> BatchGenerator {
         let mut in_progress = InProgress::default();
+        let mut again: Vec<MadeBatch> = Vec::new();
         for live in seat.store.live(now).into_iter().filter(|live| live.info.author == seat.validator) {
+            let unproven = if live.proof.is_none() { seat.store.get(&live.info.digest) } else { None };
+            again.extend(unproven.map(|batch| (batch, Arc::clone(&live.summaries))));
             in_progress.insert(live.info.key(), live.info.expiration, live.summaries);
         }
+        tell(&seat, again, out);
         let rate = PullRate::new(seat.config.back_pressure);
         BatchGenerator {
             seat,
@@ -190,20 +194,8 @@ impl BatchGenerator {
 
     /// Persists first: who hears of a batch may ask for it, and who signs it must find it here.
     fn publish(&mut self, now: Micros, txns: Vec<Arc<PooledTxn>>, out: &mut Outbox) {
-        let (mut told, mut queued, mut signed) = (Vec::new(), Vec::new(), Vec::new());
-        for (batch, summaries) in self.make_batches(now, txns) {
-            let info = batch.info;
-            let signature = self.seat.keys.sign(&info.signing_bytes());
-            signed.push(SignedBatchInfo { info, signer: self.seat.validator, signature });
-            queued.push((info, summaries));
-            told.push(Batch::clone(&batch));
-        }
-        if told.is_empty() {
-            return;
-        }
-        out.push(Effect::Queue(QueueNews::Batches(queued)));
-        out.push(Effect::Proofs(ProofNews::Signatures(self.seat.validator, signed)));
-        out.push(Effect::Broadcast(Message::Batches(told)));
+        let made = self.make_batches(now, txns);
+        tell(&self.seat, made, out);
     }
 
     /// Cuts transactions into batches: the highest bucket first, each within its limits, as many as one message may have.
@@ -301,4 +293,22 @@ impl BatchGenerator {
     pub fn holds(&self, key: BatchKey) -> bool {
         self.in_progress.holds(key)
     }
+}
+
+/// Signs batches, and tells them to everyone.
+fn tell(seat: &GeneratorSeat, made: Vec<MadeBatch>, out: &mut Outbox) {
+    if made.is_empty() {
+        return;
+    }
+    let (mut told, mut queued, mut signed) = (Vec::new(), Vec::new(), Vec::new());
+    for (batch, summaries) in made {
+        let info = batch.info;
+        let signature = seat.keys.sign(&info.signing_bytes());
+        signed.push(SignedBatchInfo { info, signer: seat.validator, signature });
+        queued.push((info, summaries));
+        told.push(Batch::clone(&batch));
+    }
+    out.push(Effect::Queue(QueueNews::Batches(queued)));
+    out.push(Effect::Proofs(ProofNews::Signatures(seat.validator, signed)));
+    out.extend(Message::of_batches(told, &seat.config.sender).into_iter().map(Effect::Broadcast));
 }

@@ -86,7 +86,7 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// [`DiskError`].
     fn remove_batches(&self, digests: &[BatchDigest]) -> Result<(), DiskError>;
 
-    /// Hands out every batch, one after the other. Those that do not decode are removed.
+    /// Hands out every batch, one after the other. Those that do not decode, or are not those of their digest, are removed.
     ///
     /// # Errors
     /// [`DiskError`].

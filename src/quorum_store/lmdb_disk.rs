@@ -132,7 +132,9 @@ impl Disk for LmdbDisk {
         let tables = self.tables().map_err(self.failed("open the databases of"))?;
         let txn = self.env.read_txn().map_err(self.failed("read"))?;
         let row = tables.batches.get(&txn, &digest.0).map_err(self.failed("read a batch of"))?;
-        row.map(|row| self.decode(BATCHES, row)).transpose()
+        let batch: Option<Batch> = row.map(|row| self.decode(BATCHES, row)).transpose()?;
+        let right = batch.as_ref().is_none_or(|batch| batch.info.digest == *digest && batch.holds());
+        if right { Ok(batch) } else { Err(self.damaged(BATCHES)) }
     }
 
     fn remove_batches(&self, digests: &[BatchDigest]) -> Result<(), DiskError> {
@@ -153,7 +155,7 @@ impl Disk for LmdbDisk {
             for row in rows {
                 let (key, row) = row.map_err(self.failed("read the batches of"))?;
                 match self.decode::<Batch>(BATCHES, row) {
-                    Ok(batch) if batch.info.digest.0 == key => each(batch),
+                    Ok(batch) if batch.info.digest.0 == key && batch.holds() => each(batch),
                     Ok(_) | Err(_) => broken.push(key.to_vec()),
                 }
             }
@@ -161,7 +163,10 @@ impl Disk for LmdbDisk {
         if broken.is_empty() {
             return Ok(());
         }
-        tracing::warn!(batches = broken.len(), "batches that do not decode are removed");
+        tracing::warn!(
+            batches = broken.len(),
+            "batches that do not decode, or are not those of their digest, are removed"
+        );
         self.write("remove broken batches from", |txn, tables| {
             broken.iter().try_for_each(|key| tables.batches.delete(txn, key).map(|_| ()))
         })

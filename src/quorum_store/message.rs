@@ -2,7 +2,9 @@
 
 use crate::quorum_store::bounded;
 use crate::quorum_store::config::{MAX_BATCHES_PER_MESSAGE, MAX_MESSAGE_PAYLOAD};
-use crate::quorum_store::{Batch, BatchDigest, Epoch, Micros, ProofOfStore, Refusal, SignedBatchInfo};
+use crate::quorum_store::{
+    Batch, BatchDigest, BatchLimits, Epoch, Micros, ProofOfStore, Refusal, SignedBatchInfo,
+};
 use serde::{Deserialize, Serialize};
 
 /// The longest frame.
@@ -45,6 +47,30 @@ pub enum Message {
 }
 
 impl Message {
+    /// Batches in as many messages as these limits ask for.
+    #[must_use]
+    pub fn of_batches(batches: impl IntoIterator<Item = Batch>, limits: &BatchLimits) -> Vec<Message> {
+        let (mut messages, mut open, mut bytes, mut txns) = (Vec::new(), Vec::new(), 0_u64, 0_u64);
+        for batch in batches {
+            (bytes, txns) = (bytes.saturating_add(batch.info.bytes), txns.saturating_add(batch.info.txns));
+            if open.len() >= limits.batches || bytes > limits.total_bytes || txns > limits.total_txns {
+                messages.push(Message::Batches(std::mem::take(&mut open)));
+                (bytes, txns) = (batch.info.bytes, batch.info.txns);
+            }
+            open.push(batch);
+        }
+        messages.push(Message::Batches(open));
+        messages.retain(|message| !matches!(message, Message::Batches(batches) if batches.is_empty()));
+        messages
+    }
+
+    /// Proofs in as many messages as it takes.
+    #[must_use]
+    pub fn of_proofs(proofs: &[ProofOfStore]) -> Vec<Message> {
+        let most = usize::try_from(MAX_INFOS_PER_MESSAGE).unwrap_or(usize::MAX);
+        proofs.chunks(most).map(|some| Message::Proofs(some.to_vec())).collect()
+    }
+
     /// The message's bytes.
     ///
     /// # Errors

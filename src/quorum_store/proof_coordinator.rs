@@ -48,8 +48,8 @@ pub struct ProofCoordinator {
 }
 
 impl ProofCoordinator {
-    /// A proof coordinator that goes on with the own batches in the store that have no proof: they are told to everyone
-    /// again, whose answers are signatures. It must then be led through the commit log from its first step on.
+    /// A proof coordinator that goes on with the own batches in the store. Those that have no proof are told to everyone
+    /// again, whose answers are signatures; and proofs are told again. It must then be led through the commit log from its first step on.
     #[must_use]
     pub fn rebuild(seat: ProofSeat, now: Micros, out: &mut Outbox) -> ProofCoordinator {
         let mut coordinator = ProofCoordinator {
@@ -72,10 +72,11 @@ impl ProofCoordinator {
     fn begin_again(&mut self, now: Micros, out: &mut Outbox) {
         let validator = self.seat.validator;
         let own = self.seat.store.live(now).into_iter().filter(|live| live.info.author == validator);
-        let mut again: Vec<Batch> = Vec::new();
-        let (mut bytes, limits) = (0, self.seat.config.receiver);
+        let (mut again, mut proven): (Vec<Batch>, Vec<ProofOfStore>) = (Vec::new(), Vec::new());
         for live in own {
-            if live.proof.is_some() {
+            if let Some(proof) = live.proof {
+                // Whoever made it may have died before it was told.
+                proven.push(proof);
                 self.finish(&live.info);
                 continue;
             }
@@ -86,17 +87,12 @@ impl ProofCoordinator {
                 collection.signatures.insert(validator, signature);
             }
             self.try_prove(&live.info, out);
-            let full = again.len() >= self.seat.config.sender.batches
-                || bytes + live.info.bytes > limits.total_bytes;
-            if full {
-                out.push(Effect::Broadcast(Message::Batches(std::mem::take(&mut again))));
-                bytes = 0;
-            }
-            bytes += live.info.bytes;
             again.push(Batch::clone(&batch));
         }
-        if !again.is_empty() {
-            out.push(Effect::Broadcast(Message::Batches(again)));
+        let told = Message::of_batches(again, &self.seat.config.sender).into_iter();
+        out.extend(told.chain(Message::of_proofs(&proven)).map(Effect::Broadcast));
+        if !proven.is_empty() {
+            out.push(Effect::Queue(QueueNews::Proofs(validator, proven)));
         }
     }
 
@@ -109,6 +105,10 @@ impl ProofCoordinator {
             if let Err(refusal) = self.add(now, from, one, out) {
                 tracing::debug!(%from, %refusal, batch = %one.info.key(), "a signature is refused");
                 self.refusals.count(refusal);
+                if (from, refusal) == (self.seat.validator, Refusal::TooLate) {
+                    // A generator that started again does not know that it was given up.
+                    out.push(Effect::Generator(GeneratorNews::ProofsTimedOut(vec![one.info.key()])));
+                }
             }
         }
     }

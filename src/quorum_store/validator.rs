@@ -209,7 +209,7 @@ impl Validator {
             Arc::new(BatchStore::open(Arc::clone(&seat.disk), config.quorum_store.clone(), commits.time())?);
         let mempool = Mempool::new(config.quorum_store.mempool, next);
         let commons = Arc::new(Commons::new(seat, config, store, commits, mempool));
-        let doorstep = Arc::new(Doorstep(Arc::clone(&commons)));
+        let doorstep = Arc::new(Doorstep(Arc::downgrade(&commons)));
         commons.seat.network.attach(commons.seat.validator, doorstep);
         let (orders, told) = supervision::start(&commons, runtime);
         Ok(Validator { commons, orders, told: Arc::new(told) })
@@ -230,8 +230,11 @@ impl Validator {
     /// Takes a client's transaction into the mempool. Its signature is not looked at. Never blocks for long.
     ///
     /// # Errors
-    /// `BadTransaction` for bytes that are none; what [`Mempool::submit`] refuses with.
+    /// `BadTransaction` for bytes that are none; `MailboxClosed` if the validator has ended; what [`Mempool::submit`] refuses with.
     pub fn submit(&self, bytes: TxnBytes) -> Result<TxnHash, Refusal> {
+        if self.commons.ending.load(Ordering::Relaxed) {
+            return Err(Refusal::MailboxClosed);
+        }
         let txn = PooledTxn::read(bytes).map_err(|_| Refusal::BadTransaction)?;
         let hash = txn.summary.hash;
         let mut mempool = self.commons.mempool.lock();

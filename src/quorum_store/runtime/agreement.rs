@@ -161,13 +161,15 @@ impl Agreement {
     pub fn begin(&self) {
         let mut inner = self.inner.lock();
         let (committed, time) = inner.floor;
+        inner.known.retain(|&height, _| height <= committed + 1);
         // Blocks without gaps up to the last one; what is before a gap is of no use to anybody.
-        let mut first = inner.known.last_key_value().map_or(committed + 1, |(&height, _)| height);
+        let mut first = committed + 1;
         while first > 1 && inner.known.contains_key(&(first - 1)) {
             first -= 1;
         }
-        inner.known.retain(|&height, _| height >= first && first <= committed + 1);
-        inner.floor = (if inner.known.is_empty() { committed } else { first - 1 }, time);
+        inner.known.retain(|&height, _| height >= first);
+        let before_first = inner.known.get(&first).map_or(time, |known| known.block.timestamp);
+        inner.floor = (first - 1, before_first);
         inner.since = Instant::now();
         inner.forget();
         drop(inner);

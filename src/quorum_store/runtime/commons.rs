@@ -14,7 +14,8 @@ use crate::quorum_store::{
     ValidatorConfig, ValidatorId,
 };
 use parking_lot::Mutex;
-use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Weak};
 use tokio::sync::oneshot;
 
 /// Who executes the blocks that a validator commits.
@@ -145,6 +146,8 @@ pub struct Commons {
     pub tallies: Tallies,
     /// What the proof manager said last.
     pub pressure: Mutex<BackPressure>,
+    /// Set when it ends: nothing is taken in any more.
+    pub ending: AtomicBool,
     board: Mutex<CursorBoard>,
 }
 
@@ -170,6 +173,7 @@ impl Commons {
             fetches: FetchDesk::default(),
             tallies: Tallies::default(),
             pressure: Mutex::default(),
+            ending: AtomicBool::new(false),
             board: Mutex::default(),
         }
     }
@@ -288,12 +292,14 @@ impl Commons {
 
 /// Where the network delivers: the network listener's mailbox.
 #[derive(Debug)]
-pub struct Doorstep(pub Arc<Commons>);
+pub struct Doorstep(pub Weak<Commons>);
 
 impl FrameSink for Doorstep {
     fn deliver(&self, from: ValidatorId, frame: Arc<[u8]>) {
         let bytes = frame.len() as u64;
-        // The mailbox counts what it drops.
-        let _ = self.0.mailboxes.listener.bulk(from, (from, frame), bytes);
+        if let Some(commons) = self.0.upgrade() {
+            // The mailbox counts what it drops.
+            let _ = commons.mailboxes.listener.bulk(from, (from, frame), bytes);
+        }
     }
 }

@@ -86,13 +86,15 @@ async fn drive<D: Driver>(commons: &Arc<Commons>, life: &mut Life) -> Result<(),
     let mut driver = life.block(None, begin).await?;
     loop {
         let last = life.is_stopped();
-        let shared = Arc::clone(commons);
+        let (shared, ticket) = (Arc::clone(commons), life.ticket());
         let turn = move || {
             let mut out = Outbox::new();
             let mail = D::mailbox(&shared).map_or_else(Vec::new, |mailbox| mailbox.take(BULK_PER_TURN));
             driver.turn(&shared, mail, &mut out);
-            shared.tallies.set(D::COMPONENT, driver.tally());
-            shared.dispatch(out);
+            if ticket.is_valid() {
+                shared.tallies.set(D::COMPONENT, driver.tally());
+                shared.dispatch(out);
+            }
             driver
         };
         driver = life.block(None, turn).await?;

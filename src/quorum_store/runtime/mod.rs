@@ -12,7 +12,7 @@ pub(super) mod ends;
 mod fetch_desk;
 pub(super) mod local_network;
 pub(super) mod mailbox;
-mod pipeline;
+pub(super) mod pipeline;
 mod proposer;
 mod restart_limit;
 pub(super) mod shutdown_report;

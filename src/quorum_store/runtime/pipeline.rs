@@ -7,7 +7,8 @@ use crate::quorum_store::runtime::tallies::Tallies;
 use crate::quorum_store::runtime::vital::{Life, TaskEnd};
 use crate::quorum_store::{
     AppendError, Batch, BatchDigest, BatchInfo, BlockExecutor, BlockToExecute, CommitEntry, Committed,
-    DiskError, ExecutedBlock, ExecutorError, FetchEnd, OrderedBlock, PooledTxn, TxnException, TxnOutcome,
+    DiskError, ExecutedBlock, ExecutorError, FetchEnd, OrderedBlock, PooledTxn, Refusal, TxnException,
+    TxnOutcome,
 };
 use crate::vm::ledger::Address;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -53,11 +54,17 @@ async fn bring(commons: &Arc<Commons>, life: &mut Life, block: &Arc<OrderedBlock
     if !persistently(commons, life, move || disk.stage(&to_stage).map_err(Into::into)).await? {
         return Ok(());
     }
-    let Some(batches) = gather(commons, life, block).await? else { return Ok(()) };
+    let (role, known) = (&commons.seat.role, commons.seat.agreement.exceptions(block.height));
+    let executor = match role {
+        // What is known was executed, durably.
+        Role::Executes(executor) if known.is_none() => Some(Arc::clone(executor)),
+        Role::Executes(_) | Role::Follows => None,
+    };
+    let Some(batches) = gather(commons, life, block, executor.is_some()).await? else { return Ok(()) };
     let txns: usize = batches.iter().map(|batch| batch.txns.len()).sum();
-    let found = match &commons.seat.role {
-        Role::Executes(executor) => execute(commons, life, Arc::clone(executor), block, batches).await?,
-        Role::Follows => follow(commons, life, block.height).await,
+    let found = match executor {
+        Some(executor) => execute(commons, life, executor, block, batches).await?,
+        None => follow(commons, life, block.height).await,
     };
     let Some(exceptions) = found else { return Ok(()) };
     let content = Committed::Block {
@@ -106,12 +113,14 @@ async fn idle(life: &mut Life, time: Duration) {
 }
 
 /// All batches of a block that are executed, in their order; what is not here is fetched. `None` if the task is to end first.
+/// Unless they are `needed`, those are left out that no peer has any more, since they expired too long ago.
 async fn gather(
     commons: &Arc<Commons>,
     life: &mut Life,
     block: &OrderedBlock,
+    needed: bool,
 ) -> Result<Option<Vec<Arc<Batch>>>, TaskEnd> {
-    let wanted: Vec<BatchInfo> =
+    let mut wanted: Vec<BatchInfo> =
         block.batches.iter().filter(|info| info.is_executed_at(block.timestamp)).copied().collect();
     let mut found: HashMap<BatchDigest, Arc<Batch>> = HashMap::new();
     let mut asked: Option<tokio::time::Instant> = None;
@@ -127,6 +136,11 @@ async fn gather(
             // Without room for it in the store it comes this way.
             let fetched = match commons.fetches.take(&info.digest) {
                 Some(FetchEnd::Found(batch)) => Some(batch),
+                Some(FetchEnd::Failed(Refusal::Expired)) if !needed && stored.is_none() => {
+                    tracing::warn!(batch = %info.key(), height = block.height, "nobody has a batch of a block any more");
+                    wanted.retain(|one| one.digest != info.digest);
+                    continue;
+                }
                 Some(FetchEnd::Failed(refusal)) => {
                     tracing::warn!(batch = %info.key(), %refusal, height = block.height, "nobody gives a batch of a block; it is asked for again");
                     None

@@ -9,6 +9,7 @@ use crate::quorum_store::runtime::vital::{TaskEnd, Vital, words_of};
 use crate::quorum_store::validator::Told;
 use crate::quorum_store::{Component, Restarts, ValidatorEnd, ValidatorId};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -127,6 +128,7 @@ impl Supervision {
                     Some(Order::Stop { deadline, answer }) => {
                         let report = self.stop(deadline).await;
                         last_words.said = true;
+                        orders.close();
                         // Who asked may have gone.
                         let _ = answer.send(report);
                         return;
@@ -254,6 +256,7 @@ impl Supervision {
     /// Ends all tasks in order, then closes the disk.
     async fn stop(&mut self, deadline: Duration) -> ShutdownReport {
         let end = Instant::now() + deadline;
+        self.commons.ending.store(true, Ordering::Relaxed);
         self.commons.seat.network.detach(self.commons.seat.validator);
         let mut steps = Vec::new();
         for (done, component) in STOP_ORDER.into_iter().enumerate() {

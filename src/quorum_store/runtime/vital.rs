@@ -30,6 +30,8 @@ pub struct Vital {
     /// Milliseconds since the beginning until which the next sign of life has to come.
     due: AtomicU64,
     seat: Mutex<Arc<Seat<()>>>,
+    /// The number of its present life.
+    lives: AtomicU64,
     stop: watch::Sender<bool>,
 }
 
@@ -41,6 +43,7 @@ impl Vital {
             begun: Instant::now(),
             due: AtomicU64::new(u64::MAX),
             seat: Mutex::default(),
+            lives: AtomicU64::new(0),
             stop: watch::Sender::new(false),
         })
     }
@@ -69,8 +72,9 @@ impl Vital {
     /// A new life.
     pub fn live(self: &Arc<Vital>) -> Life {
         self.expect_within(self.hang_limit);
-        let (seat, stop) = (Arc::clone(&self.seat.lock()), self.stop.subscribe());
-        Life { vital: Arc::clone(self), own: seat, held: None, stop }
+        let (own, stop) = (Arc::clone(&self.seat.lock()), self.stop.subscribe());
+        let number = self.lives.fetch_add(1, Ordering::SeqCst) + 1;
+        Life { vital: Arc::clone(self), number, own, held: None, stop }
     }
 }
 
@@ -78,6 +82,7 @@ impl Vital {
 #[derive(Debug)]
 pub struct Life {
     vital: Arc<Vital>,
+    number: u64,
     own: Arc<Seat<()>>,
     held: Option<OwnedMutexGuard<()>>,
     stop: watch::Receiver<bool>,
@@ -89,6 +94,11 @@ impl Life {
         self.vital.expect_within(limit);
         self.held = Some(Arc::clone(&self.own).lock_owned().await);
         self.beat();
+    }
+
+    /// For what this life does on other threads.
+    pub fn ticket(&self) -> Ticket {
+        Ticket { vital: Arc::clone(&self.vital), number: self.number }
     }
 
     /// A sign of life.
@@ -125,6 +135,20 @@ impl Life {
             Err(error) if error.is_panic() => Err(TaskEnd::Panicked(words_of(&*error.into_panic()))),
             Err(_) => Err(TaskEnd::Failed("the runtime takes no more work".to_owned())),
         }
+    }
+}
+
+/// Tells whether a life is still the present one: what hung and wakes up after it was replaced has nothing to say.
+#[derive(Clone, Debug)]
+pub struct Ticket {
+    vital: Arc<Vital>,
+    number: u64,
+}
+
+impl Ticket {
+    /// Whether no other life has begun.
+    pub fn is_valid(&self) -> bool {
+        self.vital.lives.load(Ordering::SeqCst) == self.number
     }
 }
 

@@ -154,7 +154,8 @@ impl Bench {
             disk: Arc::clone(&self.disk) as Arc<dyn Disk>,
             config: Arc::clone(&self.config),
         };
-        BatchGenerator::rebuild(seat, now)
+        // What is told again is looked at where it matters.
+        BatchGenerator::rebuild(seat, now, &mut Vec::new())
     }
 
     pub fn coordinator(&self, filter: TxnFilter) -> BatchCoordinator {

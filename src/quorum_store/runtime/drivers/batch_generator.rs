@@ -22,7 +22,7 @@ impl Driver for Generating {
         Some(&commons.mailboxes.generator)
     }
 
-    fn rebuild(commons: &Commons, _out: &mut Outbox) -> Generating {
+    fn rebuild(commons: &Commons, out: &mut Outbox) -> Generating {
         let seat = GeneratorSeat {
             validator: commons.seat.validator,
             epoch: commons.config.epoch,
@@ -31,7 +31,13 @@ impl Driver for Generating {
             disk: Arc::clone(&commons.seat.disk),
             config: Arc::clone(&commons.limits),
         };
-        Generating(BatchGenerator::rebuild(seat, commons.now()))
+        match commons.config.source {
+            PayloadSource::QuorumStore => Generating(BatchGenerator::rebuild(seat, commons.now(), out)),
+            // Its batches are for one block each, and told to nobody.
+            PayloadSource::DirectMempool => {
+                Generating(BatchGenerator::rebuild(seat, commons.now(), &mut Outbox::new()))
+            }
+        }
     }
 
     fn turn(&mut self, commons: &Commons, mail: Vec<GeneratorMail>, out: &mut Outbox) {

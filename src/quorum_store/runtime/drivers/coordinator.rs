@@ -24,7 +24,9 @@ impl Driver for Storing {
 
     fn turn(&mut self, commons: &Commons, _mail: Vec<()>, _out: &mut Outbox) {
         let store = &commons.store;
-        while let Some(step) = commons.commits.next(store.cursor()) {
+        // Never further than the mempool, which reads from the store what was committed.
+        let pooled = commons.board().of(Component::Mempool);
+        while let Some(step) = commons.commits.next(store.cursor()).filter(|step| step.sequence() <= pooled) {
             store.apply(&step);
         }
         commons.set_cursor(Self::COMPONENT, store.cursor().applied());

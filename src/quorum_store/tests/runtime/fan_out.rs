@@ -7,12 +7,12 @@ use super::support::*;
 use crate::quorum_store::*;
 use std::time::Instant;
 
-/// Who can be held at a step that nobody else of its validator passes, if no client gives that validator anything.
-const HELD: [(Component, Step); 4] = [
+/// The three receivers of the original's fan-out, each with a step that nobody else of its validator passes, if no client gives
+/// that validator anything.
+const HELD: [(Component, Step); 3] = [
     (Component::BatchGenerator, Step::ReserveIds),
     (Component::ProofManager, Step::VerifyAggregate),
     (Component::ProofCoordinator, Step::Aggregate),
-    (Component::Coordinator, Step::RemoveBatches),
 ];
 
 /// Brings a component of validator 1 to the step where it hangs.
@@ -28,7 +28,7 @@ fn hold(town: &mut Town, component: Component, step: Step) {
             Component::ProofCoordinator => town.submit(1, sender, 1),
             // The first ids are taken at the first tick of a new life.
             Component::BatchGenerator => assert!(town.runtime.block_on(town.validator(1).kill(component))),
-            // Others' proofs; and others' batches that expire.
+            // Others' proofs.
             _ => town.submit(2, sender, 1),
         }
         sender += 1;
@@ -53,10 +53,6 @@ fn a_reader_of_commits_that_hangs_in_any_position_holds_up_nobody_and_has_all_of
         let mut config = config();
         config.supervision.hang_limit = secs(3_000);
         config.quorum_store.lag_limit = 5;
-        // So that batches are removed, and soon.
-        config.quorum_store.batch_expiry = secs(2);
-        config.quorum_store.clock_skew = millis(100);
-        config.quorum_store.expiration_buffer = millis(100);
         config.mailboxes.bulk = 2;
         let mut town = Town::new(directory.path(), config, NetworkFaults::default(), 1);
         hold(&mut town, component, step);
@@ -93,9 +89,6 @@ fn a_component_that_hangs_is_replaced_and_the_hung_one_changes_nothing_when_it_w
         let directory = tempfile::tempdir().unwrap();
         let mut config = config();
         config.supervision.hang_limit = secs(1);
-        config.quorum_store.batch_expiry = secs(2);
-        config.quorum_store.clock_skew = millis(100);
-        config.quorum_store.expiration_buffer = millis(100);
         let mut town = Town::new(directory.path(), config, NetworkFaults::default(), 1);
         hold(&mut town, component, step);
         eventually(

@@ -1,11 +1,11 @@
 //! Validators that run: real tasks on a real runtime, with LMDB on disk. What the simulation cannot show: mailboxes, supervision,
 //! shutdown, and blocks on their way from the order to the commit.
-#![allow(clippy::print_stdout, reason = "seeds and figures are told")]
 
 mod deaths;
 mod disk_rows;
 mod endings;
 mod fan_out;
 mod flow;
+mod parts;
 mod restarts;
 mod support;

@@ -125,7 +125,7 @@ impl Validator {
                 };
                 let disk = ids as Arc<dyn Disk>;
                 let seat = GeneratorSeat { validator, epoch, keys, store, disk, config };
-                self.generator = Some(BatchGenerator::rebuild(seat, now));
+                self.generator = Some(BatchGenerator::rebuild(seat, now, out));
             }
             Part::BatchCoordinator => {
                 self.coordinator =
