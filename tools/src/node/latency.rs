@@ -4,11 +4,11 @@ use serde::Serialize;
 use std::time::Duration;
 
 /// Steps within each power of two: a value is known to 1.6 %.
-const STEPS: u64 = 64;
-const STEP_BITS: u32 = STEPS.trailing_zeros();
+const STEP_BITS: u32 = 6;
+const STEPS: u64 = 1 << STEP_BITS;
 /// Powers of two of microseconds: the last is 12 days.
 const POWERS: u32 = 40;
-const BUCKETS: usize = (STEPS as usize) * (POWERS - STEP_BITS + 1) as usize;
+const BUCKETS: usize = ((POWERS - STEP_BITS + 1) << STEP_BITS) as usize;
 
 /// Counts of times by their length.
 #[derive(Clone, Debug)]

@@ -11,6 +11,9 @@ use std::time::Duration;
 /// Most validators in one process: each has some tasks, a store on disk, and checks every signature by itself.
 pub const VALIDATORS_MAX: usize = 16;
 
+/// Most restarts of one validator's components within a minute that can be taken.
+const RESTARTS_MAX: u32 = 1_000_000;
+
 /// Options of `phalanx node`.
 #[derive(Clone, Debug, Args)]
 pub struct NodeOptions {
@@ -81,7 +84,7 @@ pub struct NodeOptions {
 
     /// Ends the node, with exit code 10, when the components of one validator had to be started again more often than this within
     /// a minute. Default: 30; with --kill-components-every, 30 more than it causes.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(RESTARTS_MAX)))]
     pub restarts_per_minute: Option<u32>,
 
     /// Makes blocks straight from one queue, without validators and with nothing on a disk: what the rest is measured against.
@@ -123,8 +126,10 @@ impl NodeOptions {
     /// Restarts of the components of one validator within a minute that are taken.
     pub fn restart_limit(&self) -> u32 {
         const BY_THEMSELVES: u32 = 30;
-        let by_kills = self.kill_components_every.map_or(0.0, |every| (60.0 / every.as_secs_f64()).ceil());
-        // More than a million kills a minute are not possible.
-        self.restarts_per_minute.unwrap_or_else(|| BY_THEMSELVES.saturating_add(by_kills.min(1e6) as u32))
+        let minute = Duration::from_secs(60).as_micros();
+        let by_kills = self.kill_components_every.map_or(0, |every| minute / every.as_micros().max(1) + 1);
+        let by_kills = u32::try_from(by_kills).unwrap_or(u32::MAX);
+        // More kills than that are not possible.
+        self.restarts_per_minute.unwrap_or_else(|| BY_THEMSELVES.saturating_add(by_kills).min(RESTARTS_MAX))
     }
 }

@@ -244,9 +244,10 @@ fn refused(height: u64, cause: &ExecuteError) -> ExecutorError {
 fn not_durable(height: u64, cause: &DurableError) -> ExecutorError {
     match cause {
         // The log is as it was: once there is room again the same block goes through.
-        DurableError::Io { .. } | DurableError::Backlog { .. } | DurableError::NotYet { .. } => {
-            again(height, cause)
-        }
+        DurableError::Io { .. }
+        | DurableError::Backlog { .. }
+        | DurableError::NotYet { .. }
+        | DurableError::NotStored { .. } => again(height, cause),
         DurableError::Store { .. }
         | DurableError::Failed { .. }
         | DurableError::NoDirectory

@@ -120,10 +120,9 @@ impl Run {
         loop {
             let over = self.is_over();
             let said = text_so_far(&self.stderr);
-            if let Some(rest) = said.split_inclusive('\n').find_map(|line| line.strip_prefix(beginning)) {
-                if let Some(whole) = rest.strip_suffix('\n') {
-                    return whole.to_owned();
-                }
+            let found = said.split_inclusive('\n').find_map(|line| line.strip_prefix(beginning));
+            if let Some(whole) = found.and_then(|rest| rest.strip_suffix('\n')) {
+                return whole.to_owned();
             }
             assert!(!over && Instant::now() < deadline, "did not say {beginning:?}: {said}");
             std::thread::sleep(Duration::from_millis(5));

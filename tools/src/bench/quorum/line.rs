@@ -123,7 +123,7 @@ impl Line {
         let proofs = ProofSeat { validator: AUTHOR, keys: own, store, config: limits() };
         let at_peer = Arc::clone(&peer.store);
         Ok(Line {
-            generator: BatchGenerator::rebuild(seat, now),
+            generator: BatchGenerator::rebuild(seat, now, &mut Vec::new()),
             proofs: ProofCoordinator::rebuild(proofs, now, &mut Vec::new()),
             coordinator: BatchCoordinator::new(PEER, EPOCH, of_peer, at_peer, limits(), TxnFilter::Off),
             mempool: Mempool::new(config.mempool, HashMap::new()),

@@ -110,18 +110,17 @@ fn sentence(refusal: Refusal) -> String {
     format!("{name}{next}")
 }
 
-/// Whether the same transaction may be taken a moment later.
-#[allow(clippy::wildcard_enum_match_arm, reason = "all other refusals are final, also those to come")]
+/// Whether the same transaction may be taken a moment later. All other refusals are final.
 pub fn is_passing(refusal: Refusal) -> bool {
-    match refusal {
+    matches!(
+        refusal,
         Refusal::MempoolFull
-        | Refusal::SenderFull
-        | Refusal::SequenceTooFar
-        | Refusal::MailboxFull
-        | Refusal::MailboxClosed
-        | Refusal::Storage => true,
-        _ => false,
-    }
+            | Refusal::SenderFull
+            | Refusal::SequenceTooFar
+            | Refusal::MailboxFull
+            | Refusal::MailboxClosed
+            | Refusal::Storage
+    )
 }
 
 impl Problem {
