@@ -228,6 +228,50 @@ fn a_node_that_cannot_keep_its_components_alive_gives_up_with_10() {
 }
 
 #[test]
+fn what_the_quorum_store_is_measured_against_brings_everything_to_its_end_too() {
+    let options = ["--plain", "--shards=2", "--accounts=200", "--load=300", "--duration=2s", "--format=json"];
+    let run = Run::start_command(&["node"], &options);
+    let traces = run.traces();
+    let json = report(&run.finish(), 0);
+    assert_settled(&json);
+    assert_eq!((&json["validators"], &json["cursors"]), (&json!(0), &json!([])), "{json}");
+    assert!(
+        number(&json, "committed") > 0 && number(&json, "verified_blocks") == number(&json, "blocks"),
+        "{json}"
+    );
+    traces.assert_gone();
+    let both = Run::start_command(&["node"], &["--plain", "--validators=4"]).finish();
+    assert_eq!(both.code(), 2, "{}", both.stderr);
+}
+
+#[test]
+fn the_benchmark_of_the_quorum_store_has_a_row_for_every_step_and_loses_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let options = ["--directory", home.path().to_str().unwrap(), "--transactions=500", "--format=json"];
+    let json = Run::start_command(&["bench", "quorum"], &options).finish().json();
+    let rows = json["rows"].as_array().unwrap();
+    let steps: Vec<&str> = rows.iter().filter_map(|row| row["step"].as_str()).collect();
+    assert_eq!(
+        steps,
+        [
+            "intake",
+            "batch",
+            "encode",
+            "decode",
+            "store_and_sign",
+            "proof",
+            "check_proof",
+            "order",
+            "commit",
+            "apply"
+        ]
+    );
+    assert!(rows.iter().all(|row| row["us_per_transaction"].as_f64() > Some(0.0)), "{json}");
+    assert_eq!((&rows[10]["kind"], &rows[10]["transactions"]), (&json!("total"), &json!(500)), "{json}");
+    assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0, "the disks are removed");
+}
+
+#[test]
 fn options_that_make_no_sense_are_refused_before_anything_starts() {
     for options in [
         &["--validators", "0"][..],
