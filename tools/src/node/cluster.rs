@@ -6,7 +6,7 @@ use crate::node::home::Home;
 use crate::node::options::NodeOptions;
 use crate::node::phalanx_executor::PhalanxExecutor;
 use crate::node::plain::Plain;
-use crate::node::report::Standing;
+use crate::node::report::{Holds, Standing};
 use parking_lot::Mutex;
 use phalanx::quorum_store::{
     BlockExecutor, CommitFeed, Committee, CommitteeConfig, Component, NetworkFaults, PooledTxn, Refusal,
@@ -211,11 +211,18 @@ fn first_eight(address: &Address) -> [u8; 8] {
 }
 
 fn standing(validator: &Validator) -> Standing {
-    let cursors = validator.cursors();
+    let (cursors, held) = (validator.cursors(), validator.holdings());
     Standing {
         head: cursors.head,
         cursors: cursors.applied.iter().map(|(component, applied)| (component.name(), applied)).collect(),
-        exclusion_size: validator.exclusion_size() as u64,
+        exclusion_size: held.excluded as u64,
+        holds: Holds {
+            mempool: held.mempool,
+            batches: held.batches,
+            queued: held.queued,
+            collections: held.collections,
+            commits: held.commits,
+        },
         restarts: validator.restarts().total(),
     }
 }

@@ -21,8 +21,25 @@ pub struct Standing {
     pub cursors: BTreeMap<&'static str, u64>,
     /// Transactions that are in batches without an end.
     pub exclusion_size: u64,
+    /// What it holds in memory.
+    pub holds: Holds,
     /// Components that were started again.
     pub restarts: u64,
+}
+
+/// What a validator holds in memory, in numbers: each is bounded by time or by a limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Holds {
+    /// Transactions in the mempool.
+    pub mempool: usize,
+    /// Batches in the store.
+    pub batches: usize,
+    /// Items of the proof queue.
+    pub queued: usize,
+    /// Entries of the proof coordinator's tables.
+    pub collections: usize,
+    /// Entries of the commit log.
+    pub commits: usize,
 }
 
 impl Standing {

@@ -241,11 +241,12 @@ fn now_micros() -> Micros {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node::report::Holds;
     use std::collections::BTreeMap;
 
     fn standing(head: u64, cursor: u64) -> Standing {
         let cursors = BTreeMap::from([("mempool", head), ("proof_manager", cursor)]);
-        Standing { head, cursors, exclusion_size: 0, restarts: 0 }
+        Standing { head, cursors, exclusion_size: 0, holds: Holds::default(), restarts: 0 }
     }
 
     #[test]
