@@ -87,6 +87,7 @@ fn a_block_that_was_staged_and_not_executed_is_executed_by_the_next_process() {
     town.submit(3, 1, 2);
     let staged = || town.validator(0).counters().executor_retries > 0;
     eventually("a staged block", staged, || format!("{:#?}", town.state()));
+    let NextBlock::Ordered(block) = town.validator(0).agreement().next(0) else { panic!("it is ordered") };
     let submitted = town.submitted.clone();
     let (ledger, _, _) = lose(town);
     assert!(ledger.books.lock().blocks.is_empty());
@@ -96,6 +97,9 @@ fn a_block_that_was_staged_and_not_executed_is_executed_by_the_next_process() {
     eventually("its execution", done, || format!("{:#?}", town.state()));
     let equal = || town.committee.validators().iter().all(|one| one.cursors().head == 1);
     eventually("its commit", equal, || format!("{:#?}", town.state()));
+    // The very block, not another one of the same transactions.
+    let log = town.runtime.block_on(read_log(town.validator(2).commits_after(0), 1));
+    assert_eq!((log[0].timestamp, &log[0].batches), (block.timestamp, &block.batches));
     town.shut_down();
 }
 
