@@ -75,6 +75,9 @@ impl Ord for Late {
     }
 }
 
+/// A frame that is due, and who hears it if it is still there.
+type Delivery = (Late, Option<Arc<dyn FrameSink>>);
+
 struct Wires {
     faults: NetworkFaults,
     random: ChaCha8Rng,
@@ -249,7 +252,7 @@ impl Wires {
     }
 
     /// The next late frame that is due, with its receiver; or when one will be.
-    fn take_due(&mut self) -> Result<(Late, Option<Arc<dyn FrameSink>>), Option<Instant>> {
+    fn take_due(&mut self) -> Result<Delivery, Option<Instant>> {
         let due = self.late.peek().map(|Reverse(late)| late.due);
         match self.late.pop() {
             Some(Reverse(late)) if late.due <= Instant::now() => {

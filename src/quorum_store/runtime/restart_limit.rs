@@ -32,7 +32,6 @@ mod tests {
     use super::*;
 
     /// What would break: a limit that counts restarts for ever ends a node that had one a day.
-    /// Control that was run: see the commit.
     #[test]
     fn only_restarts_within_the_window_count() {
         let config = SupervisionConfig {

@@ -2,6 +2,9 @@
 //!
 //! What would break: a node that restarts a broken component for ever, or stands still without an end; a shutdown that waits for the
 //! dead; a write after it.
+//!
+//! Controls that were run: without closing the disk, without refusing clients of an ended validator, and without the limit of restarts
+//! (which then waits for ever), the test of each fails.
 
 use super::super::support::*;
 use super::support::*;

@@ -1,6 +1,8 @@
 //! One reader of commits that is dead, that hangs, or that does not read its mail, in each position; and a full mailbox.
 //!
 //! What would break: others that miss commits or wait, a lag that nobody sees, news of one component behind those of another.
+//!
+//! Control that was run: without a look at signs of life, nobody who hangs is replaced, and the test says so.
 
 use super::super::support::*;
 use super::support::*;

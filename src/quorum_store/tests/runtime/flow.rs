@@ -1,4 +1,9 @@
 //! From the mempool to the durable commit, with nothing and with much going wrong in the network.
+//!
+//! What would break: a transaction that is lost or has an effect twice, logs that differ, a batch in two blocks.
+//!
+//! Controls that were run: with a proof manager that leaves nothing of what is ordered out of a payload, both tests find a batch in two
+//! blocks.
 
 use super::super::support::*;
 use super::support::*;

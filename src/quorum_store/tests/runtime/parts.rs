@@ -2,6 +2,9 @@
 //!
 //! What would break: bulk that holds control up, one peer that takes all the room, a block that two validators disagree on, turns that
 //! nobody gets.
+//!
+//! Controls that were run: without limits of bulk, without the order by sequence numbers, and with a partition that cuts nothing, the
+//! test of each fails.
 
 use super::super::support::*;
 use super::support::*;

@@ -13,11 +13,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Ends a committee as the death of its process would: nothing is stopped in order.
-fn lose(town: Town) -> (Arc<Ledger>, Vec<(usize, TxnHash)>, HashMap<u64, u64>) {
-    let Town { runtime, committee, ledger, submitted, next, .. } = town;
+fn lose(town: Town) -> (Arc<Ledger>, HashMap<u64, u64>) {
+    let Town { runtime, committee, ledger, next, .. } = town;
     runtime.shutdown_timeout(secs(30));
     drop(committee);
-    (ledger, submitted, next)
+    (ledger, next)
 }
 
 fn again(directory: &Path, ledger: Arc<Ledger>, seed: u64) -> Town {
@@ -41,7 +41,7 @@ fn a_committee_that_loses_its_process_at_any_moment_goes_on_where_it_was() {
             let open = town.open();
             town.submitted.iter().filter(|one| !open.contains(one)).copied().collect()
         };
-        let (ledger, _, _) = lose(town);
+        let (ledger, _) = lose(town);
         // What was in memory only is lost with it: clients go on where the ledger is.
         town = again(directory.path(), ledger, seed + life);
         let books = town.ledger.books.lock();
@@ -87,8 +87,9 @@ fn a_block_that_was_staged_and_not_executed_is_executed_by_the_next_process() {
     town.submit(3, 1, 2);
     let staged = || town.validator(0).counters().executor_retries > 0;
     eventually("a staged block", staged, || format!("{:#?}", town.state()));
+    let NextBlock::Ordered(block) = town.validator(0).agreement().next(0) else { panic!("it is ordered") };
     let submitted = town.submitted.clone();
-    let (ledger, _, _) = lose(town);
+    let (ledger, _) = lose(town);
     assert!(ledger.books.lock().blocks.is_empty());
     *ledger.refuses.lock() = None;
     let town = again(directory.path(), ledger, 2);
@@ -96,6 +97,9 @@ fn a_block_that_was_staged_and_not_executed_is_executed_by_the_next_process() {
     eventually("its execution", done, || format!("{:#?}", town.state()));
     let equal = || town.committee.validators().iter().all(|one| one.cursors().head == 1);
     eventually("its commit", equal, || format!("{:#?}", town.state()));
+    // The very block, not another one of the same transactions.
+    let log = town.runtime.block_on(read_log(town.validator(2).commits_after(0), 1));
+    assert_eq!((log[0].timestamp, &log[0].batches), (block.timestamp, &block.batches));
     town.shut_down();
 }
 
@@ -108,7 +112,7 @@ fn a_validator_that_lost_its_directory_goes_on_with_the_others() {
         town.wait_for_commits("every commit");
     }
     let head = town.validator(0).cursors().head;
-    let (ledger, _, next) = lose(town);
+    let (ledger, next) = lose(town);
     std::fs::remove_dir_all(directory.path().join("validator-3")).unwrap();
     let mut town = again(directory.path(), ledger, 2);
     town.next = next;
