@@ -246,20 +246,8 @@ impl Report {
             || "none was committed".to_owned(),
             |LatencyMs { p50, p99, max }| format!("p50 {p50:.0} ms, p99 {p99:.0} ms, max {max:.0} ms"),
         );
-        let verified = match self.verified {
-            Some(true) => format!("{} blocks equal sequential execution", self.verified_blocks),
-            Some(false) => "NO: a block differs from sequential execution".to_owned(),
-            None => "not looked at".to_owned(),
-        };
-        let heads: Vec<u64> = self.cursors.iter().map(|standing| standing.head).collect();
-        let even =
-            self.cursors.iter().all(Standing::is_even) && heads.windows(2).all(|pair| pair[0] == pair[1]);
-        let cursors =
-            if even { format!("all at commit {}", self.height) } else { format!("apart: heads {heads:?}") };
         let steps: Vec<String> =
             self.step_us_per_txn.0.iter().map(|(step, time)| format!("{step} {time:.1}")).collect();
-        let memory = &self.memory_bytes;
-        let mib = |bytes: u64| bytes >> 20;
         let mut rows = vec![
             (
                 "node",
@@ -295,6 +283,27 @@ impl Report {
             ("throughput", format!("{:.0} transactions/s", self.tps)),
             ("submit to commit", latency),
             ("time per step", format!("us per transaction: {}", steps.join(", "))),
+        ];
+        rows.extend(self.rows_of_the_end());
+        rows.extend(self.violations.iter().map(|what| ("WRONG", what.clone())));
+        rows
+    }
+
+    /// What was killed, and how everything stands at the end.
+    fn rows_of_the_end(&self) -> Vec<(&'static str, String)> {
+        let verified = match self.verified {
+            Some(true) => format!("{} blocks equal sequential execution", self.verified_blocks),
+            Some(false) => "NO: a block differs from sequential execution".to_owned(),
+            None => "not looked at".to_owned(),
+        };
+        let heads: Vec<u64> = self.cursors.iter().map(|standing| standing.head).collect();
+        let even =
+            self.cursors.iter().all(Standing::is_even) && heads.windows(2).all(|pair| pair[0] == pair[1]);
+        let cursors =
+            if even { format!("all at commit {}", self.height) } else { format!("apart: heads {heads:?}") };
+        let memory = &self.memory_bytes;
+        let mib = |bytes: u64| bytes >> 20;
+        vec![
             (
                 "components",
                 format!("{} killed, {} started again", self.component_kills, self.component_restarts),
@@ -318,9 +327,7 @@ impl Report {
                 ),
             ),
             ("verified", verified),
-        ];
-        rows.extend(self.violations.iter().map(|what| ("WRONG", what.clone())));
-        rows
+        ]
     }
 }
 
