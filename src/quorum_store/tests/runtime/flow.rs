@@ -47,3 +47,34 @@ fn frames_that_are_lost_late_doubled_and_out_of_order_lose_no_transaction() {
     assert!(counts.lost > 0, "nothing was lost: {counts:?}");
     town.shut_down();
 }
+
+/// As a node starts it: with its own disks and with BLS signatures.
+#[test]
+fn a_committee_with_real_signatures_proves_and_commits() {
+    let (directory, runtime) = (tempfile::tempdir().unwrap(), runtime());
+    let committee_config = CommitteeConfig {
+        validators: 4,
+        directory: directory.path().to_owned(),
+        disk_bytes: 64 << 20,
+        seed: 1,
+        faults: NetworkFaults::default(),
+        validator: config(),
+    };
+    let ledger = std::sync::Arc::new(Ledger::default());
+    let executor = std::sync::Arc::clone(&ledger) as std::sync::Arc<dyn BlockExecutor>;
+    let committee =
+        Committee::start(committee_config, executor, &std::collections::HashMap::new(), runtime.handle())
+            .unwrap();
+    let submit =
+        |place: usize| committee.validators()[place].submit(real_txn(place as u64, 0, 1).bytes).unwrap();
+    let hashes: Vec<TxnHash> = (0..4).map(submit).collect();
+    let done = || {
+        let all = hashes.iter().zip(committee.validators());
+        all.clone().all(|(hash, one)| matches!(one.status(hash), Some(TxnStatus::Committed { .. })))
+    };
+    eventually("every commit", done, || format!("{:#?}", committee.validators()[0].counters()));
+    let proofs: u64 = committee.validators().iter().map(|one| one.counters().proofs).sum();
+    assert_eq!((proofs, ledger.books.lock().effects.len()), (4, 4));
+    let reports = runtime.block_on(committee.shutdown(secs(30)));
+    assert!(reports.iter().all(ShutdownReport::is_closed), "{reports:?}");
+}

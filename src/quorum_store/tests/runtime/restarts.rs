@@ -2,6 +2,9 @@
 //!
 //! What would break: a block that is executed twice with another end, a staged block that is forgotten, a batch id that comes twice,
 //! logs that differ.
+//!
+//! Control that was run: with an agreement that is not told of staged blocks, another block takes the place of the staged one, and its
+//! test says so.
 
 use super::super::support::*;
 use super::support::*;
