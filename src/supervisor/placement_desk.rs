@@ -1,7 +1,7 @@
 //! Where shards and pages really are: looked at when somebody asks, from any thread.
 
 use crate::executor::ExecuteError;
-use crate::supervisor::audit::AuditFinding;
+use crate::supervisor::audit::{AuditFinding, AuditMark};
 use crate::supervisor::placement::Placement;
 use crate::topology::{Placing, RegionKind};
 use crate::types::{CpuId, NodeId, ShardId};
@@ -23,6 +23,7 @@ pub(crate) struct PlacementDesk {
     /// By the order of [`Placement::regions`].
     files: Vec<OwnedFd>,
     findings: Mutex<VecDeque<AuditFinding>>,
+    audited: Mutex<Option<AuditMark>>,
 }
 
 /// Where everything is, beside where it should be. Stale at once.
@@ -88,18 +89,26 @@ impl PlacementReport {
 
 impl PlacementDesk {
     pub(super) fn new(placement: Placement, files: Vec<OwnedFd>) -> PlacementDesk {
-        PlacementDesk { placement, files, findings: Mutex::default() }
+        PlacementDesk { placement, files, findings: Mutex::default(), audited: Mutex::default() }
     }
 
     pub(crate) fn placement(&self) -> &Placement {
         &self.placement
     }
 
-    pub(super) fn note(&self, found: impl IntoIterator<Item = AuditFinding>) {
+    /// What audits found, and the last of them if there was another.
+    pub(super) fn note(&self, (found, audited): (Vec<AuditFinding>, Option<AuditMark>)) {
+        if audited.is_some() {
+            *self.audited.lock() = audited;
+        }
         let mut findings = self.findings.lock();
         findings.extend(found);
         let surplus = findings.len().saturating_sub(FINDINGS_KEPT);
         findings.drain(..surplus);
+    }
+
+    pub(crate) fn last_audit(&self) -> Option<AuditMark> {
+        *self.audited.lock()
     }
 
     pub(crate) fn take_findings(&self) -> Vec<AuditFinding> {
