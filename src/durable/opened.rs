@@ -16,6 +16,7 @@ use crate::durable::store::{Batch, Store};
 use crate::durable::syncer;
 use crate::state::{BaseState, StateConfig, StateDigest};
 use crate::types::BlockHash;
+use phalanx_ipc::Region;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -44,6 +45,20 @@ impl DurableState {
         config: &DurableConfig,
         memory: StateConfig,
         genesis: impl IntoIterator<Item = (K, E)>,
+    ) -> Result<DurableState, DurableError> {
+        DurableState::open_placed(config, memory, genesis, |_| {})
+    }
+
+    /// As [`open`](Self::open); `place` is shown the memory of the state while it is still empty, to say on which nodes it goes:
+    /// [`Placement::place_state`](crate::supervisor::Placement::place_state).
+    ///
+    /// # Errors
+    /// [`DurableError`].
+    pub fn open_placed<K: AsRef<[u8]>, E: AsRef<[u8]>>(
+        config: &DurableConfig,
+        memory: StateConfig,
+        genesis: impl IntoIterator<Item = (K, E)>,
+        place: impl FnOnce(&Region),
     ) -> Result<DurableState, DurableError> {
         config.check()?;
         directory::make(&config.directory)?;
@@ -82,7 +97,9 @@ impl DurableState {
             batch: Batch::default(),
         };
         applier.catch_up()?;
-        let (head, base) = store.load(memory, config.cache_bytes)?;
+        let empty = BaseState::create(memory)?;
+        place(empty.region());
+        let (head, base) = store.load(empty, config.cache_bytes)?;
         let threads = start_threads(&shared, applier, &steps)?;
         let reader = RecordReader::new(log);
         let cold = config.cache_bytes.map(|_| {
