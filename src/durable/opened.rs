@@ -64,10 +64,10 @@ impl DurableState {
         directory::make(&config.directory)?;
         let lock = DirectoryLock::take(&config.directory)?;
         let log = log_of(&config.directory);
-        let place = store_of(&config.directory);
+        let home = store_of(&config.directory);
         // Shards find it by this name, wherever this process goes.
-        let place = place.canonicalize().map_err(DurableError::io("look for", &place))?;
-        let store = Arc::new(Store::open(&place, config.store_bytes)?);
+        let home = home.canonicalize().map_err(DurableError::io("look for", &home))?;
+        let store = Arc::new(Store::open(&home, config.store_bytes)?);
         let head = match store.head()? {
             Some(head) => {
                 same_genesis(&config.directory, &head, genesis)?;

@@ -16,6 +16,9 @@ use std::time::Duration;
 
 /// Pages of a region that are looked at in one audit.
 const PAGES_LOOKED_AT: usize = 16;
+/// Pages of a region that are moved in one audit, beside those looked at; the others have their turn in the next ones. A page
+/// takes some microseconds, and a death is not to wait for this.
+const PAGES_MOVED: usize = 256;
 /// Shards whose regions are looked at in one audit; the others have their turn in the next ones.
 const SHARDS_LOOKED_AT: usize = 8;
 
@@ -147,6 +150,10 @@ impl Auditor {
         // Another page may have come meanwhile; then others are looked at, which does no harm.
         let moved = move_pages_home(file, limit, turn, |page| better(page.node));
         let left = pages_of(file, limit, turn).map_or(misplaced, |pages| count(&pages));
+        if moved.is_ok() {
+            // Where some are lost more are, as a rule. What cannot be moved now is found again.
+            let _ = move_pages_home(file, Some(PAGES_MOVED), turn, |page| better(page.node));
+        }
         let remedy = if moved.is_ok() && left == 0 { Remedy::Restored } else { Remedy::Nothing };
         let news = match remedy {
             Remedy::Restored | Remedy::Moved { .. } => {

@@ -1,8 +1,8 @@
 //! What somebody moved is put back.
 
-use crate::common::{PATIENCE, allowed_cores};
+use crate::common::allowed_cores;
 use crate::support::{AUDIT, Oracle, audited, blocks_until, builder, scene, several_nodes, skip, topology};
-use phalanx::supervisor::{AuditSubject, PlacementConfig, Remedy};
+use phalanx::supervisor::{AuditFinding, AuditSubject, PlacementConfig, Remedy};
 use phalanx::topology::{LayoutOptions, RegionKind};
 
 pub fn an_audit_puts_a_shard_back_that_somebody_moved() {

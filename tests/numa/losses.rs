@@ -143,6 +143,8 @@ fn lose_a_core(layout: LayoutOptions, spare: bool, cpuset: bool) {
     assert!(eventually(PATIENCE, || all_ready(&phalanx)));
     oracle.step(&mut scene, &phalanx);
     assert_at_home(&phalanx, "after everything is back");
+    drop(phalanx);
+    drop(loss);
 }
 
 /// Two shards on all that they may have.

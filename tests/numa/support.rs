@@ -95,7 +95,7 @@ pub fn blocks_until(
 }
 
 /// A sequential executor beside the family, block by block.
-pub struct Oracle(Sequential<LedgerVm>);
+pub struct Oracle(pub Sequential<LedgerVm>);
 
 impl Oracle {
     pub fn step(&mut self, scene: &mut Scene, phalanx: &Phalanx) {
@@ -122,6 +122,15 @@ impl Group {
         fs::write("/sys/fs/cgroup/cgroup.subtree_control", "+cpuset +cpu").unwrap();
         fs::create_dir_all(Self::PATH).unwrap();
         let group = Group;
+        // As a test that failed may have left it.
+        for (file, text) in [
+            ("cpuset.cpus.partition", "member"),
+            ("cpuset.cpus", "\n"),
+            ("cpuset.mems", "\n"),
+            ("cpu.max", "max"),
+        ] {
+            group.set(file, text);
+        }
         group.set("cgroup.procs", &own_pid().to_string());
         group
     }
