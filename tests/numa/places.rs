@@ -7,6 +7,7 @@ use crate::common::{
 use crate::support::{
     BLOCK, assert_at_home, builder, patient, run_blocks, scene, several_nodes, skip, topology,
 };
+use phalanx::Phalanx;
 use phalanx::durable::DurableState;
 use phalanx::supervisor::PlacementConfig;
 use phalanx::topology::{LayoutOptions, RegionKind};
@@ -87,6 +88,13 @@ fn nodes_of(region: &Region) -> BTreeSet<NodeId> {
     region.pages(None, 0).unwrap().iter().map(|page| NodeId(page.node)).collect()
 }
 
+/// Pages of a family's state that are elsewhere, and the nodes of all of them.
+fn base_of(phalanx: &Phalanx) -> (u64, BTreeSet<NodeId>) {
+    let report = phalanx.placement_report(None).unwrap();
+    let base = report.regions.into_iter().find(|region| region.kind == RegionKind::Base).unwrap();
+    (base.misplaced, base.pages.into_keys().collect())
+}
+
 pub fn a_durable_state_is_bound_before_it_is_filled_and_moved_if_it_was_not() {
     let mut scene = scene();
     let directory = tempfile::tempdir().unwrap();
@@ -94,7 +102,7 @@ pub fn a_durable_state_is_bound_before_it_is_filled_and_moved_if_it_was_not() {
     let builder = || builder(&scene, patient());
     let phalanx = scene.launch(builder().state_dir(config.clone()));
     let spread = phalanx.placement().layout.spread.clone();
-    assert_at_home(&phalanx, "a new state directory");
+    assert_eq!(base_of(&phalanx), (0, spread.clone()), "a new state directory");
     drop(phalanx);
     let genesis = || scene.genesis.iter().map(|(key, value)| (key, value));
     let placement = builder().plan_placement().unwrap();
@@ -109,9 +117,7 @@ pub fn a_durable_state_is_bound_before_it_is_filled_and_moved_if_it_was_not() {
     assert!(before.len() == 1, "one thread filled it, without a policy: {before:?}");
     // Then the launch moves it.
     let phalanx = builder().launch_durable(early).unwrap();
-    let report = phalanx.placement_report(None).unwrap();
-    let base = report.regions.iter().find(|region| region.kind == RegionKind::Base).unwrap();
-    assert_eq!((base.misplaced, base.pages.keys().copied().collect()), (0, spread), "{base:?}");
+    assert_eq!(base_of(&phalanx), (0, spread), "moved");
     run_blocks(&mut scene, 2, &phalanx);
     assert_at_home(&phalanx, "a state that was moved");
     drop(phalanx);
