@@ -183,7 +183,7 @@ impl<V: Vm> PhalanxBuilder<V> {
     }
 
     /// As [`launch`](Self::launch), on a state directory that is open. Its state has the sizes with which it was opened, and its
-    /// memory is moved to its nodes now unless it was placed then ([`DurableState::open_placed`]).
+    /// memory is spread over the nodes of the shards only if it was placed then ([`DurableState::open_placed`]).
     ///
     /// # Errors
     /// [`LaunchError`]; no process is left then, and the directory is closed.

@@ -36,7 +36,7 @@ fn main() {
     let tests: [Test; 17] = tests![
         places: everything_is_in_its_place_also_after_deaths,
             pages_that_were_touched_too_early_or_never_bound_are_found,
-            a_durable_state_is_bound_before_it_is_filled_and_moved_if_it_was_not,
+            a_durable_state_is_spread_as_it_is_filled_and_not_afterwards,
             the_layout_keeps_to_the_nodes_that_were_named;
         audit: an_audit_puts_a_shard_back_that_somebody_moved,
             an_audit_brings_pages_home_that_were_touched_too_early;
