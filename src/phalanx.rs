@@ -264,6 +264,15 @@ impl Phalanx {
         self.journal.as_ref().ok_or(DurableError::NoDirectory)?.await_durable(height, deadline)
     }
 
+    /// Waits until the store has the block at `height`: otherwise it takes in many blocks at once, when much has come together
+    /// or every two seconds. Opening has nothing to bring in then.
+    ///
+    /// # Errors
+    /// `NotStored` at the deadline, `Failed` when the disk refused, `NoDirectory` when nothing is made durable here.
+    pub fn wait_stored(&self, height: u64, deadline: Instant) -> Result<(), DurableError> {
+        self.journal.as_ref().ok_or(DurableError::NoDirectory)?.await_stored(height, deadline)
+    }
+
     /// How far blocks have come on their way to the disk; `None` without a state directory.
     #[must_use]
     pub fn durable_progress(&self) -> Option<DurableProgress> {

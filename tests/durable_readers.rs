@@ -111,8 +111,7 @@ fn child(role: &str, directory: &Path, control: Option<&Control>) -> Apart {
 /// Executes a block and waits until it is in the store.
 fn store(phalanx: &Phalanx, (block, expected): &(Arc<PreparedBlock>, BlockOutput)) {
     assert_same(expected, &phalanx.execute(block, deadline()).unwrap(), "beside readers");
-    let stored = || phalanx.durable_progress().unwrap().stored == Some(expected.height());
-    assert!(eventually(PATIENCE, stored), "{:?}", phalanx.durable_progress());
+    phalanx.wait_stored(expected.height(), deadline()).unwrap();
 }
 
 /// Readers that LMDB finds dead.
@@ -188,7 +187,7 @@ fn readers_that_are_killed_while_they_come_and_go_disturb_nobody() {
         assert_same(&block.1, &phalanx.execute(&block.0, deadline()).unwrap(), "while readers die");
     }
     let last = blocks.last().unwrap().1.height();
-    assert!(eventually(PATIENCE, || phalanx.durable_progress().unwrap().stored == Some(last)));
+    phalanx.wait_stored(last, deadline()).unwrap();
     drop(phalanx);
     let state = scene.open(&config).unwrap();
     assert_eq!(state.state().digest(), blocks.last().unwrap().1.digest());

@@ -1,5 +1,6 @@
 //! The thread that brings the log into the store, and removes segments that nobody needs any more.
 
+use crate::durable::batch::Batch;
 use crate::durable::error::DurableError;
 use crate::durable::head::Head;
 use crate::durable::log_scan::{LoggedBlock, RecordPlace, SegmentInfo, read_record};
@@ -7,7 +8,7 @@ use crate::durable::progress::{Shared, StoreWork};
 use crate::durable::record::{RecordHeader, for_each_write};
 use crate::durable::segment;
 use crate::durable::step::{Step, Steps};
-use crate::durable::store::{Batch, Store};
+use crate::durable::store::Store;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -174,6 +174,14 @@ pub enum DurableError {
         /// The last durable block.
         durable: Option<u64>,
     },
+    /// The time was up before the store had the block.
+    #[error("block {height} was not in the store in time; the last block there is {}", last_of(*stored))]
+    NotStored {
+        /// The block.
+        height: u64,
+        /// The last block that the store has.
+        stored: Option<u64>,
+    },
     /// Nothing is made durable here.
     #[error("there is no state directory; name one when launching")]
     NoDirectory,

@@ -55,6 +55,10 @@ impl JournalWatch {
     pub(crate) fn await_durable(&self, height: u64, deadline: Instant) -> Result<(), DurableError> {
         self.0.await_durable(height, deadline)
     }
+
+    pub(crate) fn await_stored(&self, height: u64, deadline: Instant) -> Result<(), DurableError> {
+        self.0.await_stored(height, deadline)
+    }
 }
 
 impl Journal {
@@ -79,7 +83,7 @@ impl Journal {
 
     /// The store is to take in what it lacks without waiting for more.
     pub(crate) fn hurry(&self) {
-        self.shared.hurry();
+        self.shared.hurry_all();
     }
 
     /// What is to be said of the base state as a cache.

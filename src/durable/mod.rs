@@ -7,6 +7,7 @@
 
 mod appender;
 mod applier;
+mod batch;
 mod cold;
 mod config;
 mod directory;

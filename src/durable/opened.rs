@@ -2,6 +2,7 @@
 
 use crate::durable::appender::Appender;
 use crate::durable::applier::{Applier, RecordReader};
+use crate::durable::batch::Batch;
 use crate::durable::cold::ColdStore;
 use crate::durable::config::DurableConfig;
 use crate::durable::directory::{self, DirectoryLock, log_of, store_of};
@@ -12,7 +13,7 @@ use crate::durable::log_scan::{ScanOptions, Scanned, scan};
 use crate::durable::progress::Shared;
 use crate::durable::segment::DirectoryId;
 use crate::durable::step::Steps;
-use crate::durable::store::{Batch, Store};
+use crate::durable::store::Store;
 use crate::durable::syncer;
 use crate::state::{BaseState, StateConfig, StateDigest};
 use crate::types::BlockHash;

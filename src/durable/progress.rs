@@ -27,8 +27,10 @@ pub struct DurableProgress {
 
 /// So much backlog is brought into the store at once.
 const BATCH_BYTES: u64 = 16 << 20;
-/// The store waits so long for more, unless there is much already: blocks change the same entries again and again.
-const STORE_PAUSE: Duration = Duration::from_millis(200);
+/// The store waits so long for more, unless there is much already: blocks change the same entries again and again, and
+/// entries of one page are cheaper together. What it lacks meanwhile is in the log, and costs opening after a crash
+/// milliseconds.
+const STORE_PAUSE: Duration = Duration::from_secs(2);
 /// How long slots of readers that died are looked for: one may have died without a slot, or another process freed it.
 const CLEAR_LIMIT: Duration = Duration::from_secs(1);
 /// Time between two looks.
@@ -59,8 +61,8 @@ struct State {
     failed: Option<String>,
     /// Until when the store goes on after it was told to stop.
     stopping: Option<Instant>,
-    /// The store is not to wait for more.
-    hurried: bool,
+    /// Up to this height the store is not to wait for more.
+    hurry_to: Option<u64>,
     /// Until when slots of dead readers are looked for: the kernel takes its time to let go of the dead.
     clearing: Option<Instant>,
 }
@@ -141,10 +143,17 @@ impl Shared {
         Backlog { applied: state.appended_sequence, stored: state.stored_sequence }
     }
 
-    /// The store is to take in what it lacks without waiting for more.
-    pub(super) fn hurry(&self) {
-        self.state.lock().hurried = true;
+    /// The store is to take in what it lacks up to this height without waiting for more.
+    pub(super) fn hurry(&self, height: u64) {
+        let mut state = self.state.lock();
+        state.hurry_to = state.hurry_to.max(Some(height));
         self.changed.notify_all();
+    }
+
+    /// The store is to take in all that it lacks without waiting for more.
+    pub(super) fn hurry_all(&self) {
+        let executed = self.state.lock().progress.executed;
+        executed.into_iter().for_each(|height| self.hurry(height));
     }
 
     pub(super) fn note_cache(&self, stats: CacheStats) {
@@ -196,15 +205,36 @@ impl Shared {
     /// # Errors
     /// `NotYet` at the deadline, `Failed`.
     pub(super) fn await_durable(&self, height: u64, deadline: Instant) -> Result<(), DurableError> {
+        let late = |durable| DurableError::NotYet { height, durable };
+        self.await_height(height, deadline, |progress| progress.durable, late)
+    }
+
+    /// Waits until the store has the block at `height`; it does not wait for more blocks meanwhile.
+    ///
+    /// # Errors
+    /// `NotStored` at the deadline, `Failed`.
+    pub(super) fn await_stored(&self, height: u64, deadline: Instant) -> Result<(), DurableError> {
+        self.hurry(height);
+        let late = |stored| DurableError::NotStored { height, stored };
+        self.await_height(height, deadline, |progress| progress.stored, late)
+    }
+
+    fn await_height(
+        &self,
+        height: u64,
+        deadline: Instant,
+        reached: impl Fn(&DurableProgress) -> Option<u64>,
+        late: impl FnOnce(Option<u64>) -> DurableError,
+    ) -> Result<(), DurableError> {
         let mut state = self.state.lock();
         loop {
-            let durable = state.progress.durable;
-            if durable >= Some(height) {
+            let last = reached(&state.progress);
+            if last >= Some(height) {
                 return Ok(());
             }
             state.check()?;
             if self.changed.wait_until(&mut state, deadline).timed_out() {
-                return Err(DurableError::NotYet { height, durable });
+                return Err(late(last));
             }
         }
     }
@@ -270,7 +300,9 @@ impl Shared {
                 return StoreWork::ClearReaders;
             }
             let synced = state.synced_sequence;
-            let ready = state.pending.front().is_some_and(|block| block.sequence <= synced);
+            let first = state.pending.front().filter(|block| block.sequence <= synced);
+            let (ready, hurried) =
+                (first.is_some(), first.is_some_and(|block| Some(block.mark.height) <= state.hurry_to));
             let all_synced = state.unsynced.is_none() && synced == state.appended_sequence;
             let stop = state.stopping.is_some() && all_synced;
             let due = last_store + STORE_PAUSE;
@@ -280,10 +312,8 @@ impl Shared {
                 return StoreWork::Stop;
             }
             if ready {
-                let hurried = state.stopping.is_some() || state.hurried;
-                let enough = state.progress.backlog_bytes >= BATCH_BYTES || hurried;
-                if enough || now >= due {
-                    state.hurried = false;
+                let enough = state.progress.backlog_bytes >= BATCH_BYTES;
+                if enough || hurried || state.stopping.is_some() || now >= due {
                     take_batch(&state.pending, synced, blocks);
                     return StoreWork::Apply;
                 }

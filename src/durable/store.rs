@@ -2,10 +2,11 @@
 //!
 //! What a block changes, its row and the head are written in one transaction: the store always stands at a block.
 
+use crate::durable::batch::{Batch, KEY_TAG};
 use crate::durable::environment::{self, EnvironmentOptions};
 use crate::durable::error::DurableError;
 use crate::durable::head::{BadHead, BlockRow, Head, HeadRow, STORE_VERSION};
-use crate::durable::log_scan::{LoggedBlock, RecordPlace};
+use crate::durable::log_scan::RecordPlace;
 use crate::durable::record::BlockMark;
 use crate::durable::step::{Step, Steps};
 use crate::state::{BaseState, StateDigest};
@@ -15,8 +16,6 @@ use heed::{CommitOrAbort, Database, Env, RoTxn, RwTxn, WithTls};
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
-/// Keys of the state begin with this byte: LMDB has no empty keys.
-const KEY_TAG: u8 = 1;
 const HEAD_KEY: &[u8] = b"head";
 const META: &str = "meta";
 const STATE: &str = "state";
@@ -52,55 +51,6 @@ struct Tables<'e> {
     meta: Table<'e>,
     state: Table<'e>,
     blocks: Table<'e>,
-}
-
-/// Changes of several blocks, the later ones over the earlier ones.
-#[derive(Debug, Default)]
-pub(super) struct Batch {
-    bytes: Vec<u8>,
-    writes: Vec<BatchWrite>,
-    blocks: Vec<LoggedBlock>,
-}
-
-/// A write in a batch: tag, key and value lie together.
-#[derive(Clone, Copy, Debug)]
-struct BatchWrite {
-    start: usize,
-    value: usize,
-    end: usize,
-    deleted: bool,
-}
-
-impl Batch {
-    pub(super) fn clear(&mut self) {
-        self.bytes.clear();
-        self.writes.clear();
-        self.blocks.clear();
-    }
-
-    pub(super) fn block(&mut self, block: &LoggedBlock) {
-        self.blocks.push(*block);
-    }
-
-    pub(super) fn write(&mut self, key: &[u8], value: Option<&[u8]>) {
-        let start = self.bytes.len();
-        self.bytes.push(KEY_TAG);
-        self.bytes.extend_from_slice(key);
-        let middle = self.bytes.len();
-        self.bytes.extend_from_slice(value.unwrap_or(&[]));
-        let (end, deleted) = (self.bytes.len(), value.is_none());
-        self.writes.push(BatchWrite { start, value: middle, end, deleted });
-    }
-
-    /// The last write of each key, in the order of the keys: neighbours share pages.
-    fn settle(&mut self) {
-        let bytes = &self.bytes;
-        let key = |write: &BatchWrite| bytes.get(write.start..write.value).unwrap_or(&[]);
-        // Of writes with the same key the latest comes first, and stays.
-        self.writes
-            .sort_unstable_by(|left, right| key(left).cmp(key(right)).then(right.start.cmp(&left.start)));
-        self.writes.dedup_by(|later, first| key(later) == key(first));
-    }
 }
 
 /// The store. Closed when dropped. A thread may have one reading transaction of it at a time, in a slot of LMDB's table that
@@ -265,17 +215,14 @@ impl Store {
     ) -> Result<Head, heed::Error> {
         let mut txn = self.env.write_txn()?;
         steps.pass(Step::StoreBegun)?;
-        for write in &batch.writes {
-            let key = batch.bytes.get(write.start..write.value).unwrap_or(&[]);
-            let value = batch.bytes.get(write.value..write.end).unwrap_or(&[]);
-            if write.deleted {
-                tables.state.delete(&mut txn, key)?;
-            } else {
-                tables.state.put(&mut txn, key, value)?;
+        for (key, value) in batch.writes() {
+            match value {
+                Some(value) => tables.state.put(&mut txn, key, value)?,
+                None => _ = tables.state.delete(&mut txn, key)?,
             }
         }
         let mut head = head;
-        for block in &batch.blocks {
+        for block in batch.blocks() {
             let height = block.mark.height.to_be_bytes();
             tables.blocks.put(&mut txn, &height, bytes_of(&BlockRow::of(block)))?;
             head = head.after(block);

@@ -92,7 +92,8 @@ impl BaseState {
         ];
         for (offset, bytes) in areas {
             if let Err(error) = self.region.collapse(offset, bytes) {
-                tracing::debug!(%error, "base state stays on small pages");
+                tracing::info!(%error, "part of the base state stays on small pages, which costs shards a few per cent; \
+                                        free memory in one piece (`vm.compact_memory`) before the start helps");
             }
         }
     }

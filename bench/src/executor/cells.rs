@@ -54,6 +54,7 @@ pub(super) fn cell_row(measured: &Measured, contender: &Contender, cores: usize)
         phases: phases(measured, contender),
         cpu_s_per_transaction: median(&contender.values(|it| it.per_transaction(it.cpu) / 1e9)),
         memory_mib: contender.memory_peak.map(|bytes| bytes as f64 / MIB),
+        huge_mib: contender.huge as f64 / MIB,
         edges_per_transaction: per_transaction(|stats| stats.cross_shard_edges),
         reexecuted_per_transaction: per_transaction(|stats| stats.reexecuted),
         rounds_per_block: median(&rounds),

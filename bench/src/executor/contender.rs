@@ -2,7 +2,7 @@
 
 use crate::executor::ExecutorName;
 use crate::executor::error::ContenderError;
-use crate::executor::usage::{OwnMemory, anonymous_of_all, cpu_with};
+use crate::executor::usage::{OwnMemory, anonymous_of_all, cpu_with, on_huge_pages};
 use phalanx::Phalanx;
 use phalanx::executor::{
     BlockExecutor, BlockOutput, BlockStats, BlockStm, BlockStmConfig, ExecuteError, Sequential, Threads,
@@ -174,6 +174,8 @@ pub(super) struct Contender {
     own_growth: i64,
     /// The most that its family had at the end of a turn, in bytes.
     pub(super) memory_peak: Option<u64>,
+    /// Of its shared memory, what lies on huge pages, in bytes.
+    pub(super) huge: u64,
 }
 
 impl Contender {
@@ -183,14 +185,24 @@ impl Contender {
         vm: &LedgerVm,
         genesis: &[GenesisEntry],
     ) -> Contender {
-        let before = OwnMemory::now();
+        let (before, huge_before) = (OwnMemory::now(), on_huge_pages());
         let engine = Engine::start(executor, shards, vm, genesis);
         let own_growth = OwnMemory::now().growth_since(before);
         let (engine, error) = match engine {
             Ok(engine) => (Some(engine), None),
             Err(error) => (None, Some(error.to_string())),
         };
-        Contender { executor, shards, engine, samples: Vec::new(), error, own_growth, memory_peak: None }
+        let huge = on_huge_pages().saturating_sub(huge_before);
+        Contender {
+            executor,
+            shards,
+            engine,
+            samples: Vec::new(),
+            error,
+            own_growth,
+            memory_peak: None,
+            huge,
+        }
     }
 
     /// Executes the blocks, those between [`RUN_IN`] and [`RUN_OUT`] on the clock. Returns the state digest after each block;

@@ -98,6 +98,8 @@ pub struct CellRow {
     /// Most memory that the family held at the end of a round, before its outputs were dropped, in MiB: anonymous memory of
     /// all its processes, and shared memory counted once.
     pub memory_mib: Option<f64>,
+    /// Of its state, what lay on huge pages when it began, in MiB. Those with less are slower for that reason alone.
+    pub huge_mib: f64,
     /// Cross-shard edges per transaction.
     pub edges_per_transaction: Option<f64>,
     /// Executions per transaction beyond the first.

@@ -76,7 +76,7 @@ fn setting(text: &mut String, row: &SettingRow) -> std::fmt::Result {
     )?;
     writeln!(
         text,
-        "{:<16}{:>3}{:>9} {:<19}{:>6} {:<13}{:>7}{:>7}{:>8}{:>7}{:>9}{:>7}{:>8}{:>8}{:>7}",
+        "{:<16}{:>3}{:>9} {:<19}{:>6} {:<13}{:>7}{:>7}{:>8}{:>7}{:>9}{:>7}{:>8}{:>8}{:>6}{:>7}",
         "executor",
         "n",
         "ktps",
@@ -91,6 +91,7 @@ fn setting(text: &mut String, row: &SettingRow) -> std::fmt::Result {
         "commit",
         "cpu us",
         "MiB",
+        "huge",
         "edges"
     )
 }
@@ -112,7 +113,7 @@ fn cell(text: &mut String, row: &CellRow) -> std::fmt::Result {
     }
     let cpu = row.cpu_s_per_transaction.map_or("-".to_owned(), |cpu| format!("{:.2}", cpu * 1e6));
     let edges = row.edges_per_transaction.map_or("-".to_owned(), |edges| format!("{edges:.3}"));
-    write!(text, "{cpu:>8}{:>8}{edges:>7}", whole(row.memory_mib))?;
+    write!(text, "{cpu:>8}{:>8}{:>6.0}{edges:>7}", whole(row.memory_mib), row.huge_mib)?;
     let oversubscribed = if row.oversubscribed { "  more than cores" } else { "" };
     writeln!(text, "{oversubscribed}  {}", row.error.as_deref().unwrap_or_default())
 }

@@ -58,8 +58,20 @@ fn anonymous_of(process: &str) -> u64 {
 }
 
 fn anonymous_in(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+    kib_in(status, "RssAnon:")
+}
+
+/// The number of KiB on the line that begins so.
+fn kib_in(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_ascii_whitespace().next()?.parse().ok()
+}
+
+/// Shared memory that this process has mapped by huge pages, in bytes. A state on small pages costs each shard that is a process of its
+/// own more than one that is a thread: contenders compare only if they have the same.
+pub(super) fn on_huge_pages() -> u64 {
+    let rollup = fs::read_to_string("/proc/self/smaps_rollup").unwrap_or_default();
+    kib_in(&rollup, "ShmemPmdMapped:").unwrap_or(0) * KIB
 }
 
 /// Memory behind all memfds that this process holds open, whoever touched it, in bytes. Each file counts once.
@@ -117,5 +129,6 @@ mod tests {
         assert_eq!(anonymous_in("Name:\tx\nRssAnon:\t    1234 kB\nRssFile:\t 5 kB\n"), Some(1234));
         assert_eq!(anonymous_in("Name:\tx\n"), None);
         assert!(anonymous_of("self") > 0);
+        assert_eq!(kib_in("Rss:  8 kB\nShmemPmdMapped:     30720 kB\n", "ShmemPmdMapped:"), Some(30_720));
     }
 }

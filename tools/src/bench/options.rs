@@ -72,11 +72,11 @@ pub struct DurableArguments {
     )]
     pub rounds: usize,
 
-    /// Executes so many blocks in a turn. Default: 8.
+    /// Executes so many blocks in a turn. Default: 24.
     #[arg(
         long,
         value_name = "N",
-        default_value = "8",
+        default_value = "24",
         hide_default_value = true,
         value_parser = RangedU64ValueParser::<usize>::new().range(1..=10_000)
     )]

@@ -116,12 +116,13 @@ pub fn prepare(
     Ok(blocks)
 }
 
-/// Executes the blocks, [`AHEAD`] of them submitted ahead; returns the time until the last one is executed (and durable, if
-/// asked for), and of each how many microseconds lay between the two.
+/// Executes the blocks, [`AHEAD`] of them submitted ahead; returns the time until the last one is executed, and of a durable
+/// family until it is durable and in the store, too: nothing of its work is left for the next turn. Of each block how many
+/// microseconds lay between executed and durable.
 pub fn execute(
     family: &Phalanx,
     blocks: &[Arc<PreparedBlock>],
-    until_durable: bool,
+    is_durable: bool,
 ) -> Result<(Duration, Vec<u64>), RunError> {
     let begun = Instant::now();
     let (executed, news) = channel::<(u64, Instant)>();
@@ -147,13 +148,16 @@ pub fn execute(
             }
             let Some((height, handle)) = waiting.pop_front() else { break };
             handle.wait().map_err(|cause| RunError::Execute { height, cause })?;
-            if until_durable {
+            if is_durable {
                 // The other end lives until this one is dropped, or its error is seen below.
                 let _ = executed.send((height, Instant::now()));
             }
         }
         drop(executed);
         let lags = lags.join().map_err(|_| RunError::Panicked)??;
+        if let Some(last) = blocks.last().filter(|_| is_durable) {
+            family.wait_stored(last.header().height, Instant::now() + BLOCK_LIMIT)?;
+        }
         Ok((begun.elapsed(), lags))
     })
 }

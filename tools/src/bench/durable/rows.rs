@@ -11,7 +11,7 @@ use std::fmt::Write;
 pub enum DurableRow {
     /// One family over all rounds.
     Throughput {
-        /// In memory, or on a state directory; then until the last block of a round is durable.
+        /// In memory, or on a state directory; then until the store has the last block of a round.
         family: &'static str,
         shards: usize,
         signed: bool,
