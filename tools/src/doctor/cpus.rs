@@ -1,7 +1,7 @@
 //! Checks of cores: how fast they run, and who else runs on them.
 
 use crate::doctor::check::Check;
-use crate::doctor::patient::Patient;
+use crate::doctor::patient::{Patient, own_groups};
 use crate::proc::{name_of, pids};
 use phalanx::topology::{SysTree, format_list, parse_list};
 use phalanx::types::CpuId;
@@ -97,6 +97,15 @@ fn threads(patient: &Patient) -> Check {
 
 fn isolation(patient: &Patient) -> Check {
     let name = "isolated cores";
+    // What a partition takes from others does not show in the list of isolated CPUs.
+    let of_partition = |folder: &String| {
+        let state = patient.tree.read(&format!("{folder}/cpuset.cpus.partition"));
+        state.is_some_and(|state| state.trim() == "isolated")
+    };
+    if let Some(folder) = own_groups(&patient.tree).into_iter().find(of_partition) {
+        let value = format!("{} in the isolated partition {folder}", list(&patient.shard_cpus()));
+        return Check::ok(name, value, "nobody else is put on the shards' cores");
+    }
     let isolated = patient.tree.read(&format!("{CPUS}/isolated")).and_then(|text| parse_list(&text));
     let isolated: BTreeSet<CpuId> = isolated.unwrap_or_default().into_iter().map(CpuId).collect();
     let shards = patient.shard_cpus();
