@@ -68,7 +68,8 @@ impl Rhythm {
     /// Asserts that a finding came with the first audit after a loss that was complete at `lost`, and soon.
     fn assert_in_time(&self, finding: &AuditFinding, lost: Duration) {
         // Audits begin an interval apart, so at most so many may have begun before.
-        let before = (lost.saturating_sub(self.last.at).as_nanos() / INTERVAL.as_nanos()) as u64;
+        let before =
+            u64::try_from(lost.saturating_sub(self.last.at).as_nanos() / INTERVAL.as_nanos()).unwrap();
         assert!(finding.audit <= self.last.audit + before + 1, "an audit did not see it: {finding:?}");
         let late = finding.at.saturating_sub(lost);
         println!("  found {late:?} after the loss, audits were at most {:?} apart before", self.longest);

@@ -112,7 +112,7 @@ fn isolation(patient: &Patient) -> Check {
     if shards.is_subset(&isolated) && !shards.is_empty() {
         return Check::ok(name, list(&isolated), "nobody else is put on the shards' cores");
     }
-    let why = "the kernel may put other work on the shards' cores (a cpuset partition, which does not show here, is as good)";
+    let why = "the kernel may put other work on the shards' cores";
     Check::warn(
         name,
         list(&isolated),
@@ -250,6 +250,20 @@ fn watchdog(tree: &SysTree) -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::doctor::check::Verdict;
+
+    #[test]
+    fn a_partition_that_the_kernel_granted_isolates_and_one_that_it_refused_does_not() {
+        let verdict = |state: &str| {
+            let text = format!("/proc/self/cgroup\t0::/a/b\n/sys/fs/cgroup/a/cpuset.cpus.partition\t{state}");
+            let tree = SysTree::from_dump(&text);
+            let patient = Patient { tree, topology: None, allowance: None, layout: None, trouble: None };
+            isolation(&patient).verdict
+        };
+        assert_eq!(verdict("isolated"), Verdict::Ok);
+        assert_eq!(verdict("isolated invalid (no CPUs)"), Verdict::Warn);
+        assert_eq!(verdict("member"), Verdict::Warn);
+    }
 
     #[test]
     fn interrupts_are_found_by_the_counts_of_their_cores() {
