@@ -9,13 +9,16 @@
 //! Access lists: what would break is a foreseen value that is believed without being compared, or that nobody sees, so that
 //! transactions wait or are executed again although the list is right. Negative control run: with the same code foreseen once
 //! for each of its accounts, in the order of the accounts instead of the block's, the one-round test fails for many seeds.
+//!
+//! Foreseen nonces: what would break is a sender's transfers that wait for each other, or a gap in their nonces that nobody
+//! notices because each nonce was taken from its own transaction. No control of it was run.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test helper fails its test by panicking")]
 
 mod common;
 
 use common::contracts::{self, child, contracts, word, words};
-use common::{Dice, deadline, seed};
+use common::{Dice, assert_same, deadline, seed};
 use phalanx::executor::{
     BlockExecutor, BlockStm, BlockStmConfig, MemoryConfig, Sequential, Threads, ThreadsConfig,
 };
@@ -272,6 +275,44 @@ fn by_its_access_list_a_block_is_done_in_one_round_without_waiting() {
             let output = threads.execute(&with_list(&block, &list), deadline()).unwrap();
             let outcome = Outcome::of_output(&block, &mut block.entries(), &output).unwrap();
             assert_eq!(outcome.first_difference(&expected(&block, &what)), None, "{what}");
+            let stats = output.stats();
+            assert_eq!((stats.rounds, stats.reexecuted, stats.cross_shard_edges), (1, 0, 0), "{what}");
+        }
+    }
+}
+
+/// A block of transfers of one sender, each to somebody else; from `gap` on one nonce is left out.
+fn transfers(seed: u64, gap: Option<usize>) -> EthereumBlock {
+    let mut block = block(seed, SpecId::SHANGHAI);
+    let transfer = |number: usize| TxEnv {
+        caller: sender(0),
+        gas_limit: 21_000,
+        gas_price: 10,
+        kind: TxKind::Call(Address::from_word(B256::from(U256::from(0x1_0000 + number)))),
+        value: U256::from(1 + number),
+        nonce: (number + usize::from(gap.is_some_and(|gap| number >= gap))) as u64,
+        chain_id: Some(1),
+        ..TxEnv::default()
+    };
+    block.file.transactions = (0..TRANSACTIONS).map(transfer).collect();
+    block
+}
+
+#[test]
+fn transfers_of_one_sender_wait_for_nobody_and_a_gap_in_their_nonces_is_found() {
+    let gaps = [None, Some(1), Some(TRANSACTIONS / 2), Some(TRANSACTIONS - 1)];
+    for (seed, gap) in seeds(4).zip(gaps) {
+        let (block, vm) = (transfers(seed, gap), EvmVm::new(EvmConfig::default()));
+        let what = format!("PHALANX_SEED={seed} gap {gap:?}");
+        let prepared = Arc::new(PreparedBlock::prepare(&vm, &block.block()).unwrap());
+        let expected = Sequential::new(vm.clone(), state(&block)).execute(&prepared, deadline()).unwrap();
+        let config = ThreadsConfig { shards: 3, ..ThreadsConfig::default() };
+        let mut threads = Threads::launch(config, vm, state(&block)).unwrap();
+        let output = threads.execute(&prepared, deadline()).unwrap();
+        assert_same(&expected, &output, &what);
+        let done = output.transactions().filter(|output| output.gas_used() > 0).count();
+        assert_eq!(done, gap.unwrap_or(TRANSACTIONS), "{what}");
+        if gap.is_none() {
             let stats = output.stats();
             assert_eq!((stats.rounds, stats.reexecuted, stats.cross_shard_edges), (1, 0, 0), "{what}");
         }

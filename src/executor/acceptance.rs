@@ -4,6 +4,7 @@
 //! only if every value it was computed from is the one that the accepted transactions before it leave.
 
 mod last;
+mod naming;
 mod warm;
 
 use crate::executor::block_output::OutputPlace;
@@ -75,6 +76,8 @@ pub(super) struct Acceptance {
     stamp: u64,
     pending: Vec<(KeyId, KeyState)>,
     learned: Vec<TransactionAccess>,
+    /// Keys of one output that were spelled out: where their ids stand in it, and the ids.
+    named: Vec<(usize, KeyId)>,
     validation: bool,
     /// Outputs collected.
     executions: u64,
@@ -278,6 +281,9 @@ impl Acceptance {
                 return Ok(());
             }
             let txn = TxnIndex(u32::try_from(self.frontier).unwrap_or(u32::MAX));
+            if record.fresh {
+                self.name_keys(arena, base, record.place)?;
+            }
             self.keys.resize(arena.keys().max(self.keys.len()), UNTOUCHED);
             let holds = {
                 let Acceptance { keys, places, buffers, pending, validation, .. } = &mut *self;
@@ -301,8 +307,8 @@ impl Acceptance {
                 Check::Holds => {}
                 Check::Fails => return Ok(()),
                 Check::NewKeys => {
-                    self.intern_keys(arena, base, record.place)?;
-                    continue;
+                    let output = OutputError::BadField { field: "flags", value: 0, at: 0 };
+                    return Err(damage(txn, &record, output));
                 }
             }
             self.apply_pending();
@@ -328,24 +334,6 @@ impl Acceptance {
         }
     }
 
-    /// Gives ids to the keys that an output spells out.
-    fn intern_keys(
-        &mut self,
-        arena: &mut ArenaWriter,
-        base: &BaseState,
-        place: OutputPlace,
-    ) -> Result<(), ValidateError> {
-        let Ok(view) = view_in(&self.buffers, place) else { return Ok(()) };
-        // A damaged output ends at its first unreadable record; checking it reports the damage.
-        let reads = view.reads().map_while(Result::ok).map(|read| (read.key_id, read.key));
-        let writes = view.writes().map_while(Result::ok).map(|write| (write.key_id, write.key));
-        for (_, key) in reads.chain(writes).filter(|&(id, _)| id == KeyId::UNKNOWN) {
-            arena.intern(base.hasher().hash(key), key)?;
-        }
-        self.keys.resize(arena.keys(), UNTOUCHED);
-        Ok(())
-    }
-
     /// Judges the outputs behind the prefix as if the provisional ones were final. Returns how many were rejected.
     fn judge_rest(
         &mut self,
@@ -363,7 +351,9 @@ impl Acceptance {
                 self.mark_expected_dirty(arena, txn)?;
                 continue;
             }
-            self.intern_keys(arena, base, record.place)?;
+            if record.fresh {
+                self.name_keys(arena, base, record.place)?;
+            }
             if self.speculation_holds(arena, base, txn, &record)? {
                 self.records[index].standing = Standing::Provisional;
                 self.learn(arena, base, txn, false)?;

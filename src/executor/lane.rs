@@ -71,17 +71,17 @@ impl Lane {
 
     fn step_untimed(&mut self, shards: &[ShardId]) -> Result<bool, ExecuteError> {
         let Some(block) = &self.block else { return Ok(true) };
-        let foreseen = block.has_foreseen();
+        let block = Arc::clone(block);
         match self.stage {
             Stage::Empty => Ok(true),
             Stage::Loading => {
-                if self.arena.load_step(block)? {
-                    self.begin(shards, foreseen)?;
+                if self.arena.load_step(&block)? {
+                    self.begin(shards, Some(&block))?;
                 }
                 Ok(false)
             }
             Stage::Placing | Stage::Planned if self.shards != shards => {
-                self.begin(shards, foreseen)?;
+                self.begin(shards, Some(&block))?;
                 Ok(false)
             }
             Stage::Planned => Ok(true),
@@ -95,13 +95,18 @@ impl Lane {
         }
     }
 
-    /// With `foreseen` values nobody waits for anybody.
-    fn begin(&mut self, shards: &[ShardId], foreseen: bool) -> Result<(), ExecuteError> {
+    /// What `foreseen` foresees is waited for by nobody.
+    fn begin(&mut self, shards: &[ShardId], foreseen: Option<&PreparedBlock>) -> Result<(), ExecuteError> {
         self.shards.clear();
         self.shards.extend_from_slice(shards);
         self.planner.begin(&mut self.arena, shards)?;
-        if foreseen {
-            self.planner.wait_for_nobody();
+        if let Some(block) = foreseen {
+            if block.is_foreseen_whole() {
+                self.planner.wait_for_nobody();
+            } else {
+                let keys = block.foreseen().filter_map(|write| self.arena.find(write.hash, write.key));
+                keys.for_each(|key| self.planner.wait_not_for(key));
+            }
         }
         self.stage = Stage::Placing;
         Ok(())
@@ -115,7 +120,7 @@ impl Lane {
         mut between: impl FnMut() -> Result<(), ExecuteError>,
     ) -> Result<(), ExecuteError> {
         let begun = Instant::now();
-        self.begin(shards, false)?;
+        self.begin(shards, None)?;
         while !self.planner.step(&mut self.arena, STEP, &standing)? {
             between()?;
         }

@@ -102,6 +102,8 @@ pub struct Planner {
     waiting: Waiting,
     shards: Vec<ShardId>,
     writers: Vec<LastWriter>,
+    /// By key: whether its values are foreseen.
+    foreseen: Vec<bool>,
     finish_ns: Vec<u64>,
     /// Per edge: the next older edge that carries the same value.
     older_holder: Vec<u32>,
@@ -130,6 +132,7 @@ impl Planner {
             waiting: Waiting::ForWriters,
             shards: Vec::new(),
             writers: Vec::new(),
+            foreseen: Vec::new(),
             finish_ns: Vec::new(),
             older_holder: Vec::new(),
             last_of_seat: Vec::new(),
@@ -167,6 +170,7 @@ impl Planner {
         self.shards.clear();
         self.shards.extend_from_slice(shards);
         self.writers.clear();
+        self.foreseen.clear();
         self.writers.reserve(arena.keys());
         self.older_holder.clear();
         self.last_of_seat.clear();
@@ -187,6 +191,21 @@ impl Planner {
     /// Has no transaction of the plan just begun wait for another one: what they read is foreseen.
     pub fn wait_for_nobody(&mut self) {
         self.waiting = Waiting::Never;
+    }
+
+    /// Has no transaction of the plan just begun wait for values of this key: they are foreseen.
+    pub fn wait_not_for(&mut self, key: KeyId) {
+        if self.foreseen.len() <= key.index() {
+            self.foreseen.resize((key.index() + 1).next_multiple_of(1024), false);
+        }
+        self.foreseen[key.index()] = true;
+    }
+
+    /// Whether who takes part in this access waits for the last writer.
+    fn waits(&self, access: &TransactionAccess) -> bool {
+        self.waiting == Waiting::ForWriters
+            && access.access_mode().wants_value()
+            && !self.foreseen.get(access.key.index()).copied().unwrap_or(false)
     }
 
     /// Plans up to `limit` further transactions, or makes room to do so; true when all are planned. `standing` says what is to be done with a
@@ -303,10 +322,10 @@ impl Planner {
 
     fn collect_inputs(&mut self, accesses: &[TransactionAccess]) {
         self.inputs.clear();
-        if self.waiting == Waiting::Never {
-            return;
-        }
-        for access in accesses.iter().filter(|access| access.access_mode().wants_value()) {
+        for access in accesses {
+            if !self.waits(access) {
+                continue;
+            }
             let Some(writer) = self.writers.get(access.key.index()) else { continue };
             if writer.txn != NO_TXN && self.inputs.len() < INPUTS_MAX {
                 let ready_ns = self.finish_ns[writer.txn.index()];
@@ -412,9 +431,8 @@ impl Planner {
         let mode = access.access_mode();
         let Some(&writer) = self.writers.get(access.key.index()) else { return };
         let elsewhere = writer.txn != NO_TXN && writer.txn != txn && writer.seat as usize != seat;
-        if self.waiting == Waiting::ForWriters
-            && mode.wants_value()
-            && elsewhere
+        if elsewhere
+            && self.waits(access)
             && self.older_holder.len() < parts.edges.len()
             && !self.holds(seat, writer.holder, parts.edges)
         {

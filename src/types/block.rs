@@ -64,6 +64,8 @@ pub struct PreparedBlock {
     keys: KeyList,
     foreseen: Vec<Foreseen>,
     foreseen_bytes: Vec<u8>,
+    /// Whether all that the transactions change is foreseen.
+    foreseen_whole: bool,
     hash: OnceLock<BlockHash>,
 }
 
@@ -71,6 +73,7 @@ pub struct PreparedBlock {
 #[derive(Clone, Copy, Debug)]
 struct Foreseen {
     txn: TxnIndex,
+    hash: u64,
     start: u32,
     key_bytes: u32,
     value_bytes: Option<u32>,
@@ -117,6 +120,7 @@ impl PreparedBlock {
             keys: KeyList::default(),
             foreseen: Vec::new(),
             foreseen_bytes: Vec::new(),
+            foreseen_whole: false,
             hash: OnceLock::new(),
         }
     }
@@ -169,9 +173,9 @@ impl PreparedBlock {
         Ok(())
     }
 
-    /// Foresees what `txn` leaves under `key`. Executors with shards show it to the first round, so that no transaction of the
-    /// block waits for another one; every value is validated as ever. Call in block order for each key. A key or value over its
-    /// limit is left out (it cannot exist).
+    /// Foresees what `txn` leaves under `key`. Executors with shards show it to the first round, so that nobody waits for a value
+    /// of this key; every value is validated as ever. Call in block order for each key. A key or value over its limit is left
+    /// out (it cannot exist).
     ///
     /// # Errors
     /// [`PrepareError::TooLarge`]; the write is then not foreseen.
@@ -185,8 +189,19 @@ impl PreparedBlock {
         let (key_bytes, value_bytes) = (length(key)?, value.map(length).transpose()?);
         self.foreseen_bytes.extend_from_slice(key);
         self.foreseen_bytes.extend_from_slice(value.unwrap_or_default());
-        self.foreseen.push(Foreseen { txn, start, key_bytes, value_bytes });
+        self.foreseen.push(Foreseen { txn, hash: self.hasher.hash(key), start, key_bytes, value_bytes });
         Ok(())
+    }
+
+    /// All that the transactions change is foreseen: in the first round nobody waits for anybody.
+    pub fn foresee_no_more(&mut self) {
+        self.foreseen_whole = true;
+    }
+
+    /// Whether nobody waits for anybody in the first round.
+    #[must_use]
+    pub fn is_foreseen_whole(&self) -> bool {
+        self.foreseen_whole
     }
 
     /// Whether anything is foreseen.
@@ -204,7 +219,7 @@ impl PreparedBlock {
                 Some(bytes) => Some(rest.get(..bytes as usize)?),
                 None => None,
             };
-            Some(ForeseenWrite { txn: one.txn, hash: self.hasher.hash(key), key, value })
+            Some(ForeseenWrite { txn: one.txn, hash: one.hash, key, value })
         })
     }
 

@@ -27,5 +27,5 @@ pub use output::{
 };
 pub use output_writer::{OUTPUT_PANICKED, OutputWriter, PendingWrite};
 
-pub(crate) use output::OBSERVED_BYTES_MAX;
-pub(crate) use output_writer::OUTPUT_COLD;
+pub(crate) use output::{OBSERVED_BYTES_MAX, note_ids};
+pub(crate) use output_writer::{OUTPUT_COLD, OUTPUT_SPELLED};

@@ -5,10 +5,11 @@
 
 use crate::types::{
     Delta, Incarnation, KeyId, MAX_KEY_BYTES, MAX_VALUE_BYTES, NumberWidth, OUTPUT_COLD, OUTPUT_PANICKED,
-    Origin, TxnIndex,
+    OUTPUT_SPELLED, Origin, TxnIndex,
 };
-use bytemuck::{Pod, Zeroable, pod_read_unaligned};
+use bytemuck::{Pod, Zeroable, bytes_of, pod_read_unaligned};
 use serde::{Deserialize, Serialize};
+use std::mem::offset_of;
 use thiserror::Error;
 
 /// A transaction's status: 0 is success, the other codes belong to the virtual machine.
@@ -44,7 +45,8 @@ pub struct OutputHeader {
     /// Status code.
     pub status: u16,
     /// Bit 0: the virtual machine panicked; the one event is what it said, nothing else in the output counts. Bit 1: behind
-    /// the reads stands what was fetched from the store, up to the end.
+    /// the reads stands what was fetched from the store, up to the end. Bit 2: some keys of writes and reads are spelled out and
+    /// have no id yet.
     pub flags: u16,
     /// Number of write records.
     pub writes: u32,
@@ -56,7 +58,7 @@ pub struct OutputHeader {
     pub gas_used: u64,
 }
 
-/// First bytes of a write record; the key (if its id is unknown) and the body follow.
+/// First bytes of a write record; the key (if it is spelled out) and the body follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub(crate) struct WriteHead {
@@ -68,7 +70,7 @@ pub(crate) struct WriteHead {
     pub(crate) reserved: u32,
 }
 
-/// First bytes of a read record; the key (if its id is unknown) and the value follow.
+/// First bytes of a read record; the key (if it is spelled out) and the value follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub(crate) struct ReadHead {
@@ -122,7 +124,7 @@ pub enum Write<'a> {
 pub struct WriteRecord<'a> {
     /// The key's id within the block, or [`KeyId::UNKNOWN`].
     pub key_id: KeyId,
-    /// The key's bytes; empty if the id is known.
+    /// The key's bytes; empty if they are not spelled out, since the id is known.
     pub key: &'a [u8],
     /// The write.
     pub write: Write<'a>,
@@ -146,7 +148,7 @@ pub enum Observed<'a> {
 pub struct ReadRecord<'a> {
     /// The key's id within the block, or [`KeyId::UNKNOWN`].
     pub key_id: KeyId,
-    /// The key's bytes; empty if the id is known.
+    /// The key's bytes; empty if they are not spelled out, since the id is known.
     pub key: &'a [u8],
     /// Who wrote the value that was seen.
     pub origin: Origin,
@@ -272,9 +274,39 @@ impl<'a> OutputView<'a> {
         .fuse()
     }
 
+    /// The keys of writes and reads that are spelled out and have no id, each with the place where its id stands.
+    pub(crate) fn spelled(&self) -> impl Iterator<Item = (usize, &'a [u8])> + use<'a> {
+        let mut cursor = self.cursor(size_of::<OutputHeader>());
+        let writes = (0..self.header.writes).map_while(move |_| {
+            let at = cursor.at;
+            cursor.write().ok().map(|WriteRecord { key_id, key, .. }| (at, key_id, key))
+        });
+        let mut cursor = Cursor { bytes: self.bytes, at: self.header.public_bytes as usize };
+        let reads = (0..self.header.reads).map_while(move |_| {
+            let at = cursor.at;
+            cursor.read().ok().map(|ReadRecord { key_id, key, .. }| (at, key_id, key))
+        });
+        writes.chain(reads).filter(|(_, id, _)| *id == KeyId::UNKNOWN).map(|(at, _, key)| (at, key))
+    }
+
     fn cursor(&self, at: usize) -> Cursor<'a> {
         let public = self.bytes.get(..self.header.public_bytes as usize).unwrap_or(self.bytes);
         Cursor { bytes: public, at }
+    }
+}
+
+/// Notes the ids of spelled-out keys at the places where [`OutputView::spelled`] found them, in the bytes of the output.
+pub(crate) fn note_ids(output: &mut [u8], ids: &[(usize, KeyId)]) {
+    // The key's id comes first in both kinds of records.
+    const _: () = assert!(offset_of!(WriteHead, key) == 0 && offset_of!(ReadHead, key) == 0);
+    for (at, id) in ids {
+        if let Some(place) = output.get_mut(*at..*at + size_of::<KeyId>()) {
+            place.copy_from_slice(bytes_of(id));
+        }
+    }
+    let flags = offset_of!(OutputHeader, flags);
+    if let Some(low) = output.get_mut(flags) {
+        *low &= !OUTPUT_SPELLED.to_le_bytes()[0];
     }
 }
 
@@ -298,7 +330,7 @@ impl<'a> Cursor<'a> {
     }
 
     fn key(&mut self, id: KeyId, length: u16) -> Result<&'a [u8], OutputError> {
-        if id != KeyId::UNKNOWN {
+        if id != KeyId::UNKNOWN && length == 0 {
             return Ok(&[]);
         }
         if usize::from(length) > MAX_KEY_BYTES {
@@ -372,7 +404,7 @@ fn delta_of(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytemuck::bytes_of;
+    use crate::types::OutputWriter;
 
     /// An output with one write: a key of so many bytes, spelled out, and a value.
     fn output(key_bytes: usize, value_bytes: usize) -> Vec<u8> {
@@ -408,5 +440,45 @@ mod tests {
             let write = OutputView::parse(&encoded).unwrap().writes().next().unwrap();
             assert_eq!(write.is_ok(), fits, "{key_bytes} {value_bytes}: {:?}", write.err());
         }
+    }
+
+    /// What would break: an id written over something else, or a record that is read differently once its key has one.
+    #[test]
+    fn keys_that_got_their_ids_are_known_by_them_and_nothing_else_changes() {
+        let mut writer = OutputWriter::default();
+        writer.clear();
+        writer.push_write(KeyId(7), b"known", Write::Set(b"value")).unwrap();
+        writer.push_write(KeyId::UNKNOWN, b"spelled", Write::Delete).unwrap();
+        writer.push_event(3, b"event").unwrap();
+        writer.push_read(KeyId::UNKNOWN, b"read", Origin::BASE, Some(b"seen"));
+        writer.push_content(KeyId::UNKNOWN, b"content", Origin::BASE, Some(&[1; 100]));
+        writer.push_content(KeyId(8), b"missing", Origin::BASE, None);
+        let outcome = Outcome { status: StatusCode(2), gas_used: 9 };
+        let mut encoded = writer.finish(TxnIndex(4), Incarnation(5), outcome).to_vec();
+        assert_ne!(OutputView::parse(&encoded).unwrap().header().flags & OUTPUT_SPELLED, 0);
+        let spelled: Vec<_> = OutputView::parse(&encoded).unwrap().spelled().collect();
+        assert_eq!(
+            spelled.iter().map(|(_, key)| *key).collect::<Vec<_>>(),
+            [&b"spelled"[..], b"read", b"content"]
+        );
+        let ids: Vec<_> = (20_u32..).map(KeyId).zip(&spelled).map(|(id, (at, _))| (*at, id)).collect();
+        note_ids(&mut encoded, &ids);
+        let view = OutputView::parse(&encoded).unwrap();
+        let writes: Vec<_> =
+            view.writes().map(|write| write.unwrap()).map(|w| (w.key_id, w.key, w.write)).collect();
+        let expected: [(_, &[u8], _); 2] =
+            [(KeyId(7), b"", Write::Set(b"value")), (KeyId(20), b"spelled", Write::Delete)];
+        assert_eq!(writes, expected);
+        let reads: Vec<_> =
+            view.reads().map(|read| read.unwrap()).map(|r| (r.key_id, r.key, r.observed)).collect();
+        let expected: [(_, &[u8], _); 3] = [
+            (KeyId(21), b"read", Observed::Value(b"seen")),
+            (KeyId(22), b"content", Observed::There),
+            (KeyId(8), b"", Observed::Absent),
+        ];
+        assert_eq!(reads, expected);
+        assert_eq!(view.events().next().unwrap().unwrap(), Event { kind: 3, data: b"event" });
+        assert_eq!((view.header().flags, view.status(), view.gas_used()), (0, StatusCode(2), 9));
+        assert_eq!(view.spelled().count(), 0);
     }
 }

@@ -14,6 +14,8 @@ use bytemuck::bytes_of;
 pub const OUTPUT_PANICKED: u16 = 1;
 /// Flag of an output behind whose reads stands what was fetched from the store.
 pub(crate) const OUTPUT_COLD: u16 = 2;
+/// Flag of an output that spells out keys which have no id.
+pub(crate) const OUTPUT_SPELLED: u16 = 4;
 /// Longest note of a panic that an output carries, in bytes.
 const PANIC_NOTE_BYTES: usize = 1024;
 
@@ -55,6 +57,8 @@ pub struct OutputWriter {
     read_count: u32,
     /// What was fetched from the store, as records of reads.
     cold: Vec<u8>,
+    /// Whether a key of a write or read is spelled out.
+    spelled: bool,
     encoded: Vec<u8>,
 }
 
@@ -69,6 +73,7 @@ impl OutputWriter {
         self.reads.clear();
         self.read_count = 0;
         self.cold.clear();
+        self.spelled = false;
     }
 
     /// Number of pending writes.
@@ -103,6 +108,7 @@ impl OutputWriter {
         self.charged += key.len() + write.len();
         let start = self.pool.len();
         let spelled = if id == KeyId::UNKNOWN { key } else { &[] };
+        self.spelled |= id == KeyId::UNKNOWN;
         self.pool.extend_from_slice(spelled);
         let pending = self.pool_write(write);
         self.writes.push((PendingKey { id, start, bytes: spelled.len() }, pending));
@@ -139,6 +145,7 @@ impl OutputWriter {
     /// Records a read.
     pub fn push_read(&mut self, id: KeyId, key: &[u8], origin: Origin, value: Option<&[u8]>) {
         encode_read(&mut self.reads, id, key, origin, value);
+        self.spelled |= id == KeyId::UNKNOWN;
         self.read_count += 1;
     }
 
@@ -152,6 +159,7 @@ impl OutputWriter {
         let head = ReadHead { key: id, key_bytes, observed: OBSERVED_THERE, value_bytes: 0, origin };
         self.reads.extend_from_slice(bytes_of(&head));
         push_padded(&mut self.reads, spelled);
+        self.spelled |= id == KeyId::UNKNOWN;
         self.read_count += 1;
     }
 
@@ -160,8 +168,9 @@ impl OutputWriter {
         encode_read(&mut self.cold, id, key, Origin::BASE, value);
     }
 
-    fn cold_flag(&self) -> u16 {
-        if self.cold.is_empty() { 0 } else { OUTPUT_COLD }
+    fn flags(&self) -> u16 {
+        let cold = if self.cold.is_empty() { 0 } else { OUTPUT_COLD };
+        cold | if self.spelled { OUTPUT_SPELLED } else { 0 }
     }
 
     /// Encodes everything collected since [`clear`](Self::clear).
@@ -181,7 +190,7 @@ impl OutputWriter {
             txn,
             incarnation,
             status: outcome.status.0,
-            flags: self.cold_flag(),
+            flags: self.flags(),
             writes: length_u32(self.writes.len()),
             events: self.event_count,
             reads: self.read_count,
@@ -208,7 +217,7 @@ impl OutputWriter {
             txn,
             incarnation,
             status: 0,
-            flags: OUTPUT_PANICKED | self.cold_flag(),
+            flags: OUTPUT_PANICKED | self.flags(),
             writes: 0,
             events: 1,
             reads: self.read_count,

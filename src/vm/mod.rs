@@ -19,7 +19,7 @@ pub use finding::Finding;
 
 pub use crate::types::Outcome;
 
-use crate::types::{BlockHeader, HintWriter, StatusCode};
+use crate::types::{BlockHeader, HintWriter, PrepareError, PreparedBlock, StatusCode};
 
 /// Executes transactions. Every shard owns one instance and calls it from one thread.
 ///
@@ -32,6 +32,16 @@ pub trait Vm: Clone + Send + 'static {
 
     /// Declares what `transaction` is expected to touch, and its cost. A hint: leaving it empty or wrong is allowed.
     fn declare(&self, header: &BlockHeader, transaction: &[u8], hint: &mut HintWriter<'_>);
+
+    /// Foresees in a block whose transactions are all there what they leave, where the block itself tells it. A hint, as what is
+    /// declared; the default foresees nothing.
+    ///
+    /// # Errors
+    /// [`PrepareError::TooLarge`].
+    fn foresee(&self, block: &mut PreparedBlock) -> Result<(), PrepareError> {
+        let _ = block;
+        Ok(())
+    }
 
     /// Executes one transaction. All effects go through `view`.
     fn execute(&mut self, transaction: &[u8], view: &mut dyn StateView) -> Outcome;

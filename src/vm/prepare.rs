@@ -4,7 +4,7 @@ use crate::types::{Block, PrepareError, PreparedBlock};
 use crate::vm::Vm;
 
 impl PreparedBlock {
-    /// Prepares a whole block with the hints that `vm` declares. Runs `vm.declare` in the calling process.
+    /// Prepares a whole block with the hints that `vm` declares and foresees. Runs `vm.declare` and `vm.foresee` in the calling process.
     ///
     /// # Errors
     /// [`PrepareError::TooLarge`].
@@ -13,6 +13,7 @@ impl PreparedBlock {
         for transaction in &block.transactions {
             prepared.push(transaction, |hint| vm.declare(&block.header, transaction, hint))?;
         }
+        vm.foresee(&mut prepared)?;
         Ok(prepared)
     }
 }

@@ -179,6 +179,7 @@ impl BlockAccessList {
         for (hash, (item, code)) in codes.iter().filter(|(_, (_, code))| !code.is_empty()) {
             block.foresee(*item, EvmKey::code(*hash).as_slice(), Some(code))?;
         }
+        block.foresee_no_more();
         Ok(())
     }
 

@@ -387,6 +387,25 @@ fn transactions_near_one_key_share_a_shard_unless_it_is_much_busier() {
 }
 
 #[test]
+fn a_key_whose_values_are_foreseen_is_waited_for_by_nobody_and_another_one_is() {
+    let accesses = |number: u8| vec![(1, AccessMode::ReadWrite), (2 + number % 2, AccessMode::ReadWrite)];
+    let transactions: Vec<Declared> = (0..100).map(|number| (5_000, accesses(number))).collect();
+    let block = block_of(&transactions, |_| 0);
+    let mut arena = loaded(&block, LIMITS);
+    let mut planner = Planner::new(CostModel::default());
+    let foreseen = block.accesses_of(TxnIndex(0))[0].key;
+    for (foresees, makespan_ns) in [(true, 250_000), (false, 500_000)] {
+        planner.begin(&mut arena, &[ShardId(0), ShardId(1)]).unwrap();
+        if foresees {
+            planner.wait_not_for(foreseen);
+        }
+        while !planner.step(&mut arena, 7, |_| (Standing::Open, Incarnation(1))).unwrap() {}
+        let totals = planner.seal(&mut arena, RoundId(4), true).unwrap();
+        assert_eq!((totals.edges, totals.makespan_ns), (0, makespan_ns), "foreseen: {foresees}");
+    }
+}
+
+#[test]
 fn where_values_are_foreseen_nobody_waits() {
     let transactions: Vec<Declared> = (0..100).map(|_| (5_000, vec![(1, AccessMode::ReadWrite)])).collect();
     let block = block_of(&transactions, |_| 0);

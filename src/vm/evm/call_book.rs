@@ -5,8 +5,8 @@
 
 use crate::types::{AccessMode, HintWriter};
 use crate::vm::evm::hints::declare_near;
-use crate::vm::evm::{AccessSet, EvmField, EvmKey, EvmTransaction};
-use revm::context::TxEnv;
+use crate::vm::evm::outline::Outline;
+use crate::vm::evm::{AccessSet, EvmField, EvmKey};
 use revm::primitives::{Address, B256, U256, keccak256};
 use std::collections::HashMap;
 
@@ -82,7 +82,7 @@ pub struct CallBook {
 impl CallBook {
     /// Learns what an encoded transaction touched.
     pub fn observe(&mut self, transaction: &[u8], touched: &AccessSet) {
-        let Ok(EvmTransaction::User(tx)) = EvmTransaction::decode(transaction) else { return };
+        let Some(tx) = Outline::of(transaction) else { return };
         let Some(kind) = kind_of(&tx) else { return };
         if self.calls.len() >= CALLS_MAX {
             self.calls.clear();
@@ -111,7 +111,7 @@ impl CallBook {
     /// Declares what most of the similar calls touched, and their cost; false if nothing is known.
     #[must_use]
     pub fn declare(&self, transaction: &[u8], hint: &mut HintWriter<'_>) -> bool {
-        let Ok(EvmTransaction::User(tx)) = EvmTransaction::decode(transaction) else { return false };
+        let Some(tx) = Outline::of(transaction) else { return false };
         let Some(pattern) = kind_of(&tx).and_then(|kind| self.calls.get(&kind)) else { return false };
         let words = words_of(&tx);
         for (part, mode) in &pattern.likely {
@@ -121,7 +121,7 @@ impl CallBook {
                 (_, None) => {}
             }
         }
-        if let Some(&to) = tx.kind.to() {
+        if let Some(to) = tx.recipient {
             declare_near(to, hint);
         }
         if pattern.cost_ns > 0 {
@@ -153,17 +153,17 @@ impl Pattern {
     }
 }
 
-fn kind_of(tx: &TxEnv) -> Option<CallKind> {
-    let contract = *tx.kind.to()?;
-    let selector = tx.data.first_chunk::<4>().copied().unwrap_or_default();
+fn kind_of(tx: &Outline<'_>) -> Option<CallKind> {
+    let contract = tx.recipient?;
+    let selector = tx.input.first_chunk::<4>().copied().unwrap_or_default();
     // A plain transfer touches what it says, and nothing is learned from it.
-    if tx.data.is_empty() { None } else { Some(CallKind { contract, selector }) }
+    if tx.input.is_empty() { None } else { Some(CallKind { contract, selector }) }
 }
 
 /// Sender and first words of the input. Small numbers name no account and no entry of a mapping.
-fn words_of(tx: &TxEnv) -> Vec<(Word, B256)> {
-    let mut words = vec![(Word::Sender, tx.caller.into_word())];
-    for (place, chunk) in (0..WORDS).zip(tx.data.get(4..).unwrap_or(&[]).chunks_exact(32)) {
+fn words_of(tx: &Outline<'_>) -> Vec<(Word, B256)> {
+    let mut words = vec![(Word::Sender, tx.sender.into_word())];
+    for (place, chunk) in (0..WORDS).zip(tx.input.get(4..).unwrap_or(&[]).chunks_exact(32)) {
         let word = B256::from_slice(chunk);
         if U256::from_be_bytes(word.0).bit_len() > 64 && words.iter().all(|(_, known)| *known != word) {
             words.push((Word::Input(place), word));

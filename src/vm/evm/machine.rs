@@ -1,11 +1,11 @@
 //! The EVM as a virtual machine: decoding, running, settling.
 
-use crate::types::{BlockHeader, HintWriter, StatusCode};
+use crate::types::{BlockHeader, HintWriter, PrepareError, PreparedBlock, StatusCode};
 use crate::vm::evm::code_cache::CodeCache;
 use crate::vm::evm::database::ViewDatabase;
 use crate::vm::evm::handler::{NotingEvm, NotingHandler, RunError};
 use crate::vm::evm::hash_memo::HashMemo;
-use crate::vm::evm::hints::declare_cold;
+use crate::vm::evm::hints::{declare_cold, foresee_nonces};
 use crate::vm::evm::instructions::{NotingInstructions, gas_table};
 use crate::vm::evm::log::{EVENT_RETURNED, emit_log};
 use crate::vm::evm::parts::{Parts, RunningParts};
@@ -82,6 +82,10 @@ impl Vm for EvmVm {
         declare_cold(header, transaction, hint);
     }
 
+    fn foresee(&self, block: &mut PreparedBlock) -> Result<(), PrepareError> {
+        foresee_nonces(block)
+    }
+
     fn execute(&mut self, transaction: &[u8], view: &mut dyn StateView) -> Outcome {
         let Some(block) = &self.block else { return nothing_done(EvmStatus::BadHeader) };
         let Ok(transaction) = EvmTransaction::decode(transaction) else {
@@ -128,8 +132,7 @@ impl BlockInForce {
         view: &mut dyn StateView,
     ) -> Outcome {
         let spec = self.context.spec;
-        let RunningParts { journal, local, frames, precompiles } = parts.start(spec);
-        let Parts { notes, slots, log, .. } = &mut *parts;
+        let Parts { running, notes, slots, log } = &mut *parts;
         let mut database = ViewDatabase {
             view,
             notes,
@@ -140,10 +143,11 @@ impl BlockInForce {
         if !system {
             let mut settlement = Settlement { database: &mut database, spec, slots };
             if let Some(done) = settlement.transfer(tx, &self.env, &self.cfg, &self.precompiles) {
-                parts.running = Some(RunningParts { journal, local, frames, precompiles });
                 return done.unwrap_or_else(|_| nothing_done(EvmStatus::TooLarge));
             }
         }
+        let started = running.take().unwrap_or_else(|| RunningParts::new(spec));
+        let RunningParts { journal, local, frames, precompiles } = started;
         let mut evm: NotingEvm<'_> = NotingEvm {
             ctx: Context {
                 block: &self.env,
@@ -170,7 +174,7 @@ impl BlockInForce {
         if system && let Err(status) = tell_returned(&mut *database.view, &result) {
             outcome.status = status.code();
         }
-        parts.running = Some(RunningParts { journal, local: ctx.local, frames, precompiles });
+        *running = Some(RunningParts { journal, local: ctx.local, frames, precompiles });
         outcome
     }
 }

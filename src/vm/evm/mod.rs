@@ -18,6 +18,7 @@ mod instructions;
 mod keys;
 mod log;
 mod machine;
+mod outline;
 mod parts;
 mod settle;
 mod status;

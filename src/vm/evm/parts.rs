@@ -29,7 +29,8 @@ pub(super) struct RunningParts {
 }
 
 impl RunningParts {
-    fn new(spec: SpecId) -> RunningParts {
+    /// Parts as they are made, once per thread.
+    pub(super) fn new(spec: SpecId) -> RunningParts {
         RunningParts {
             journal: JournalInner::new(),
             local: LocalContext::default(),
@@ -52,11 +53,6 @@ impl Parts {
         PARTS.take().unwrap_or_else(|| {
             Box::new(Parts { running: None, notes: Notes::default(), slots: Vec::new(), log: Vec::new() })
         })
-    }
-
-    /// The parts that an EVM is put together from.
-    pub(super) fn start(&mut self, spec: SpecId) -> RunningParts {
-        self.running.take().unwrap_or_else(|| RunningParts::new(spec))
     }
 
     /// Gives the parts back for the thread's next transaction.

@@ -8,7 +8,7 @@ use revm::context::transaction::{
 use revm::context_interface::either::Either;
 use revm::primitives::{Address, Bytes, TxKind};
 
-const KIND_USER: u8 = 1;
+pub(super) const KIND_USER: u8 = 1;
 const KIND_SYSTEM: u8 = 2;
 const KIND_CREDIT: u8 = 3;
 
@@ -155,6 +155,7 @@ mod tests {
     //! without bound.
 
     use super::*;
+    use crate::vm::evm::outline::Outline;
     use proptest::prelude::*;
     use revm::primitives::{B256, U256};
 
@@ -196,6 +197,24 @@ mod tests {
         }
     }
 
+    /// The outline has the fields of the transaction.
+    fn assert_outlined(bytes: &[u8], transaction: &EvmTransaction) {
+        let outline = Outline::of(bytes);
+        let EvmTransaction::User(tx) = transaction else { return assert!(outline.is_none()) };
+        let outline = outline.unwrap();
+        assert_eq!((outline.sender, outline.recipient), (tx.caller, tx.kind.to().copied()));
+        assert_eq!((outline.nonce, outline.gas_limit, outline.value), (tx.nonce, tx.gas_limit, tx.value));
+        assert_eq!(outline.input, &tx.data[..]);
+        let mut listed = Vec::new();
+        outline.for_each_listed(|account, slot| listed.push((account, slot)));
+        let entries = tx.access_list.0.iter();
+        let expected = entries.flat_map(|entry| {
+            let slots = entry.storage_keys.iter().map(|slot| (entry.address, Some(*slot)));
+            std::iter::once((entry.address, None)).chain(slots)
+        });
+        assert_eq!(listed, expected.collect::<Vec<_>>());
+    }
+
     proptest! {
         #[test]
         fn a_transaction_comes_back_as_it_was(seed: u64) {
@@ -205,6 +224,7 @@ mod tests {
                 EvmTransaction::System { contract: Address::repeat_byte(2), input: vec![7; 32].into() },
             ] {
                 let bytes = transaction.encode();
+                assert_outlined(&bytes, &transaction);
                 prop_assert_eq!(EvmTransaction::decode(&bytes), Ok(transaction));
                 for end in 0..bytes.len() {
                     prop_assert!(EvmTransaction::decode(&bytes[..end]).is_err());
@@ -215,6 +235,9 @@ mod tests {
         #[test]
         fn any_bytes_are_refused_or_decoded_without_harm(bytes: Vec<u8>) {
             let _ = EvmTransaction::decode(&bytes);
+            if let Some(outline) = Outline::of(&bytes) {
+                outline.for_each_listed(|_, _| {});
+            }
         }
     }
 

@@ -129,10 +129,13 @@ impl Knowledge {
             });
             pushed.map_err(failed)?;
         }
-        if let Known::List(list) = known {
-            let spec = case.file.context.spec;
-            list.foresee(&mut prepared, case.system_calls().len(), spec).map_err(failed)?;
+        match known {
+            Known::List(list) => {
+                list.foresee(&mut prepared, case.system_calls().len(), case.file.context.spec)
+            }
+            Known::Sets(_) | Known::Nothing => self.vm.foresee(&mut prepared),
         }
+        .map_err(failed)?;
         Ok(prepared)
     }
 

@@ -1,0 +1,36 @@
+//! Keys that the plan did not know: outputs spell them out, and each gets its id when the output is first looked at.
+
+use super::{Acceptance, view_in};
+use crate::executor::block_output::OutputPlace;
+use crate::executor::key_states::UNTOUCHED;
+use crate::executor::validate_error::ValidateError;
+use crate::partition::ArenaWriter;
+use crate::state::BaseState;
+use crate::types::{OUTPUT_SPELLED, note_ids};
+
+impl Acceptance {
+    /// Gives ids to the keys that an output spells out and notes them in it, so that nobody looks them up again.
+    pub(super) fn name_keys(
+        &mut self,
+        arena: &mut ArenaWriter,
+        base: &BaseState,
+        place: OutputPlace,
+    ) -> Result<(), ValidateError> {
+        let Acceptance { buffers, named, keys, .. } = &mut *self;
+        let Ok(view) = view_in(buffers, place) else { return Ok(()) };
+        if view.header().flags & OUTPUT_SPELLED == 0 {
+            return Ok(());
+        }
+        named.clear();
+        // A damaged output ends at its first unreadable record; checking it reports the damage.
+        for (at, key) in view.spelled() {
+            named.push((at, arena.intern(base.hasher().hash(key), key)?));
+        }
+        let bytes = buffers.get_mut(place.buffer as usize);
+        if let Some(output) = bytes.and_then(|bytes| bytes.get_mut(place.start as usize..)) {
+            note_ids(output, named);
+        }
+        keys.resize(arena.keys().max(keys.len()), UNTOUCHED);
+        Ok(())
+    }
+}
