@@ -10,8 +10,8 @@ use crate::executor::{BlockExecutor, BlockOutput, BlockStats, Call, ExecuteError
 use crate::fail_points::{FailPointError, FailSpec};
 use crate::state::StateDigest;
 use crate::supervisor::{
-    AuditFinding, HealthDesk, Incidents, LaunchError, Placement, PlacementDesk, PlacementReport, Processes,
-    ShardHealth, SupervisorHealth,
+    AuditFinding, AuditMark, HealthDesk, Incidents, LaunchError, Placement, PlacementDesk, PlacementReport,
+    Processes, ShardHealth, SupervisorHealth,
 };
 use crate::telemetry::{Timeline, TimelineBook};
 use crate::types::PreparedBlock;
@@ -300,7 +300,14 @@ impl Phalanx {
         self.places.report(self.health.control(), limit)
     }
 
-    /// Takes what audits found since the last time: pins and pages that were not as planned, and whether they are again. The
+    /// The last audit of pins and pages that the supervisor made; none before the first, which comes with the first block.
+    /// Their count begins anew with every supervisor.
+    #[must_use]
+    pub fn last_audit(&self) -> Option<AuditMark> {
+        self.places.last_audit()
+    }
+
+    /// Takes what audits found since the last time: pins and pages that were not as planned, and what came of it. The
     /// last 1024 are kept.
     #[must_use]
     pub fn take_audit_findings(&self) -> Vec<AuditFinding> {

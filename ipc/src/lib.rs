@@ -26,6 +26,8 @@ mod fail_point;
 mod fault;
 mod futex;
 #[cfg(not(loom))]
+mod huge_pages;
+#[cfg(not(loom))]
 mod identity;
 #[cfg(not(loom))]
 mod inbox;
@@ -67,9 +69,9 @@ pub use ring::{CAPACITY_MAX, CAPACITY_MIN, Consumer, Full, Producer, RingError, 
 
 // Memory.
 #[cfg(not(loom))]
-pub use numa::{
-    NodePolicy, PagePlace, free_huge_pages, move_pages_home, pages_of, set_own_policy, with_own_policy,
-};
+pub use huge_pages::{HUGE_PAGE_BYTES, free_huge_pages, gives_huge_pages, huge_bytes_of};
+#[cfg(not(loom))]
+pub use numa::{NodePolicy, PagePlace, move_pages_home, pages_of, set_own_policy, with_own_policy};
 #[cfg(not(loom))]
 pub use os::OsCause;
 #[cfg(not(loom))]

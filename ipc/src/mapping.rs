@@ -7,8 +7,7 @@ use std::ptr::NonNull;
 use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
 
-/// Size and alignment of a huge page, in bytes: what one entry of a page directory maps.
-pub(crate) const HUGE_PAGE_BYTES: usize = 2 << 20;
+use crate::huge_pages::HUGE_PAGE_BYTES;
 
 /// A shared mapping of a whole file from its first byte on, kept out of core dumps. Unmapped when dropped.
 ///
@@ -60,6 +59,17 @@ impl Mapping {
     /// First byte, aligned to a huge page.
     pub(crate) fn start(&self) -> NonNull<u8> {
         self.start
+    }
+
+    /// Maps the page at byte `at` of the file, if there is one; takes no memory that was not taken.
+    pub(crate) fn look_at(&self, at: usize) -> Result<(), Errno> {
+        if at >= self.len {
+            return Err(Errno::EINVAL);
+        }
+        // SAFETY: at < len, so the page lies inside the mapping; reading it in changes nothing. A hole is filled with zeros.
+        let answer =
+            unsafe { libc::madvise(self.start.add(at).as_ptr().cast(), 1, libc::MADV_POPULATE_READ) };
+        Errno::result(answer).map(drop)
     }
 
     /// Takes all memory of the mapping now; an error instead of a SIGBUS at the touch.

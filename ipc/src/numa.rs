@@ -230,7 +230,7 @@ fn extents_end(file: &impl AsFd) -> Result<i64, OsCause> {
 }
 
 /// The parts of a file that have memory from byte `start` on, in whole pages, at most so many.
-fn extents(file: &impl AsFd, start: i64, most: usize) -> Result<Vec<(usize, usize)>, OsCause> {
+pub(crate) fn extents(file: &impl AsFd, start: i64, most: usize) -> Result<Vec<(usize, usize)>, OsCause> {
     let mut extents = Vec::new();
     let mut at = start;
     while extents.len() < most {
@@ -334,11 +334,4 @@ impl Drop for Piece {
         let unmapped = unsafe { munmap(self.start, self.len) };
         debug_assert!(unmapped.is_ok(), "a mapping can always be unmapped");
     }
-}
-
-/// Whether this kernel has pages of 2 MiB in reserve for [`Region::create_huge`](crate::Region::create_huge), on any node.
-#[must_use]
-pub fn free_huge_pages() -> u64 {
-    let text = std::fs::read_to_string("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages");
-    text.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }

@@ -22,7 +22,8 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{SysconfVar, ftruncate, sysconf};
 
-use crate::mapping::{HUGE_PAGE_BYTES, Mapping};
+use crate::huge_pages::HUGE_PAGE_BYTES;
+use crate::mapping::Mapping;
 use crate::numa::{self, NodePolicy, PagePlace};
 use crate::os::OsCause;
 

@@ -17,6 +17,7 @@ use crate::durable::store::Store;
 use crate::durable::syncer;
 use crate::state::{BaseState, StateConfig, StateDigest};
 use crate::types::BlockHash;
+use phalanx_ipc::Region;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -46,14 +47,28 @@ impl DurableState {
         memory: StateConfig,
         genesis: impl IntoIterator<Item = (K, E)>,
     ) -> Result<DurableState, DurableError> {
+        DurableState::open_placed(config, memory, genesis, |_| {})
+    }
+
+    /// As [`open`](Self::open); `place` is shown the memory of the state while it is still empty, to say on which nodes it goes:
+    /// [`Placement::place_state`](crate::supervisor::Placement::place_state).
+    ///
+    /// # Errors
+    /// [`DurableError`].
+    pub fn open_placed<K: AsRef<[u8]>, E: AsRef<[u8]>>(
+        config: &DurableConfig,
+        memory: StateConfig,
+        genesis: impl IntoIterator<Item = (K, E)>,
+        place: impl FnOnce(&Region),
+    ) -> Result<DurableState, DurableError> {
         config.check()?;
         directory::make(&config.directory)?;
         let lock = DirectoryLock::take(&config.directory)?;
         let log = log_of(&config.directory);
-        let place = store_of(&config.directory);
+        let home = store_of(&config.directory);
         // Shards find it by this name, wherever this process goes.
-        let place = place.canonicalize().map_err(DurableError::io("look for", &place))?;
-        let store = Arc::new(Store::open(&place, config.store_bytes)?);
+        let home = home.canonicalize().map_err(DurableError::io("look for", &home))?;
+        let store = Arc::new(Store::open(&home, config.store_bytes)?);
         let head = match store.head()? {
             Some(head) => {
                 same_genesis(&config.directory, &head, genesis)?;
@@ -83,7 +98,9 @@ impl DurableState {
             batch: Batch::default(),
         };
         applier.catch_up()?;
-        let (head, base) = store.load(memory, config.cache_bytes)?;
+        let empty = BaseState::create(memory)?;
+        place(empty.region());
+        let (head, base) = store.load(empty, config.cache_bytes)?;
         let threads = start_threads(&shared, applier, &steps)?;
         let reader = RecordReader::new(log);
         let cold = config.cache_bytes.map(|_| {

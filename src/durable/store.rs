@@ -9,7 +9,7 @@ use crate::durable::head::{BadHead, BlockRow, Head, HeadRow, STORE_VERSION};
 use crate::durable::log_scan::RecordPlace;
 use crate::durable::record::BlockMark;
 use crate::durable::step::{Step, Steps};
-use crate::state::{BaseState, StateConfig, StateDigest};
+use crate::state::{BaseState, StateDigest};
 use bytemuck::bytes_of;
 use heed::types::Bytes;
 use heed::{CommitOrAbort, Database, Env, RoTxn, RwTxn, WithTls};
@@ -268,21 +268,21 @@ impl Store {
         tables.blocks.len(&txn).map_err(self.failed("count the blocks of"))
     }
 
-    /// Reads the whole state, holds its digest against the head, and loads it: all of it, or into a cache of so many bytes
-    /// what fits.
+    /// Reads the whole state, holds its digest against the head, and loads it into `empty`: all of it, or as into a cache of so
+    /// many bytes what fits.
     ///
     /// # Errors
     /// `Digest`, `Store`, `State`, `NoState`.
     pub(super) fn load(
         &self,
-        config: StateConfig,
+        empty: BaseState,
         cache: Option<u64>,
     ) -> Result<(Head, BaseState), DurableError> {
         let mut base = None;
         let head = self.read_all(|head, _, entries| {
             base = Some(match cache {
-                None => BaseState::with_entries(config, entries)?,
-                Some(budget) => BaseState::cache_of(config, budget, head.sequence, entries)?,
+                None => empty.filled(entries)?,
+                Some(budget) => empty.filled_as_cache(budget, head.sequence, entries)?,
             });
             Ok(())
         })?;

@@ -8,10 +8,10 @@ use crate::supervisor::{
     Fallback, LaunchError, Pacing, Placement, PlacementConfig, Processes, ProcessesConfig, SupervisorImage,
 };
 use crate::telemetry::TimelineConfig;
-use crate::topology::RegionKind;
 use crate::vm::evm::{EvmConfig, EvmVm};
 use crate::vm::ledger::{LedgerConfig, LedgerVm};
 use crate::vm::{BuiltInVm, Vm};
+use phalanx_ipc::Region;
 use std::time::Duration;
 
 /// Makes a [`Phalanx`].
@@ -168,19 +168,22 @@ impl<V: Vm> PhalanxBuilder<V> {
     ) -> Result<Phalanx, LaunchError> {
         self.settle_shards()?;
         if let Some(durable) = self.durable.take() {
-            let state = DurableState::open(&durable, self.config.memory.state, genesis);
+            let placement = Placement::plan(&self.config)?;
+            let place = |region: &Region| placement.place_state(region);
+            let state = DurableState::open_placed(&durable, self.config.memory.state, genesis, place);
             return self.launch_durable(state.map_err(ExecuteError::from)?);
         }
         let refused = |error: StateError| LaunchError::Execute(error.into());
         let state = BaseState::create(self.config.memory.state).map_err(refused)?;
         // Before anything of it is touched but its first page.
-        Placement::plan(&self.config)?.bind_touched(state.region_to_place(), RegionKind::Base);
+        Placement::plan(&self.config)?.place_state(state.region());
         let state = state.filled(genesis).map_err(refused)?;
         let processes = Processes::launch(&self.config, self.vm, state)?;
         Phalanx::over(processes)
     }
 
-    /// As [`launch`](Self::launch), on a state directory that is open. Its state has the sizes with which it was opened.
+    /// As [`launch`](Self::launch), on a state directory that is open. Its state has the sizes with which it was opened, and its
+    /// memory is spread over the nodes of the shards only if it was placed then ([`DurableState::open_placed`]).
     ///
     /// # Errors
     /// [`LaunchError`]; no process is left then, and the directory is closed.

@@ -7,7 +7,7 @@
 use crate::state::layout::{Layout, room_of, to_usize};
 use crate::state::slot::{FLAG_USED, SLOT_BYTES, STAMP_SHIFT, Source};
 use crate::state::table::BaseState;
-use crate::state::{Room, StateConfig, StateDigest, StateError};
+use crate::state::{Room, StateDigest, StateError};
 
 const STAMPS: u64 = 1 << (u16::BITS - STAMP_SHIFT);
 /// Bytes of the smallest table.
@@ -66,15 +66,15 @@ impl Backlog {
 }
 
 impl BaseState {
-    /// A cache of at most about `budget` bytes, over a store that stands at block `sequence` and holds `entries`. All are
-    /// counted into the digest; the first of them are kept, as many as fit.
-    pub(crate) fn cache_of<K: AsRef<[u8]>, V: AsRef<[u8]>>(
-        config: StateConfig,
+    /// This empty state as a cache of at most about `budget` bytes, over a store that stands at block `sequence` and holds
+    /// `entries`. All are counted into the digest; the first of them are kept, as many as fit.
+    pub(crate) fn filled_as_cache<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        self,
         budget: u64,
         sequence: u64,
         entries: impl IntoIterator<Item = (K, V)>,
     ) -> Result<BaseState, StateError> {
-        let mut state = BaseState::create(config)?;
+        let mut state = self;
         let stored_mark = mark_of(sequence);
         state.mark = stored_mark;
         state.cache = Some(Cache { budget, hand: 0, settled: 0, stored_mark, stats: CacheStats::default() });

@@ -56,11 +56,6 @@ impl BaseState {
         Ok(state)
     }
 
-    /// Its region, to say where its pages go.
-    pub(crate) fn region_to_place(&self) -> &Region {
-        &self.region
-    }
-
     /// A state filled with `entries`.
     ///
     /// # Errors
@@ -103,7 +98,7 @@ impl BaseState {
         }
     }
 
-    /// The region, to hand a read-only descriptor to readers.
+    /// The region, to say where its pages go and to hand a read-only descriptor to readers.
     #[must_use]
     pub fn region(&self) -> &Region {
         &self.region

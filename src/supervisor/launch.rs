@@ -4,7 +4,7 @@ use crate::durable::ColdOrder;
 use crate::executor::{
     CoordinatorMemory, ExecuteError, OutputArenaReader, ShardFds, ShardLimits, SpanReader, create_span_region,
 };
-use crate::supervisor::audit::node_numbers;
+use crate::supervisor::auditor::node_numbers;
 use crate::supervisor::config::ProcessesConfig;
 use crate::supervisor::placement::{HugePages, Placement};
 use crate::supervisor::protocol::{AuditOrder, LaunchOrder, WireMemory};
@@ -102,6 +102,8 @@ pub(super) struct FamilyRegions {
 /// again duplicated while it maps.
 const FDS_PER_SHARD: u64 = 10;
 const FDS_BESIDE: u64 = 128;
+/// Most spare cores that are named for the shards of one node: more than go away before somebody looks.
+const SPARES_NAMED: usize = 64;
 /// Least time between audits.
 const AUDIT_INTERVAL_MIN: Duration = Duration::from_millis(10);
 
@@ -180,7 +182,12 @@ fn heaps(placement: &Placement) -> Vec<u32> {
 fn audit_order(config: &ProcessesConfig, placement: &Placement) -> Option<AuditOrder> {
     let interval = config.placement.audit_interval?.max(AUDIT_INTERVAL_MIN);
     let layout = &placement.layout;
+    let spares = layout.spread.iter().map(|&node| {
+        let spares = layout.spares_near(&placement.topology, node).into_iter();
+        (node.0, spares.take(SPARES_NAMED).map(|cpu| cpu.0).collect())
+    });
     Some(AuditOrder {
+        spares: spares.collect(),
         interval_ms: u64::try_from(interval.as_millis()).unwrap_or(u64::MAX),
         bound: placement.bound,
         nodes: node_numbers(layout.seats.iter().map(|seat| seat.memory)),

@@ -3,6 +3,7 @@
 //! `supervisor_entry` and everything behind it run in the supervisor and its shards; the rest runs in the coordinator.
 
 mod audit;
+mod auditor;
 mod child;
 mod config;
 mod entry;
@@ -10,6 +11,7 @@ mod fallback_fleet;
 mod health;
 mod incidents;
 mod launch;
+mod pin_watch;
 mod placement;
 mod placement_desk;
 mod process_fleet;
@@ -22,7 +24,7 @@ mod supervisor_link;
 mod supervisor_loop;
 mod turns;
 
-pub use audit::{AuditFinding, AuditSubject};
+pub use audit::{AuditFinding, AuditMark, AuditSubject, Remedy};
 pub use child::Pacing;
 pub use config::{Fallback, ProcessesConfig, SupervisorImage};
 pub use entry::{

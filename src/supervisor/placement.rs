@@ -8,22 +8,51 @@ use crate::topology::{
     RegionSizes, SysTree, Topology,
 };
 use crate::types::{CpuId, NodeId};
-use phalanx_ipc::{InboxLayout, NodePolicy, Region, RegionError};
+use phalanx_ipc::{InboxLayout, NodePolicy, Region, RegionError, gives_huge_pages};
+use serde::Serialize;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Which pages regions are made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum HugePages {
     /// Ordinary ones; what is read most is put together to huge ones later, where the kernel has some.
     #[default]
     Ordinary,
-    /// Huge ones where the kernel gives them at the touch (`shmem_enabled` is `advise`).
+    /// Huge ones where the kernel gives them at the touch (`shmem_enabled` is `advise`). Ordinary ones, and a warning, where it
+    /// does not.
     Transparent,
     /// Inboxes of pages of 2 MiB from the kernel's reserve (`nr_hugepages`), all taken at the launch. Ordinary ones, and a
     /// warning, where the reserve is too small.
     Reserved,
 }
+
+impl HugePages {
+    /// Whether regions of this kind are to be on huge pages.
+    #[must_use]
+    pub fn covers(self, kind: RegionKind) -> bool {
+        match (self, kind) {
+            (HugePages::Ordinary, _) | (_, RegionKind::Board | RegionKind::Spans) => false,
+            (HugePages::Reserved, RegionKind::Inbox) => true,
+            (
+                HugePages::Reserved,
+                RegionKind::Outputs | RegionKind::Arena | RegionKind::Overlay | RegionKind::Base,
+            ) => false,
+            (
+                HugePages::Transparent,
+                RegionKind::Inbox
+                | RegionKind::Outputs
+                | RegionKind::Arena
+                | RegionKind::Overlay
+                | RegionKind::Base,
+            ) => true,
+        }
+    }
+}
+
+/// The kernel's setting of huge pages for shared memory.
+const SHMEM_ENABLED: &str = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
 
 /// Where shards and memory go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +100,8 @@ pub struct Placement {
     pub bound: bool,
     /// Nodes that lack the memory for what would be bound to them strictly.
     pub crowded: BTreeSet<NodeId>,
+    /// Which pages were asked for.
+    pub huge_pages: HugePages,
 }
 
 impl Placement {
@@ -94,7 +125,14 @@ impl Placement {
         let crowded = RegionPlan::crowded(&layout, sizes.inbox, free);
         let regions = RegionPlan::of(&layout, &sizes, &crowded);
         let with_memory = topology.nodes.iter().filter(|node| node.memory_bytes > 0).count();
-        Placement { bound: config.placement.bind && with_memory > 1, topology, layout, regions, crowded }
+        Placement {
+            bound: config.placement.bind && with_memory > 1,
+            huge_pages: config.placement.huge_pages,
+            topology,
+            layout,
+            regions,
+            crowded,
+        }
     }
 
     /// The number of shards that suits this host, by [`LayoutOptions`] without one.
@@ -123,14 +161,20 @@ impl Placement {
         plan.filter(|_| self.bound).map(|plan| policy_of(&plan.placing))
     }
 
-    /// Says of a region where its pages go. A kernel that refuses costs speed, not the launch.
+    /// Says of a region where its pages go, and which. A kernel that refuses costs speed, not the launch.
     pub(crate) fn bind(&self, region: &Region, kind: RegionKind, shard: Option<usize>) {
-        self.tell(kind, shard, |policy| region.place(policy));
+        self.tell(kind, shard, region, |policy| region.place(policy));
     }
 
     /// As [`bind`](Self::bind), for a region of the calling process alone that has been touched.
-    pub(crate) fn bind_touched(&self, region: &Region, kind: RegionKind) {
-        self.tell(kind, None, |policy| region.place_and_move(policy));
+    fn bind_touched(&self, region: &Region, kind: RegionKind) {
+        self.tell(kind, None, region, |policy| region.place_and_move(policy));
+    }
+
+    /// Says where the memory of the base state goes, for one that is opened before the launch: show it this while it is empty
+    /// ([`DurableState::open_placed`](crate::durable::DurableState::open_placed)). A kernel that refuses costs speed only.
+    pub fn place_state(&self, region: &Region) {
+        self.bind_touched(region, RegionKind::Base);
     }
 
     /// Binds the regions that the coordinator writes. The base state may have been filled already; it is this process's alone.
@@ -147,8 +191,16 @@ impl Placement {
         &self,
         kind: RegionKind,
         shard: Option<usize>,
+        region: &Region,
         place: impl FnOnce(&NodePolicy) -> Result<(), RegionError>,
     ) {
+        // Here too, and not only where shards map it: whoever touches a page first decides what page it is.
+        if self.huge_pages == HugePages::Transparent
+            && self.huge_pages.covers(kind)
+            && let Err(error) = region.prefer_huge_pages()
+        {
+            tracing::warn!(region = %kind, shard, %error, "this region asks for no huge pages");
+        }
         if let Some(policy) = self.policy(kind, shard)
             && let Err(error) = place(&policy)
         {
@@ -158,6 +210,9 @@ impl Placement {
 
     /// Tells the log what is not as it could be.
     pub(super) fn tell_notes(&self) {
+        if self.huge_pages == HugePages::Transparent {
+            tell_of_huge_pages();
+        }
         for note in self.topology.notes.iter().chain(&self.layout.notes) {
             tracing::info!(note, "placement");
         }
@@ -165,6 +220,22 @@ impl Placement {
             let free = self.topology.node(*node).map_or(0, |node| node.free_bytes >> 20);
             tracing::warn!(node = %node, free_mib = free, "node lacks free memory; its rings may lie elsewhere: lower the ring budget, or free memory there");
         }
+    }
+}
+
+/// Huge pages were asked for: says loudly if there are none to be had.
+fn tell_of_huge_pages() {
+    match gives_huge_pages() {
+        Ok(true) => {}
+        Ok(false) => {
+            let tree = SysTree::host();
+            let setting = tree.read(SHMEM_ENABLED).unwrap_or_else(|| "unknown".to_owned());
+            tracing::warn!(
+                shmem_enabled = setting.trim(),
+                "transparent huge pages were asked for, and the kernel gives none: ordinary ones are taken; echo advise > {SHMEM_ENABLED}, and see that 2 MiB are free in one piece"
+            );
+        }
+        Err(error) => tracing::warn!(%error, "whether there are huge pages cannot be tried"),
     }
 }
 

@@ -1,18 +1,22 @@
 //! Where shards and pages really are: looked at when somebody asks, from any thread.
 
 use crate::executor::ExecuteError;
-use crate::supervisor::audit::AuditFinding;
-use crate::supervisor::placement::Placement;
-use crate::topology::{Placing, RegionKind};
+use crate::supervisor::audit::{AuditFinding, AuditMark};
+use crate::supervisor::placement::{HugePages, Placement};
+use crate::topology::{Placing, RegionKind, RegionPlan};
 use crate::types::{CpuId, NodeId, ShardId};
 use parking_lot::Mutex;
-use phalanx_ipc::{Control, OsCause, allowed_cores_of, last_core_of, pages_of};
+use phalanx_ipc::{
+    Control, HUGE_PAGE_BYTES, OsCause, allowed_cores_of, huge_bytes_of, last_core_of, pages_of,
+};
 use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+/// Bytes of the pages that are counted.
+const PAGE_BYTES: u64 = 4096;
 /// Findings kept for whoever asks; the oldest go first.
 const FINDINGS_KEPT: usize = 1024;
 
@@ -23,6 +27,7 @@ pub(crate) struct PlacementDesk {
     /// By the order of [`Placement::regions`].
     files: Vec<OwnedFd>,
     findings: Mutex<VecDeque<AuditFinding>>,
+    audited: Mutex<Option<AuditMark>>,
 }
 
 /// Where everything is, beside where it should be. Stale at once.
@@ -32,6 +37,8 @@ pub struct PlacementReport {
     pub shards: Vec<ShardPlace>,
     /// By region.
     pub regions: Vec<RegionReport>,
+    /// Which pages were asked for.
+    pub huge_pages: HugePages,
 }
 
 /// Where a shard is.
@@ -70,6 +77,10 @@ pub struct RegionReport {
     pub pages: BTreeMap<NodeId, u64>,
     /// Pages of those that are elsewhere.
     pub misplaced: u64,
+    /// Bytes of the region that are on huge pages; `None` unless those were asked for it, or when the kernel does not tell.
+    pub huge_bytes: Option<u64>,
+    /// Whether huge pages were asked for it and 2 MiB or more that were touched are on ordinary ones.
+    pub lacks_huge_pages: bool,
 }
 
 impl PlacementReport {
@@ -77,6 +88,11 @@ impl PlacementReport {
     #[must_use]
     pub fn misplaced(&self) -> u64 {
         self.regions.iter().map(|region| region.misplaced).sum()
+    }
+
+    /// Regions that should be on huge pages and are not, or not all of what was touched of them.
+    pub fn lacking_huge_pages(&self) -> impl Iterator<Item = &RegionReport> {
+        self.regions.iter().filter(|region| region.lacks_huge_pages)
     }
 
     /// Pages looked at, over all regions.
@@ -88,18 +104,26 @@ impl PlacementReport {
 
 impl PlacementDesk {
     pub(super) fn new(placement: Placement, files: Vec<OwnedFd>) -> PlacementDesk {
-        PlacementDesk { placement, files, findings: Mutex::default() }
+        PlacementDesk { placement, files, findings: Mutex::default(), audited: Mutex::default() }
     }
 
     pub(crate) fn placement(&self) -> &Placement {
         &self.placement
     }
 
-    pub(super) fn note(&self, found: impl IntoIterator<Item = AuditFinding>) {
+    /// What audits found, and the last of them if there was another.
+    pub(super) fn note(&self, (found, audited): (Vec<AuditFinding>, Option<AuditMark>)) {
+        if audited.is_some() {
+            *self.audited.lock() = audited;
+        }
         let mut findings = self.findings.lock();
         findings.extend(found);
         let surplus = findings.len().saturating_sub(FINDINGS_KEPT);
         findings.drain(..surplus);
+    }
+
+    pub(crate) fn last_audit(&self) -> Option<AuditMark> {
+        *self.audited.lock()
     }
 
     pub(crate) fn take_findings(&self) -> Vec<AuditFinding> {
@@ -126,21 +150,37 @@ impl PlacementDesk {
                 last: living.and_then(last_core_of),
             })
         });
-        let regions = self.placement.regions.iter().zip(&self.files).map(|(plan, file)| {
-            let mut pages: BTreeMap<NodeId, u64> = BTreeMap::new();
-            for page in pages_of(file, limit, 0)? {
-                *pages.entry(NodeId(page.node)).or_default() += 1;
-            }
-            let away = pages.iter().filter(|(node, _)| !plan.placing.allows(**node));
-            Ok(RegionReport {
-                kind: plan.kind,
-                shard: plan.shard,
-                placing: plan.placing.clone(),
-                misplaced: away.map(|(_, pages)| pages).sum(),
-                pages,
-            })
-        });
+        let huge_pages = self.placement.huge_pages;
+        let planned = self.placement.regions.iter().zip(&self.files);
+        let regions = planned.map(|(plan, file)| look_at(plan, file, huge_pages, limit));
         let regions: Result<Vec<RegionReport>, OsCause> = regions.collect();
-        Ok(PlacementReport { shards: shards.collect(), regions: regions.map_err(ExecuteError::system)? })
+        let regions = regions.map_err(ExecuteError::system)?;
+        Ok(PlacementReport { shards: shards.collect(), regions, huge_pages })
     }
+}
+
+fn look_at(
+    plan: &RegionPlan,
+    file: &OwnedFd,
+    asked: HugePages,
+    limit: Option<usize>,
+) -> Result<RegionReport, OsCause> {
+    let mut pages: BTreeMap<NodeId, u64> = BTreeMap::new();
+    let mut looked_at = 0;
+    for page in pages_of(file, limit, 0)? {
+        *pages.entry(NodeId(page.node)).or_default() += 1;
+        looked_at += 1;
+    }
+    let away = pages.iter().filter(|(node, _)| !plan.placing.allows(**node));
+    let misplaced = away.map(|(_, pages)| pages).sum();
+    let huge_bytes = if asked.covers(plan.kind) { huge_bytes_of(file).ok() } else { None };
+    let touched = looked_at * PAGE_BYTES;
+    let lacks_huge_pages = huge_bytes.is_some_and(|bytes| {
+        // What is behind the last whole huge page of a region cannot be on one.
+        touched > 0
+            && (asked == HugePages::Reserved || plan.bytes >= HUGE_PAGE_BYTES as u64)
+            && (bytes == 0 || touched >= bytes + HUGE_PAGE_BYTES as u64)
+    });
+    let (kind, shard, placing) = (plan.kind, plan.shard, plan.placing.clone());
+    Ok(RegionReport { kind, shard, placing, pages, misplaced, huge_bytes, lacks_huge_pages })
 }

@@ -5,18 +5,19 @@ use crate::durable::ColdOrder;
 use crate::executor::MemoryConfig;
 use crate::partition::ArenaLimits;
 use crate::state::StateConfig;
-use crate::supervisor::audit::AuditFinding;
+use crate::supervisor::audit::{AuditFinding, AuditMark};
 use crate::supervisor::child::Pacing;
 use crate::telemetry::TimelineConfig;
 use phalanx_ipc::{Channel, ChannelError};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
 
 /// Environment variable that tells an image that it is to be the supervisor.
 pub(super) const MARKER: &str = "PHALANX_SUPERVISOR";
 /// Its value: the version of this protocol and of everything else that the two images share, records in arenas and outputs
 /// included.
-pub(super) const MARKER_VALUE: &str = "5";
+pub(super) const MARKER_VALUE: &str = "6";
 
 /// Everything that a supervisor needs to know, beside the descriptors that follow.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -71,6 +72,8 @@ pub(super) struct AuditOrder {
     pub(super) spread: Vec<u32>,
     /// Node of the board.
     pub(super) home: u32,
+    /// By node of a shard's memory: CPUs for a shard that loses its own, the best first.
+    pub(super) spares: BTreeMap<u32, Vec<u32>>,
 }
 
 /// [`MemoryConfig`] as it travels.
@@ -129,6 +132,8 @@ pub(super) enum Reply {
     Pong(u64),
     /// An audit found something.
     Found(AuditFinding),
+    /// An audit was made, and what it found has been told.
+    Audited(AuditMark),
 }
 
 /// Sends one message.

@@ -6,7 +6,7 @@ use crate::supervisor::protocol::LaunchOrder;
 use crate::supervisor::ring_transport::RingTransport;
 use crate::supervisor::turns;
 use crate::telemetry::name_process;
-use crate::types::{Generation, ShardId};
+use crate::types::{CpuId, Generation, ShardId};
 use crate::vm::Vm;
 use nix::unistd::Pid;
 use phalanx_ipc::{
@@ -46,6 +46,8 @@ pub(super) struct Birth<'a, V> {
     pub(super) id: ShardId,
     pub(super) generation: u32,
     pub(super) supervisor: Pid,
+    /// The CPU to run on.
+    pub(super) core: CpuId,
     pub(super) order: &'a LaunchOrder,
     pub(super) fds: &'a FamilyFds,
     pub(super) control: &'a Control,
@@ -87,8 +89,7 @@ impl<V: Vm> Birth<'_, V> {
         unsafe {
             install_fault_handlers(slot, self.control.bell(), self.generation)?;
         }
-        let core = self.order.cores.get(self.id.index()).copied().unwrap_or(0);
-        if let Err(error) = pin_current_thread(core as usize) {
+        if let Err(error) = pin_current_thread(self.core.index()) {
             tracing::warn!(%error, "shard is not pinned");
         }
         self.settle_memory();

@@ -1,6 +1,6 @@
 //! The coordinator's hold on its supervisor: start it, talk to it, notice its end, end it.
 
-use crate::supervisor::audit::AuditFinding;
+use crate::supervisor::audit::{AuditFinding, AuditMark};
 use crate::supervisor::config::SupervisorImage;
 use crate::supervisor::launch::{FamilyRegions, LaunchError};
 use crate::supervisor::protocol::{Command, MARKER, MARKER_VALUE, Reply, send};
@@ -43,6 +43,8 @@ pub(super) struct SupervisorLink {
     unsent: RefCell<Vec<Command>>,
     /// What its audits found, as far as nobody has taken it.
     findings: Vec<AuditFinding>,
+    /// The last one, as far as nobody has taken it.
+    audited: Option<AuditMark>,
     /// Whether it is killed and reaped.
     ended: bool,
 }
@@ -65,6 +67,7 @@ impl SupervisorLink {
             last_heard: Instant::now(),
             unsent: RefCell::default(),
             findings: Vec::new(),
+            audited: None,
             ended: false,
         };
         if let Err(error) = link.hand_over(regions) {
@@ -166,6 +169,7 @@ impl SupervisorLink {
                             }
                         }
                         Ok(Reply::Found(finding)) => self.findings.push(finding),
+                        Ok(Reply::Audited(mark)) => self.audited = Some(mark),
                         Err(error) => tracing::warn!(%error, "a reply is not understood"),
                     }
                 }
@@ -180,9 +184,9 @@ impl SupervisorLink {
         state_of(self.pid()).is_some_and(|state| matches!(state, 'T' | 't' | 'Z' | 'X'))
     }
 
-    /// Takes what its audits found.
-    pub(super) fn take_findings(&mut self) -> Vec<AuditFinding> {
-        std::mem::take(&mut self.findings)
+    /// Takes what its audits found, and which was the last.
+    pub(super) fn take_findings(&mut self) -> (Vec<AuditFinding>, Option<AuditMark>) {
+        (std::mem::take(&mut self.findings), self.audited.take())
     }
 
     /// Whether the supervisor has shown that it works.

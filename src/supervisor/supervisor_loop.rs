@@ -3,11 +3,11 @@
 //! It sleeps in `poll` until a child dies, the coordinator says something or hangs up, or a pause is over.
 
 use crate::executor::counter;
-use crate::supervisor::audit::Auditor;
+use crate::supervisor::auditor::Auditor;
 use crate::supervisor::child::{ChildState, Idle, after_death, after_failed_fork};
 use crate::supervisor::protocol::{Command, LaunchOrder, Reply, send};
 use crate::supervisor::shard_process::{Birth, FamilyFds};
-use crate::types::ShardId;
+use crate::types::{CpuId, ShardId};
 use crate::vm::Vm;
 use nix::errno::Errno;
 use nix::libc;
@@ -188,10 +188,12 @@ impl<V: Vm> Supervisor<V> {
         fail_point("slot cleared");
         let executed_before = slot.counters[counter::EXECUTED].load(Ordering::Relaxed);
         let supervisor = Pid::this();
+        let planned = self.order.cores.get(place).copied().unwrap_or(0);
+        let core = self.auditor.seat(id, CpuId(planned));
         match fork_single_threaded() {
             Ok(Fork::Child) => {
                 let Supervisor { order, fds, control, vm, .. } = self;
-                let code = Birth { id, generation, supervisor, order, fds, control, vm }.live();
+                let code = Birth { id, generation, supervisor, core, order, fds, control, vm }.live();
                 exit_now(code)
             }
             Ok(Fork::Parent { child }) => {
@@ -357,10 +359,14 @@ impl<V: Vm> Supervisor<V> {
             ChildState::Starting { .. } | ChildState::Waiting { .. } | ChildState::Resting { .. } => None,
         });
         let running: Vec<(ShardId, i32)> = running.collect();
-        for finding in self.auditor.look(Instant::now(), &self.order.cores, &running, &self.fds) {
+        let Some(audited) = self.auditor.look(&self.order.cores, &running, &self.fds) else { return };
+        let findings = audited.found.into_iter().map(|finding| {
             tracing::warn!(%finding, "placement");
-            if let Err(error) = send(&self.channel, &Reply::Found(finding), &[]) {
-                tracing::debug!(%error, "a finding is not told");
+            Reply::Found(finding)
+        });
+        for reply in findings.chain([Reply::Audited(audited.mark)]) {
+            if let Err(error) = send(&self.channel, &reply, &[]) {
+                tracing::debug!(%error, "what an audit found is not told");
             }
         }
     }

@@ -67,6 +67,9 @@ pub struct Layout {
     pub seats: Vec<Seat>,
     /// CPUs kept for coordinator, supervisor and interrupts.
     pub service: BTreeSet<CpuId>,
+    /// Cores with no shard on them, the same wishes granted, that a shard may be given when it loses its own: first places
+    /// that nobody took, then cores kept free.
+    pub spares: Vec<Seat>,
     /// The node of what the coordinator alone writes and everybody looks at.
     pub home: NodeId,
     /// Nodes over which is spread what all shards read.
@@ -107,7 +110,7 @@ impl Layout {
             return Err(TopologyError::NothingLeft { allowed: list_of(&allowance.cpus) });
         }
         let mut notes = Vec::new();
-        let (places, spare, service) = split(topology, cores, options);
+        let (places, spare, service) = split(topology, cores.clone(), options);
         let places = limit_per_node(places, options);
         let wanted = options.shards.unwrap_or(places.len().min(crate::MAX_SHARDS));
         if wanted == 0 || wanted > crate::MAX_SHARDS {
@@ -124,7 +127,18 @@ impl Layout {
         {
             return Err(TopologyError::QuotaTooSmall { quota, cores: in_use.len() });
         }
-        Ok(finish(topology, allowance, cpus, service, shared_cores, notes))
+        let spares = spares_of(cores, &in_use, &service);
+        let mut layout = finish(topology, allowance, cpus, service, shared_cores, notes);
+        layout.spares = seats_on(topology, allowance, spares);
+        Ok(layout)
+    }
+
+    /// The spares for a shard whose memory is on this node, the nearest first; of equally near ones in their own order.
+    #[must_use]
+    pub fn spares_near(&self, topology: &Topology, node: NodeId) -> Vec<CpuId> {
+        let mut spares: Vec<&Seat> = self.spares.iter().collect();
+        spares.sort_by_key(|spare| topology.distance(node, spare.node));
+        spares.into_iter().map(|spare| spare.cpu).collect()
     }
 
     /// The CPUs of the shards, by shard.
@@ -293,6 +307,27 @@ fn take(
     (cpus, service, cores < wanted)
 }
 
+/// The first CPU of every core on which nobody is, those last that are kept free for others.
+fn spares_of(cores: Vec<Core>, in_use: &BTreeSet<CpuId>, service: &BTreeSet<CpuId>) -> Vec<CpuId> {
+    let idle = cores.into_iter().filter(|core| core.cpus.iter().all(|cpu| !in_use.contains(cpu)));
+    let mut spares: Vec<CpuId> = idle.filter_map(|core| core.cpus.first().copied()).collect();
+    spares.sort_by_key(|cpu| (service.contains(cpu), *cpu));
+    spares
+}
+
+/// Seats on these CPUs: those that are online.
+fn seats_on(topology: &Topology, allowance: &Allowance, cpus: Vec<CpuId>) -> Vec<Seat> {
+    let may_use = |node: NodeId| allowance.memory.contains(&node);
+    let cpus = cpus.into_iter().filter_map(|cpu| topology.cpu(cpu));
+    let seat = |cpu: &Cpu| Seat {
+        cpu: cpu.id,
+        node: cpu.node,
+        memory: topology.memory_for(cpu.node, may_use),
+        cache: cpu.cache,
+    };
+    cpus.map(seat).collect()
+}
+
 fn finish(
     topology: &Topology,
     allowance: &Allowance,
@@ -302,16 +337,7 @@ fn finish(
     mut notes: Vec<String>,
 ) -> Layout {
     let may_use = |node: NodeId| allowance.memory.contains(&node);
-    let seats: Vec<Seat> = cpus
-        .into_iter()
-        .filter_map(|cpu| topology.cpu(cpu))
-        .map(|cpu| Seat {
-            cpu: cpu.id,
-            node: cpu.node,
-            memory: topology.memory_for(cpu.node, may_use),
-            cache: cpu.cache,
-        })
-        .collect();
+    let seats = seats_on(topology, allowance, cpus);
     let strangers: BTreeSet<NodeId> =
         seats.iter().filter(|seat| seat.node != seat.memory).map(|seat| seat.node).collect();
     for node in strangers {
@@ -325,5 +351,5 @@ fn finish(
     }
     let spread: BTreeSet<NodeId> = seats.iter().map(|seat| seat.memory).collect();
     let home = seats.first().map_or_else(NodeId::default, |seat| seat.memory);
-    Layout { seats, service, home, spread, shared_cores, notes }
+    Layout { seats, service, spares: Vec::new(), home, spread, shared_cores, notes }
 }

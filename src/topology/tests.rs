@@ -83,7 +83,13 @@ fn a_core_of_every_node_stays_free_until_its_place_is_asked_for() {
     let layout = plan(&four, &LayoutOptions::default()).unwrap();
     assert_eq!(layout.service, cpus([0, 2, 4, 6]));
     assert_eq!(layout.cores(), [3, 1, 5, 7], "from a central node on, by nearness");
+    let near = |node| layout.spares_near(&four, NodeId(node)).iter().map(|cpu| cpu.0).collect::<Vec<_>>();
+    assert_eq!((near(0), near(3)), (vec![0, 2, 4, 6], vec![6, 4, 2, 0]), "spares by nearness");
+    let few = plan(&four, &LayoutOptions { shards: Some(2), ..LayoutOptions::default() }).unwrap();
+    let spares: Vec<u32> = few.spares.iter().map(|spare| spare.cpu.0).collect();
+    assert_eq!(spares, [5, 7, 0, 2, 4, 6], "first places that nobody took");
     let all = plan(&four, &LayoutOptions { shards: Some(8), ..LayoutOptions::default() }).unwrap();
+    assert!(all.spares.is_empty());
     assert!(all.service.is_empty() && !all.shared_cores && !all.notes.is_empty());
     assert_eq!(all.cores().into_iter().collect::<BTreeSet<_>>().len(), 8);
     let none = LayoutOptions { service_cores: 0, ..LayoutOptions::default() };
@@ -291,6 +297,15 @@ fn check(topology: &Topology, allowance: &Allowance, options: &LayoutOptions, la
     assert!(!layout.seats.is_empty());
     assert_eq!(options.shards.unwrap_or(layout.seats.len()), layout.seats.len());
     assert!(layout.seats.iter().all(|seat| !layout.service.contains(&seat.cpu)));
+    let taken: BTreeSet<CpuId> =
+        layout.seats.iter().map(|seat| topology.cpu(seat.cpu).unwrap().core).collect();
+    let mut spares = BTreeSet::new();
+    for spare in &layout.spares {
+        let cpu = topology.cpu(spare.cpu).expect("a spare is online");
+        assert!(allowance.cpus.contains(&spare.cpu) && !options.exclude_cores.contains(&spare.cpu));
+        assert!(!taken.contains(&cpu.core), "a spare core is nobody's: {spare:?}");
+        assert!(spares.insert(cpu.core), "and counted once: {:?}", layout.spares);
+    }
     let sizes = RegionSizes { inbox: 1 << 20, outputs: 1, spans: Some(1), arena: 1, overlay: 1, base: 1 };
     let plans = RegionPlan::of(layout, &sizes, &BTreeSet::new());
     assert_eq!(plans.len(), 5 + 3 * layout.seats.len());

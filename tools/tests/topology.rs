@@ -65,6 +65,32 @@ fn a_run_tells_that_all_pages_and_pins_are_where_they_were_planned() {
 }
 
 #[test]
+fn huge_pages_that_were_asked_for_and_are_not_given_are_told_at_the_launch_and_in_the_report() {
+    let setting = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/shmem_enabled").unwrap();
+    let refused = ["[never]", "[deny]"].iter().any(|choice| setting.contains(choice));
+    let line =
+        ["run", "--unsigned", "--blocks", "1", "--block-size", "100", "--accounts", "50", "--shards", "2"];
+    let with = |more: &[&str]| phalanx(&[&line[..], &["--placement-report"], more].concat());
+    let loud = "transparent huge pages were asked for";
+    for (asked, told) in [(&["--huge-pages", "transparent"][..], refused), (&[], false)] {
+        let output = with(asked);
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(errors.contains(loud), told, "{setting}: {errors}");
+        assert_eq!(text(&output).contains("MISSING"), told, "{setting}");
+    }
+    // Of the reserve: more than there can be.
+    if phalanx_ipc::free_huge_pages() == 0 {
+        let output = with(&["--huge-pages", "reserved"]);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            errors.contains("no huge pages for its rings") && errors.contains("nr_hugepages"),
+            "{errors}"
+        );
+        assert!(text(&output).contains("MISSING, on ordinary pages: inbox of shard 0, inbox of shard 1"));
+    }
+}
+
+#[test]
 fn the_doctor_says_of_every_check_how_it_came_out_and_what_mends_it() {
     let output = phalanx(&["doctor", "--format", "json"]);
     let code = output.status.code().unwrap();

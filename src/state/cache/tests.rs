@@ -2,8 +2,8 @@
 //! store has its last change, a removed key that is forgotten too early, an entry lost by shifting, shrinking or growing.
 
 use super::*;
-use crate::state::StateReader;
 use crate::state::reader::BaseValue;
+use crate::state::{StateConfig, StateReader};
 use phalanx_ipc::RegionReader;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -57,7 +57,7 @@ struct World {
 impl World {
     fn new(first: u64) -> World {
         let genesis: Map = (0..2_000).map(|number| (key(number), value(number, 8))).collect();
-        let state = BaseState::cache_of(CONFIG, 64 << 10, first, &genesis).unwrap();
+        let state = BaseState::create(CONFIG).unwrap().filled_as_cache(64 << 10, first, &genesis).unwrap();
         assert!(!state.is_whole() && state.len() > 300, "{}", state.len());
         // SAFETY: this thread writes and reads by turns.
         #[allow(unsafe_code, reason = "a reader of the same memory in one thread")]
@@ -163,7 +163,7 @@ fn what_the_store_lacks_stays_however_small_the_budget_and_goes_when_it_is_store
 #[test]
 fn a_state_that_fits_stays_whole_though_keys_come_and_go() {
     let first: Map = (0..200).map(|number| (key(number), value(number, 8))).collect();
-    let mut state = BaseState::cache_of(CONFIG, 64 << 10, 0, &first).unwrap();
+    let mut state = BaseState::create(CONFIG).unwrap().filled_as_cache(64 << 10, 0, &first).unwrap();
     for sequence in 1..40_u64 {
         state.begin_changes(sequence);
         for number in 0..100_u16 {

@@ -1,7 +1,7 @@
 //! Checks of cores: how fast they run, and who else runs on them.
 
 use crate::doctor::check::Check;
-use crate::doctor::patient::Patient;
+use crate::doctor::patient::{Patient, own_groups};
 use crate::proc::{name_of, pids};
 use phalanx::topology::{SysTree, format_list, parse_list};
 use phalanx::types::CpuId;
@@ -97,13 +97,22 @@ fn threads(patient: &Patient) -> Check {
 
 fn isolation(patient: &Patient) -> Check {
     let name = "isolated cores";
+    // What a partition takes from others does not show in the list of isolated CPUs.
+    let of_partition = |folder: &String| {
+        let state = patient.tree.read(&format!("{folder}/cpuset.cpus.partition"));
+        state.is_some_and(|state| state.trim() == "isolated")
+    };
+    if let Some(folder) = own_groups(&patient.tree).into_iter().find(of_partition) {
+        let value = format!("{} in the isolated partition {folder}", list(&patient.shard_cpus()));
+        return Check::ok(name, value, "nobody else is put on the shards' cores");
+    }
     let isolated = patient.tree.read(&format!("{CPUS}/isolated")).and_then(|text| parse_list(&text));
     let isolated: BTreeSet<CpuId> = isolated.unwrap_or_default().into_iter().map(CpuId).collect();
     let shards = patient.shard_cpus();
     if shards.is_subset(&isolated) && !shards.is_empty() {
         return Check::ok(name, list(&isolated), "nobody else is put on the shards' cores");
     }
-    let why = "the kernel may put other work on the shards' cores (a cpuset partition, which does not show here, is as good)";
+    let why = "the kernel may put other work on the shards' cores";
     Check::warn(
         name,
         list(&isolated),
@@ -241,6 +250,20 @@ fn watchdog(tree: &SysTree) -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::doctor::check::Verdict;
+
+    #[test]
+    fn a_partition_that_the_kernel_granted_isolates_and_one_that_it_refused_does_not() {
+        let verdict = |state: &str| {
+            let text = format!("/proc/self/cgroup\t0::/a/b\n/sys/fs/cgroup/a/cpuset.cpus.partition\t{state}");
+            let tree = SysTree::from_dump(&text);
+            let patient = Patient { tree, topology: None, allowance: None, layout: None, trouble: None };
+            isolation(&patient).verdict
+        };
+        assert_eq!(verdict("isolated"), Verdict::Ok);
+        assert_eq!(verdict("isolated invalid (no CPUs)"), Verdict::Warn);
+        assert_eq!(verdict("member"), Verdict::Warn);
+    }
 
     #[test]
     fn interrupts_are_found_by_the_counts_of_their_cores() {

@@ -1,7 +1,7 @@
 //! Checks of limits: of the session and of control groups.
 
 use crate::doctor::check::Check;
-use crate::doctor::patient::Patient;
+use crate::doctor::patient::{Patient, own_groups};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, rlim_t};
 use phalanx::topology::{SysTree, format_list};
 
@@ -116,11 +116,7 @@ fn address_space() -> Check {
 
 /// The smallest number that a file of this name holds on the way from this process's group to the root; with the folder.
 fn tightest(tree: &SysTree, file: &str) -> Option<(u64, String)> {
-    let groups = tree.read("/proc/self/cgroup")?;
-    let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?.trim_end_matches('/').to_owned();
-    let ancestors =
-        std::iter::successors(Some(path.as_str()), |path| path.rfind('/').map(|end| &path[..end]));
-    let folders = ancestors.map(|group| format!("/sys/fs/cgroup{group}"));
+    let folders = own_groups(tree).into_iter();
     folders.filter_map(|folder| Some((tree.number(&format!("{folder}/{file}"))?, folder))).min()
 }
 

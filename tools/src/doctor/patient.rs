@@ -54,3 +54,13 @@ impl Patient {
         self.layout.iter().flat_map(|layout| layout.seats.iter().map(|seat| seat.cpu)).collect()
     }
 }
+
+/// Folders of the control groups of this process, from its own to the root.
+pub fn own_groups(tree: &SysTree) -> Vec<String> {
+    let groups = tree.read("/proc/self/cgroup").unwrap_or_default();
+    let Some(path) = groups.lines().find_map(|line| line.strip_prefix("0::")) else { return Vec::new() };
+    let ancestors = std::iter::successors(Some(path.trim_end_matches('/')), |path| {
+        path.rfind('/').map(|end| &path[..end])
+    });
+    ancestors.map(|group| format!("/sys/fs/cgroup{group}")).collect()
+}

@@ -9,6 +9,7 @@ use phalanx::types::PreparedBlock;
 use phalanx::vm::evm::{EvmConfig, EvmStatus};
 use phalanx::{Phalanx, PhalanxBuilder};
 use phalanx_bench::ethereum::{AccountsAfter, Entries, EthereumBlock, Outcome};
+use phalanx_ipc::Region;
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -41,8 +42,16 @@ impl DurableBlock {
     ) -> Result<DurableBlock, ReplayError> {
         let refused = |cause| ReplayError::Durable { block: number, cause };
         make(directory).map_err(|cause| ReplayError::Directory { directory: directory.to_owned(), cause })?;
+        let builder = PhalanxBuilder::evm(EvmConfig::default()).log(log);
+        let builder = match options.shards {
+            Shards::Auto => builder,
+            Shards::Count(shards) => builder.shards(shards),
+        };
         let config = DurableConfig::new(place_of(directory, number));
-        let state = DurableState::open(&config, MemoryConfig::default().state, before).map_err(refused)?;
+        let placement = builder.plan_placement()?;
+        let place = |region: &Region| placement.place_state(region);
+        let state = DurableState::open_placed(&config, MemoryConfig::default().state, before, place)
+            .map_err(refused)?;
         let mut recalled = None;
         if state.head().height().is_some_and(|height| height >= number) {
             let mut entries = Entries::new();
@@ -50,11 +59,6 @@ impl DurableBlock {
             read.map_err(refused)?;
             recalled = Some(entries);
         }
-        let builder = PhalanxBuilder::evm(EvmConfig::default()).log(log);
-        let builder = match options.shards {
-            Shards::Auto => builder,
-            Shards::Count(shards) => builder.shards(shards),
-        };
         Ok(DurableBlock { number, phalanx: builder.launch_durable(state)?, recalled })
     }
 

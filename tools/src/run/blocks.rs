@@ -1,7 +1,7 @@
 //! The loop over the blocks: generate, prepare, execute, verify.
 
 use crate::cli::{ExecutorKind, RunOptions, WorkloadName};
-use crate::run::engine::{Engine, oracle, oracle_from};
+use crate::run::engine::{Engine, builder, oracle, oracle_from};
 use crate::run::error::RunError;
 use crate::run::family::{Family, FirstState};
 use crate::run::progress::Progress;
@@ -14,6 +14,7 @@ use phalanx::executor::{BlockExecutor, BlockOutput, MemoryConfig, Sequential};
 use phalanx::types::{Block, PreparedBlock};
 use phalanx::vm::ledger::{GenesisEntry, LedgerConfig, LedgerVm};
 use phalanx_bench::{Workload, WorkloadConfig, WorkloadKind};
+use phalanx_ipc::Region;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -36,7 +37,7 @@ pub fn run(
     let mut workload = Workload::new(workload_config(options))?;
     let config = LedgerConfig { commutative: !options.no_commutative, ..workload.ledger_config() };
     let genesis = workload.genesis()?;
-    let (first, resumed_after) = match open_state(options, &genesis)? {
+    let (first, resumed_after) = match open_state(options, filter, config, &genesis)? {
         Some(state) => {
             let height = state.head().height();
             (FirstState::Durable(Box::new(state)), height)
@@ -93,7 +94,12 @@ pub fn run(
 }
 
 /// The state directory, if one is asked for.
-fn open_state(options: &RunOptions, genesis: &[GenesisEntry]) -> Result<Option<DurableState>, RunError> {
+fn open_state(
+    options: &RunOptions,
+    filter: &str,
+    ledger: LedgerConfig,
+    genesis: &[GenesisEntry],
+) -> Result<Option<DurableState>, RunError> {
     let Some(directory) = &options.state_dir else { return Ok(None) };
     if options.executor != ExecutorKind::Processes {
         return Err(RunError::NothingDurable);
@@ -102,7 +108,10 @@ fn open_state(options: &RunOptions, genesis: &[GenesisEntry]) -> Result<Option<D
     workload_file::check(directory, options)?;
     let cache_bytes = options.cache_mib.map(|mib| mib << 20);
     let config = DurableConfig { cache_bytes, ..DurableConfig::new(directory) };
-    let state = DurableState::open(&config, MemoryConfig::default().state, genesis)?;
+    // Before the first touch: what is there already can only be moved.
+    let placement = builder(options, filter, ledger).plan_placement()?;
+    let place = |region: &Region| placement.place_state(region);
+    let state = DurableState::open_placed(&config, MemoryConfig::default().state, genesis, place)?;
     workload_file::keep(directory, options)?;
     tracing::info!(height = ?state.head().height(), whole = state.state().is_whole(), "state directory is open");
     Ok(Some(state))

@@ -14,7 +14,7 @@ use phalanx::telemetry::{Timeline, TimelineConfig};
 use phalanx::topology::Host;
 use phalanx::types::{Block, PrepareError, PreparedBlock};
 use phalanx::vm::ledger::{GenesisEntry, LedgerConfig, LedgerVm};
-use phalanx::{MAX_SHARDS, Phalanx};
+use phalanx::{MAX_SHARDS, Phalanx, PhalanxBuilder};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -83,15 +83,7 @@ impl Engine {
                 Ok(Engine::Threads { threads, shards })
             }
             ExecutorKind::Processes => {
-                let mut builder = Phalanx::builder(config)
-                    .on_death(options.on_death.into())
-                    .fallback(options.fallback.into())
-                    .stall_limit(options.stall_limit)
-                    .placement(options.placement.config())
-                    .log(filter);
-                if let Shards::Count(count) = options.shards {
-                    builder = builder.shards(count);
-                }
+                let mut builder = builder(options, filter, config);
                 if let Some(timeline) = timeline {
                     builder = builder.timeline(timeline);
                 }
@@ -225,6 +217,20 @@ impl Engine {
             Engine::Processes(family) => family.close(CLOSE_PATIENCE),
             Engine::Sequential(_) | Engine::Threads { .. } | Engine::BlockStm { .. } => {}
         }
+    }
+}
+
+/// What shard processes are launched by, as the options say.
+pub fn builder(options: &RunOptions, filter: &str, config: LedgerConfig) -> PhalanxBuilder<LedgerVm> {
+    let builder = Phalanx::builder(config)
+        .on_death(options.on_death.into())
+        .fallback(options.fallback.into())
+        .stall_limit(options.stall_limit)
+        .placement(options.placement.config())
+        .log(filter);
+    match options.shards {
+        Shards::Count(count) => builder.shards(count),
+        Shards::Auto => builder,
     }
 }
 

@@ -4,7 +4,7 @@ use crate::cli::{RunOptions, WorkloadName};
 use crate::run::family::Casualties;
 use phalanx::executor::{BlockOutput, BlockStats};
 use phalanx::state::StateDigest;
-use phalanx::supervisor::{PlacementReport, ShardPlace};
+use phalanx::supervisor::{HugePages, PlacementReport, RegionReport, ShardPlace};
 use phalanx::types::StatusCode;
 use serde::Serialize;
 use std::fmt::Write;
@@ -208,6 +208,7 @@ impl Report {
         ]
         .into_iter()
         .chain(self.placement.as_ref().map(|places| ("placement", placement_line(places))))
+        .chain(self.placement.as_ref().and_then(huge_pages_line).map(|line| ("huge pages", line)))
         .collect()
     }
 }
@@ -216,6 +217,23 @@ fn placement_line(places: &PlacementReport) -> String {
     let home = places.shards.iter().filter(|shard| shard.is_home()).count();
     let (shards, pages, away) = (places.shards.len(), places.pages(), places.misplaced());
     format!("{home} of {shards} shards on their CPUs, {} of {pages} pages on their nodes", pages - away)
+}
+
+/// Nothing unless they were asked for.
+fn huge_pages_line(places: &PlacementReport) -> Option<String> {
+    if places.huge_pages == HugePages::Ordinary {
+        return None;
+    }
+    let mib: u64 = places.regions.iter().filter_map(|region| region.huge_bytes).sum::<u64>() >> 20;
+    let name = |region: &RegionReport| match region.shard {
+        Some(shard) => format!("{} of shard {shard}", region.kind),
+        None => region.kind.to_string(),
+    };
+    let lacking: Vec<String> = places.lacking_huge_pages().map(name).collect();
+    Some(match lacking.is_empty() {
+        true => format!("{mib} MiB"),
+        false => format!("{mib} MiB; MISSING, on ordinary pages: {}", lacking.join(", ")),
+    })
 }
 
 /// `value` with as many steps per unit as `steps` says.
