@@ -16,7 +16,7 @@ pub enum Passer {
 }
 
 /// Every fail point by name.
-pub const FAIL_POINTS: [(&str, Passer); 30] = [
+pub const FAIL_POINTS: [(&str, Passer); 31] = [
     ("plan sealed", Passer::Coordinator),
     ("round announced to one shard", Passer::Coordinator),
     ("round announced", Passer::Coordinator),
@@ -46,5 +46,6 @@ pub const FAIL_POINTS: [(&str, Passer); 30] = [
     ("progress published", Passer::Shard),
     ("cells pushed", Passer::Shard),
     ("cells published", Passer::Shard),
+    ("work taken over", Passer::Shard),
     ("parked", Passer::Shard),
 ];

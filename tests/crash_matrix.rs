@@ -69,7 +69,8 @@ impl Matrix {
 
     fn case(&mut self, point: &'static str, passer: Passer, action: FailAction) {
         // Steps of a transaction are passed thousands of times, those of a round or a life a few times.
-        let often = passer == Passer::Shard && !["round entered", "edges awaited", "parked"].contains(&point);
+        let seldom = ["round entered", "edges awaited", "work taken over", "parked"];
+        let often = passer == Passer::Shard && !seldom.contains(&point);
         let first = 1 + self.dice.below(if often { 200 } else { 3 }) as u64;
         let context =
             format!("{point}, passer {first}, {action:?}, reproduce with PHALANX_SEED={}", self.seed);

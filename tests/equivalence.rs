@@ -236,7 +236,8 @@ fn creation_and_use(told: Told) -> (Scene, Arc<PreparedBlock>) {
     let accounts = Accounts::derive(7, 64, false);
     let scene = Scene::new(7, 16, false);
     // The first accounts of the same seed exist from the start, the later ones do not.
-    let [writer, reader, fresh] = [2, 3, 60].map(|account| accounts.addresses()[account]);
+    let [writer, reader, fresh, first, second] =
+        [2, 3, 60, 4, 5].map(|account| accounts.addresses()[account]);
     let mut prepared =
         PreparedBlock::new(BlockHeader { height: 1, timestamp_s: 1, ..BlockHeader::default() });
     let transactions = [transfer(writer, 0, fresh, 1, true), transfer(reader, 0, fresh, 1, false)]
@@ -249,8 +250,20 @@ fn creation_and_use(told: Told) -> (Scene, Arc<PreparedBlock>) {
                 if hints == Hints::Right {
                     phalanx::vm::Vm::declare(&scene.vm, &block.header, transaction, hint);
                 }
+                hint.access(transaction, AccessMode::Write);
                 // So long that nobody puts the second behind the first.
                 hint.cost_ns(1_000_000);
+            })
+            .unwrap();
+    }
+    for (raw, awaited) in [transfer(first, 0, second, 1, false), transfer(second, 0, first, 1, false)]
+        .into_iter()
+        .zip(&transactions)
+    {
+        prepared
+            .push(&accounts.encode(raw, 0), |hint| {
+                hint.access(awaited, AccessMode::Read);
+                hint.cost_ns(1);
             })
             .unwrap();
     }

@@ -95,15 +95,17 @@ pub fn leave_last_words(text: &str) -> bool {
 extern "C" fn note_and_die(signal: libc::c_int, info: *mut libc::siginfo_t, _context: *mut libc::c_void) {
     // SAFETY: the kernel passes a valid siginfo to an SA_SIGINFO handler. si_code > 0 tells its own faults, where si_addr
     // is a field that exists and is meaningful, from signals that a process sent, where si_pid is. getpid cannot fail.
-    let (address, from_outside) = unsafe {
+    let (code, address, from_outside) = unsafe {
         match (*info).si_code {
-            1.. => ((*info).si_addr() as u64, false),
-            ..=0 => (0, (*info).si_pid() != libc::getpid()),
+            code @ 1.. => (code, (*info).si_addr() as u64, false),
+            code @ ..=0 => (code, 0, (*info).si_pid() != libc::getpid()),
         }
     };
+    let lost_page = signal == libc::SIGBUS && matches!(code, libc::BUS_MCEERR_AR | libc::BUS_MCEERR_AO);
     // SAFETY: null, or a slot that stays mapped until the process ends, by the contract of install_fault_handlers.
     if let Some(slot) = unsafe { SLOT.load(Ordering::Acquire).as_ref() } {
-        slot.record_fault(GENERATION.load(Ordering::Relaxed), Fault { signal, address, from_outside });
+        let fault = Fault { signal, address, from_outside, lost_page };
+        slot.record_fault(GENERATION.load(Ordering::Relaxed), fault);
     }
     // SAFETY: null, or a doorbell that stays mapped until the process ends, by the contract of install_fault_handlers.
     if let Some(bell) = unsafe { BELL.load(Ordering::Relaxed).as_ref() } {

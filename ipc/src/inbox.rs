@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::cell::{Cell, CellSpace};
 use crate::doorbell::{Doorbell, MAX_PRODUCERS, NEWS_BITS, NEWS_WORDS, WakeCause};
 use crate::fail_point::fail_point;
-use crate::region::Region;
+use crate::region::{Region, RegionError};
 use crate::ring::{CAPACITY_MAX, CAPACITY_MIN, Consumer, Full, Producer, RingError, RingHeader, ring_bytes};
 
 /// Fewest cells of a ring that a budget yields.
@@ -439,6 +439,11 @@ impl Outlet {
             outlet.doorbell().ring_from(producer);
         }
         Ok(outlet)
+    }
+
+    /// As [`PeerReader::let_go`](crate::PeerReader::let_go).
+    pub fn let_go(&self) -> Result<(), RegionError> {
+        self.region.let_go()
     }
 
     /// Writes a cell; the consumer sees it after the next [`publish`](Self::publish). Never waits.

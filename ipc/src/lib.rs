@@ -11,6 +11,7 @@
 mod cell;
 #[cfg(not(loom))]
 mod channel;
+mod claims;
 #[cfg(not(loom))]
 mod clock;
 #[cfg(not(loom))]
@@ -33,6 +34,8 @@ mod identity;
 mod inbox;
 #[cfg(not(loom))]
 mod lifeline;
+#[cfg(not(loom))]
+mod lost_pages;
 #[cfg(not(loom))]
 mod mapping;
 #[cfg(not(loom))]
@@ -71,6 +74,8 @@ pub use ring::{CAPACITY_MAX, CAPACITY_MIN, Consumer, Full, Producer, RingError, 
 #[cfg(not(loom))]
 pub use huge_pages::{HUGE_PAGE_BYTES, free_huge_pages, gives_huge_pages, huge_bytes_of};
 #[cfg(not(loom))]
+pub use lost_pages::{lost_pages, replace_pages};
+#[cfg(not(loom))]
 pub use numa::{NodePolicy, PagePlace, move_pages_home, pages_of, set_own_policy, with_own_policy};
 #[cfg(not(loom))]
 pub use os::OsCause;
@@ -78,6 +83,7 @@ pub use os::OsCause;
 pub use region::{PeerReader, Region, RegionError, RegionReader};
 
 // What processes know of each other.
+pub use claims::{CLAIMS_MAX, Claims};
 #[cfg(not(loom))]
 pub use clock::monotonic_now;
 #[cfg(not(loom))]

@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
 
 use crate::huge_pages::HUGE_PAGE_BYTES;
+use crate::region::page_size;
 
 /// A shared mapping of a whole file from its first byte on, kept out of core dumps. Unmapped when dropped.
 ///
@@ -72,6 +73,25 @@ impl Mapping {
         Errno::result(answer).map(drop)
     }
 
+    /// Maps the touched pages inside `at..at + len`, as [`look_at`](Self::look_at) does one; `EHWPOISON` if one of them is lost.
+    pub(crate) fn look_over(&self, at: usize, len: usize) -> Result<(), Errno> {
+        let first = at / page_size() * page_size();
+        if at.checked_add(len).is_none_or(|end| end > self.len) {
+            return Err(Errno::EINVAL);
+        }
+        // SAFETY: first <= at and at + len <= self.len, so the range lies inside the mapping; reading it in changes nothing.
+        let answer = unsafe {
+            let start = self.start.add(first).as_ptr().cast();
+            libc::madvise(start, at + len - first, libc::MADV_POPULATE_READ)
+        };
+        Errno::result(answer).map(drop)
+    }
+
+    /// Has the kernel forget which pages this mapping has met; it meets them again at the next touch. The file keeps them.
+    pub(crate) fn let_go(&self) -> Result<(), Errno> {
+        self.advise(libc::MADV_DONTNEED)
+    }
+
     /// Takes all memory of the mapping now; an error instead of a SIGBUS at the touch.
     pub(crate) fn populate(&self) -> Result<(), Errno> {
         self.advise(libc::MADV_POPULATE_WRITE)
@@ -83,8 +103,8 @@ impl Mapping {
     }
 
     fn advise(&self, advice: libc::c_int) -> Result<(), Errno> {
-        // SAFETY: the range is this mapping, writable where it is populated; both kinds of advice change which pages hold the
-        // bytes, not the bytes.
+        // SAFETY: the range is this mapping, writable where it is populated; the pages of a shared mapping are the file's, so
+        // each kind of advice changes which pages are mapped or hold the bytes, not the bytes.
         let answer = unsafe { libc::madvise(self.start.as_ptr().cast(), self.len, advice) };
         Errno::result(answer).map(drop)
     }

@@ -152,7 +152,8 @@ pub struct PagePlace {
 /// Tells where the pages of a shared memory file are, those that have been touched by anyone: all of them, or with `limit`
 /// at most so many, evenly drawn from `turn` on (another number looks at other pages).
 ///
-/// Takes about a microsecond per page. Touches nothing that was not there. The file may change at any moment.
+/// Takes about a microsecond per page. Touches nothing that was not there, and leaves out pages that the hardware has lost. The
+/// file may change at any moment.
 ///
 /// # Errors
 /// What the kernel says.
@@ -276,8 +277,10 @@ impl Piece {
             // SAFETY: `page` is below the mapping's number of pages, so its range lies inside; reading pages in changes nothing.
             // A hole punched meanwhile is filled again, by the file's policy.
             let answer = unsafe { libc::madvise(self.address(page), page_size(), libc::MADV_POPULATE_READ) };
-            if answer != 0 {
-                return Err(OsCause::last());
+            match Errno::result(answer) {
+                // One that the hardware has lost is nowhere.
+                Ok(_) | Err(Errno::EHWPOISON) => {}
+                Err(errno) => return Err(errno.into()),
             }
         }
         let status = self.move_to(pages, None)?;

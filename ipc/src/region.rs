@@ -17,6 +17,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytemuck::Pod;
+use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, FcntlArg, OFlag, SealFlag, fallocate, fcntl, open};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::{Mode, fstat};
@@ -74,6 +75,16 @@ pub enum RegionError {
         offset: usize,
         /// The alignment needed in bytes.
         align: usize,
+    },
+    /// The hardware has lost a page of the range.
+    #[error(
+        "the hardware has lost memory in the {len} bytes at offset {offset}; look for memory errors in the kernel's log"
+    )]
+    LostPage {
+        /// First byte of the range.
+        offset: usize,
+        /// Size of the range in bytes.
+        len: usize,
     },
     /// Memory cannot be given back any more: the write seal forbids it.
     #[error("cannot discard {bytes} bytes of a write-sealed region; discard before seal_writes()")]
@@ -275,6 +286,11 @@ impl Region {
         self.map.collapse(offset, len).map_err(refused("put onto huge pages a", len))
     }
 
+    /// As [`PeerReader::let_go`].
+    pub fn let_go(&self) -> Result<(), RegionError> {
+        self.map.let_go().map_err(refused("let go the pages of", self.len()))
+    }
+
     /// First byte of the mapping, aligned to a huge page.
     pub(crate) fn base(&self) -> NonNull<u8> {
         self.map.start()
@@ -367,6 +383,24 @@ impl PeerReader {
     pub fn load_u64(&self, offset: usize) -> Result<u64, RegionError> {
         let words = self.words(offset, size_of::<u64>())?;
         Ok(words.first().map_or(0, |word| word.load(Ordering::Acquire)))
+    }
+
+    /// Looks whether the range can be read, before somebody dies of trying: errors with [`RegionError::LostPage`] if the kernel
+    /// knows that the hardware has lost a page of it. Stale at once. Untouched memory of the range is touched. On a kernel
+    /// that cannot tell (before Linux 5.14) nothing is lost.
+    pub fn look_over(&self, offset: usize, len: usize) -> Result<(), RegionError> {
+        range_of::<u8>(&self.map, offset, len)?;
+        match self.map.look_over(offset, len) {
+            Err(Errno::EHWPOISON) => Err(RegionError::LostPage { offset, len }),
+            // Whatever else it says, whoever reads is told again.
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Lets go of the pages that this mapping has met, to meet those that the file has now. For a mapping that met a page
+    /// before the hardware lost it: it would fault there though the file has another one meanwhile.
+    pub fn let_go(&self) -> Result<(), RegionError> {
+        self.map.let_go().map_err(refused("let go the pages of", self.len()))
     }
 
     /// Appends the `len` bytes from byte `offset` (a multiple of 8) on to `into`. Reserves at most once.

@@ -1,6 +1,6 @@
 //! Child slots: what a supervisor and one child process tell each other and any onlooker.
 //!
-//! Each 128-byte line has one writing process, so no store ever waits for another. Everything is atomic: an onlooker
+//! Each 128-byte line but that of the claims has one writing process, so no store ever waits for another. Everything is atomic: an onlooker
 //! may read at any moment. Answers of racy queries are true of the moment they were taken, no longer.
 //!
 //! | line | written by |
@@ -12,11 +12,13 @@
 //! | lifelines | reset by the supervisor, held by the child |
 //! | exits, deaths noticed and pids of past lives | supervisor |
 //! | when past lives were ready | child |
+//! | claims on its work | laid out by the coordinator, claimed by all children |
 
 use std::mem::{align_of, offset_of, size_of};
 use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::claims::Claims;
 use crate::fault::is_noted;
 use crate::lifeline::Lifeline;
 
@@ -28,6 +30,8 @@ pub const COUNTERS: usize = 16;
 pub const MESSAGE_BYTES: usize = 256;
 /// Bit of the noted signal: another process sent it.
 const FAULT_FROM_OUTSIDE: u32 = 1 << 31;
+/// Bit of the noted signal: the hardware has lost the page.
+const FAULT_LOST_PAGE: u32 = 1 << 30;
 /// Lifelines of a slot: the one of a dying generation and the one of its successor.
 const LIFELINES: usize = 2;
 
@@ -97,6 +101,8 @@ pub struct Fault {
     /// Whether another process sent the signal; false for the kernel's own faults and for a process that signalled
     /// itself, as abort does.
     pub from_outside: bool,
+    /// Whether the hardware has lost the page that the address is in: an uncorrectable memory error, nobody's fault.
+    pub lost_page: bool,
 }
 
 /// One child process's lines in a control region. All zero bytes is an empty slot.
@@ -135,7 +141,7 @@ pub struct ChildSlot {
     pub ready_generation: AtomicU32,
     activity: AtomicU32,
     fault_address: AtomicU64,
-    /// The signal's number, and [`FAULT_FROM_OUTSIDE`].
+    /// The signal's number, [`FAULT_FROM_OUTSIDE`] and [`FAULT_LOST_PAGE`].
     fault_signal: AtomicU32,
     fault_generation: AtomicU32,
     message_len: AtomicU32,
@@ -157,6 +163,10 @@ pub struct ChildSlot {
     pids: [AtomicI32; EXITS_KEPT],
 
     ready_at: [AtomicU64; EXITS_KEPT],
+
+    /// What of its present work others may take over. Laid out by whoever announces work, claimed by all children.
+    pub claims: Claims,
+    claims_pad: [AtomicU64; 15],
 }
 
 const _: () = assert!(offset_of!(ChildSlot, generation) == 0);
@@ -185,11 +195,12 @@ const _: () = assert!(offset_of!(ChildSlot, exits) == 768);
 const _: () = assert!(offset_of!(ChildSlot, noticed) == 1280);
 const _: () = assert!(offset_of!(ChildSlot, pids) == 1792);
 const _: () = assert!(offset_of!(ChildSlot, ready_at) == 2048);
-const _: () = assert!(size_of::<ChildSlot>() == 2560);
+const _: () = assert!(offset_of!(ChildSlot, claims) == 2560);
+const _: () = assert!(size_of::<ChildSlot>() == 2688);
 const _: () = assert!(align_of::<ChildSlot>() == 128 && size_of::<ChildSlot>().is_multiple_of(128));
 
 /// Offsets and sizes that two builds must share to read each other's slots.
-pub(crate) const SLOT_LAYOUT: [usize; 19] = [
+pub(crate) const SLOT_LAYOUT: [usize; 20] = [
     size_of::<ChildSlot>(),
     offset_of!(ChildSlot, state),
     offset_of!(ChildSlot, pid),
@@ -208,6 +219,7 @@ pub(crate) const SLOT_LAYOUT: [usize; 19] = [
     offset_of!(ChildSlot, counters),
     offset_of!(ChildSlot, message),
     offset_of!(ChildSlot, lifelines),
+    offset_of!(ChildSlot, claims),
     size_of::<Lifeline>(),
 ];
 
@@ -293,8 +305,9 @@ impl ChildSlot {
     /// Notes a fatal signal. Async-signal-safe. For the child only.
     pub fn record_fault(&self, generation: u32, fault: Fault) {
         let outside = if fault.from_outside { FAULT_FROM_OUTSIDE } else { 0 };
+        let lost = if fault.lost_page { FAULT_LOST_PAGE } else { 0 };
         self.fault_address.store(fault.address, Ordering::Relaxed);
-        self.fault_signal.store(fault.signal.cast_unsigned() | outside, Ordering::Relaxed);
+        self.fault_signal.store(fault.signal.cast_unsigned() | outside | lost, Ordering::Relaxed);
         self.fault_generation.store(generation, Ordering::Release);
     }
 
@@ -304,9 +317,10 @@ impl ChildSlot {
         (generation != 0 && noted == generation).then(|| {
             let word = self.fault_signal.load(Ordering::Relaxed);
             Fault {
-                signal: (word & !FAULT_FROM_OUTSIDE).cast_signed(),
+                signal: (word & !(FAULT_FROM_OUTSIDE | FAULT_LOST_PAGE)).cast_signed(),
                 address: self.fault_address.load(Ordering::Relaxed),
                 from_outside: word & FAULT_FROM_OUTSIDE != 0,
+                lost_page: word & FAULT_LOST_PAGE != 0,
             }
         })
     }

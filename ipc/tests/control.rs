@@ -205,7 +205,7 @@ fn a_message_is_cut_at_a_character_and_a_fault_belongs_to_its_generation() {
     assert_eq!(slot.message(), format!("x{}", "ä".repeat((MESSAGE_BYTES - 1) / 2)));
     slot.set_message("short");
     assert_eq!(slot.message(), "short");
-    let fault = Fault { signal: libc::SIGSEGV, address: 0x10, from_outside: false };
+    let fault = Fault { signal: libc::SIGSEGV, address: 0x10, from_outside: false, lost_page: true };
     slot.record_fault(4, fault);
     assert_eq!(slot.fault_of(4), Some(fault));
     assert_eq!((slot.fault_of(3), slot.fault_of(0)), (None, None));

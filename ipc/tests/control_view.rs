@@ -55,10 +55,10 @@ fn an_onlooker_reads_what_the_owner_writes() {
     slot.lifeline(3).hold().unwrap();
     assert!(view.slot(1).unwrap().ready);
     for (generation, signal) in [(2, 11), (3, 9), (3, 0)] {
-        slot.record_fault(generation, Fault { signal, address: 0, from_outside: true });
+        slot.record_fault(generation, Fault { signal, address: 0, from_outside: true, lost_page: false });
         assert!(!slot.is_dying(3) && view.slot(1).unwrap().ready, "another life's fault, or none: {signal}");
     }
-    slot.record_fault(3, Fault { signal: 11, address: 0, from_outside: true });
+    slot.record_fault(3, Fault { signal: 11, address: 0, from_outside: true, lost_page: false });
     assert!(
         slot.is_dying(3) && !view.slot(1).unwrap().ready,
         "it noted a fault, though it holds its lifeline"

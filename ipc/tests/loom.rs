@@ -2,7 +2,8 @@
 //!
 //! What would break without them: a wake-up or a request for room lost once in millions, which no test on real hardware
 //! finds. Negative controls, each of which the same model must catch: the fences taken out, a ring before the
-//! publication, a plain ring after a ringer died halfway, a cell written after it was published.
+//! publication, a plain ring after a ringer died halfway, a cell written after it was published, a claim that is read and
+//! written in two steps.
 //!
 //! Run with `RUSTFLAGS="--cfg loom" cargo test -p phalanx-ipc --test loom --release`.
 
@@ -17,7 +18,8 @@ use loom::model::Builder;
 use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
 use phalanx_ipc::{
-    Cell, CellSpace, Consumer, Doorbell, Producer, RingHeader, without_doorbell_fences, without_ring_fences,
+    Cell, CellSpace, Claims, Consumer, Doorbell, Producer, RingHeader, without_doorbell_fences,
+    without_ring_fences,
 };
 
 const CAPACITY: usize = 2;
@@ -289,4 +291,45 @@ fn published_cells_are_whole() {
 #[should_panic(expected = "torn or wrong cell")]
 fn cells_written_after_publication_are_seen_torn() {
     explore(5, || look_at_any_moment(|producer, cell| producer.push_after_publishing(cell)));
+}
+
+/// An owner and two thieves claim a list to its end; `take` claims one position from one end.
+fn claim_all(take: fn(&Claims, &AtomicU64, bool) -> Option<u32>) {
+    const POSITIONS: u32 = 3;
+    let shared = Arc::new((Claims::default(), AtomicU64::new(u64::from(POSITIONS))));
+    shared.0.lay_out(1, POSITIONS);
+    let claimant = |front: bool| {
+        let shared = Arc::clone(&shared);
+        move || std::iter::from_fn(|| take(&shared.0, &shared.1, front)).collect::<Vec<u32>>()
+    };
+    let thieves = [thread::spawn(claimant(false)), thread::spawn(claimant(false))];
+    let mut claimed = claimant(true)();
+    for thief in thieves {
+        claimed.extend(thief.join().unwrap());
+    }
+    claimed.sort_unstable();
+    assert!(claimed.into_iter().eq(0..POSITIONS), "claimed twice or by nobody");
+}
+
+#[test]
+fn every_position_is_claimed_once() {
+    explore(3, || {
+        claim_all(|claims, _, front| {
+            let taken = if front { claims.take_front(1, 1) } else { claims.take_back(1, 1) };
+            taken.map(|taken| taken.start)
+        });
+    });
+}
+
+/// Negative control: the same list as a count that is read and written in two steps.
+#[test]
+#[should_panic(expected = "claimed twice")]
+fn a_claim_in_two_steps_is_claimed_twice() {
+    explore(3, || {
+        claim_all(|_, left, _| {
+            let last = left.load(Ordering::Relaxed).checked_sub(1)?;
+            left.store(last, Ordering::Relaxed);
+            u32::try_from(last).ok()
+        });
+    });
 }

@@ -209,7 +209,10 @@ fn a_crash_leaves_its_signal_and_address_in_the_slot() {
     // A signal that was sent does not repeat by itself, and kills all the same.
     // SAFETY: plain system call.
     let (signal, fault) = fault_of(true, || unsafe { assert_eq!(libc::raise(libc::SIGBUS), 0) });
-    assert_eq!((signal, fault.unwrap()), (libc::SIGBUS, Fault { signal, address: 0, from_outside: false }));
+    assert_eq!(
+        (signal, fault.unwrap()),
+        (libc::SIGBUS, Fault { signal, address: 0, from_outside: false, lost_page: false })
+    );
     // SAFETY: plain system calls, in a child and in its own child, which is another process than its victim.
     let (signal, fault) = fault_of(true, || unsafe {
         let victim = libc::getpid();
@@ -219,7 +222,10 @@ fn a_crash_leaves_its_signal_and_address_in_the_slot() {
         }
         libc::wait(std::ptr::null_mut());
     });
-    assert_eq!((signal, fault.unwrap()), (libc::SIGSEGV, Fault { signal, address: 0, from_outside: true }));
+    assert_eq!(
+        (signal, fault.unwrap()),
+        (libc::SIGSEGV, Fault { signal, address: 0, from_outside: true, lost_page: false })
+    );
     // The control: no handlers, no cause.
     assert_eq!(fault_of(false, write_to_null), (libc::SIGSEGV, None));
 }

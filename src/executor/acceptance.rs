@@ -166,25 +166,24 @@ impl Acceptance {
         look_up_ahead(&mut self.places, arena, base, wanted)
     }
 
-    /// Takes a buffer of outputs that one shard left; `expected` are its transactions in order, of which it says that it
-    /// has done `count`. Damage ends the walk: the outputs before it count.
+    /// Takes a buffer of outputs that one shard left, of which it says that they are `count`. Damage ends the walk: the outputs
+    /// before it count. Which transactions they are of is settled between the shards.
     pub(super) fn collect(
         &mut self,
         outputs: Vec<u8>,
         count: u32,
-        expected: impl Iterator<Item = (TxnIndex, Incarnation)>,
         watch: &Watch<'_>,
     ) -> Result<(), ValidateError> {
         let mut start = 0_usize;
         let mut result = Ok(());
-        for (place, (txn, incarnation)) in expected.take(count as usize).enumerate() {
+        for place in 0..count as usize {
             result = watch.look_at(place).map_err(ValidateError::Stopped);
             if result.is_err() {
                 break;
             }
-            match self.collect_one(&outputs, start, txn, incarnation) {
+            match self.collect_one(&outputs, start) {
                 Ok(bytes) => start += bytes,
-                Err(error) => {
+                Err((txn, error)) => {
                     let buffer = self.buffers.len();
                     result = Err(ValidateError::Damaged(Damaged { txn, buffer, error }));
                     break;
@@ -195,32 +194,29 @@ impl Acceptance {
         result
     }
 
-    /// Notes the output at `start` of the buffer about to be taken, which must be that of `txn`; returns its length.
-    fn collect_one(
-        &mut self,
-        outputs: &[u8],
-        start: usize,
-        txn: TxnIndex,
-        incarnation: Incarnation,
-    ) -> Result<usize, OutputError> {
+    /// Notes the output at `start` of the buffer about to be taken, which must be one that is awaited; returns its length.
+    fn collect_one(&mut self, outputs: &[u8], start: usize) -> Result<usize, (TxnIndex, OutputError)> {
         let cut_off = OutputError::CutOff { at: start, bytes: outputs.len() };
-        let header = *OutputView::parse(outputs.get(start..).unwrap_or(&[]))?.header();
-        let length = header.total_bytes as usize;
+        let somebody = TxnIndex(u32::try_from(self.frontier).unwrap_or(u32::MAX));
+        let view = OutputView::parse(outputs.get(start..).unwrap_or(&[]));
+        let header = *view.map_err(|error| (somebody, error))?.header();
+        let (txn, length) = (header.txn, header.total_bytes as usize);
         if start + length > outputs.len() {
-            return Err(cut_off);
-        }
-        if header.txn != txn || header.incarnation != incarnation {
-            let value = u64::from(header.txn.0);
-            return Err(OutputError::BadField { field: "transaction", value, at: start });
+            return Err((txn, cut_off));
         }
         let (Ok(buffer), Ok(at)) = (u32::try_from(self.buffers.len()), u32::try_from(start)) else {
-            return Err(cut_off);
+            return Err((txn, cut_off));
         };
-        if let Some(record) = self.records.get_mut(txn.index()) {
-            let place = OutputPlace { buffer, start: at };
-            (record.incarnation, record.place, record.fresh) = (incarnation, place, true);
-            self.executions += 1;
-        }
+        let awaited = self.records.get_mut(txn.index()).filter(|record| {
+            record.standing == Standing::Open && !record.fresh && record.planned == header.incarnation
+        });
+        let Some(record) = awaited else {
+            let value = u64::from(txn.0);
+            return Err((txn, OutputError::BadField { field: "transaction", value, at: start }));
+        };
+        let place = OutputPlace { buffer, start: at };
+        (record.incarnation, record.place, record.fresh) = (header.incarnation, place, true);
+        self.executions += 1;
         Ok(length)
     }
 

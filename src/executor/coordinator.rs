@@ -125,6 +125,8 @@ struct BlockRun {
     suspicion: Suspicion,
     /// Members that the last round lost, if it was cut short.
     lost: Vec<Death>,
+    /// Memory was lost in the last round: nothing more that its members left counts.
+    disbelieved: bool,
 }
 
 impl<F: Fleet> Coordinator<F> {
@@ -199,8 +201,10 @@ impl<F: Fleet> Coordinator<F> {
         let result = self.execute_rounds(call).and_then(|()| self.commit(call));
         let result = result.map_err(|error| self.name_last_death(error));
         self.timeline.end(began);
-        if let Err(ExecuteError::StatePoisoned { cause, .. }) = &result {
-            self.poisoned = Some(cause.clone());
+        match &result {
+            Err(ExecuteError::StatePoisoned { cause, .. }) => self.poisoned = Some(cause.clone()),
+            Err(error @ ExecuteError::MemoryLost { .. }) => self.poisoned = Some(error.to_string()),
+            Err(_) | Ok(_) => {}
         }
         let spent = self.lanes[self.active].spent;
         self.lanes[self.active].clear();
@@ -362,7 +366,10 @@ impl<F: Fleet> Coordinator<F> {
     /// Takes in what the members left and judges it; returns how many transactions were accepted.
     fn collect_and_validate(&mut self, call: &Call<'_>, first_in_line: usize) -> Result<usize, ExecuteError> {
         for place in 0..self.members.len() {
-            self.collect(self.members[place], call)?;
+            // Zeros in the place of what was lost may look like something.
+            if !self.run.disbelieved {
+                self.collect(self.members[place], call)?;
+            }
         }
         self.warm_up(call)?;
         let stopped = |stop: Stop| stop.after(first_in_line, call.block.len());
@@ -408,22 +415,23 @@ impl<F: Fleet> Coordinator<F> {
             return Ok(());
         };
         // A damaged word may say anything.
-        let planned = self.lanes[self.active].arena.sub_block_len(member.shard);
-        let count = Progress::of(slot, self.last_round).min(planned);
+        let most = u32::try_from(call.block.len()).unwrap_or(u32::MAX);
+        let count = Progress::of(slot, self.last_round).count.min(most);
         if count == 0 {
             return Ok(());
         }
         let patrol = |now| self.fleet.patrol(now);
-        let (arena, watch, accepted) =
-            (&self.lanes[self.active].arena, Watch::new(call, &patrol), self.acceptance.frontier());
+        let (watch, accepted) = (Watch::new(call, &patrol), self.acceptance.frontier());
         let mut bytes = Vec::with_capacity(self.expected_output.saturating_mul(count as usize));
-        let txns = arena.sub_block(member.shard)?.take(count as usize).map(|(txn, _)| txn);
-        let copied = outputs.copy_outputs(txns, &mut bytes, || watch.look().map_err(ValidateError::Stopped));
-        copied.map_err(|error| cannot_go_on(error, call, accepted))?;
+        let look = || watch.look().map_err(ValidateError::Stopped);
+        match outputs.copy_outputs(count, most, &mut bytes, look) {
+            Ok(()) => {}
+            Err(ValidateError::LostPage) => return self.lose_outputs(member),
+            Err(error) => return Err(cannot_go_on(error, call, accepted)),
+        }
         self.expected_output = bytes.len().div_ceil(count as usize).min(EXPECTED_OUTPUT_MAX);
-        let expected = arena.sub_block(member.shard)?;
         self.run.sources.push(member);
-        match self.acceptance.collect(bytes, count, expected, &watch) {
+        match self.acceptance.collect(bytes, count, &watch) {
             Ok(()) => Ok(()),
             Err(ValidateError::Damaged(damaged)) => {
                 self.declare_damaged(&damaged);
@@ -464,6 +472,7 @@ fn cannot_go_on(error: ValidateError, call: &Call<'_>, accepted: usize) -> Execu
         ValidateError::State(error) => error.into(),
         ValidateError::Store(error) => error.into(),
         ValidateError::Stopped(stop) => stop.after(accepted, call.block.len()),
+        ValidateError::LostPage => ExecuteError::System("memory is lost where no shard writes".to_owned()),
         ValidateError::Damaged(damaged) => ExecuteError::System(format!(
             "output of transaction {} cannot be read again: {}",
             damaged.txn, damaged.error

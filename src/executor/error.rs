@@ -3,7 +3,7 @@
 use crate::durable::DurableError;
 use crate::partition::ArenaError;
 use crate::state::StateError;
-use crate::topology::TopologyError;
+use crate::topology::{RegionKind, TopologyError};
 use crate::types::{Generation, OutOfRange, ShardId, TxnIndex};
 use std::fmt;
 use std::time::Duration;
@@ -165,6 +165,18 @@ pub enum ExecuteError {
         height: u64,
         /// What happened.
         cause: String,
+    },
+    /// The hardware has lost memory that holds the only copy of something: every later call fails, too.
+    #[error(
+        "{pages} pages of the {region} region are lost by a memory error, and what they held cannot be made again; \
+        nothing is committed; start again from the state directory or the genesis, and have the memory module replaced that \
+        the kernel's log names (dmesg, ras-mc-ctl --errors, /var/log/mcelog)"
+    )]
+    MemoryLost {
+        /// What lay there.
+        region: RegionKind,
+        /// How many pages are lost.
+        pages: usize,
     },
     /// The block changes the conserved quantity: the virtual machine has a fault.
     #[error("block {height} changes the total supply by {difference}; nothing is committed")]

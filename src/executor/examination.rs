@@ -33,6 +33,11 @@ impl Examination {
         self.findings.pop_front().unwrap_or_default()
     }
 
+    /// Passes over the next transaction: somebody else executes it.
+    pub(super) fn skip(&mut self) {
+        self.findings.pop_front();
+    }
+
     /// Transactions examined since this was called last.
     pub(super) fn take_examined(&mut self) -> u64 {
         std::mem::take(&mut self.examined)

@@ -85,6 +85,17 @@ pub(crate) trait Fleet {
     /// `NoShards` when none can be had in time.
     fn recover(&mut self, deadline: Instant, cancelled: &dyn Fn() -> bool) -> Result<(), ExecuteError>;
 
+    /// If a shard has died since the last time of a page that the hardware has lost, or with `anyway` in any case: looks for
+    /// such pages and has them replaced, by zeros. True if there were any: then nothing that shards have left in their
+    /// memory is to be believed. Call it before that is read, and while nothing that was left is being read. If it looks,
+    /// it reads a byte of every page that was touched.
+    ///
+    /// # Errors
+    /// `MemoryLost` if what was lost cannot be made again; from then on always.
+    fn mend_memory(&mut self, _anyway: bool) -> Result<bool, ExecuteError> {
+        Ok(false)
+    }
+
     /// Asks for shards of another kind, since with these a block does not get on; false if there are none.
     fn fall_back(&mut self, _why: &ExecuteError) -> bool {
         false

@@ -1,7 +1,7 @@
 //! A shard's output arena: the encoded outputs of its present round one after the other, then room for values too
 //! long for a cell. The shard writes, everyone reads copies.
 
-use crate::types::{MAX_OUTPUT_BYTES, MAX_VALUE_BYTES, OutputHeader, TxnIndex};
+use crate::types::{MAX_OUTPUT_BYTES, MAX_VALUE_BYTES, OutputHeader};
 use phalanx_ipc::{PeerReader, Region, RegionError};
 use std::os::fd::OwnedFd;
 
@@ -10,7 +10,7 @@ const OUTPUTS: usize = 0;
 const TOTAL_BYTES_MAX: usize = MAX_OUTPUT_BYTES * 64;
 /// How far ahead of the walk over headers lines are fetched, in bytes: they lie in the shard's cache.
 const FETCH_AHEAD: usize = 2048;
-/// Bytes copied between two looks at the clock.
+/// Bytes copied between two looks at the clock, and looked over at a time for pages that the hardware has lost.
 const PIECE_BYTES: usize = 1 << 17;
 
 /// Sizes of an output arena.
@@ -101,33 +101,59 @@ impl OutputArenaReader {
         Ok(OutputArenaReader { region: PeerReader::map(fd)?, layout })
     }
 
-    /// Appends a copy of the first outputs, which must be those of `expected` in order, to `into`. Stops at the first
-    /// whose first words say otherwise, so that damaged lengths copy nothing large. Load the progress counter first: all
-    /// outputs that it counts are there. `look` is called now and then and may end it.
+    /// Appends a copy of the first `count` outputs, of transactions below `transactions`, to `into`. Stops at the first whose first
+    /// words make no sense, so that damaged lengths copy nothing large. Load the progress counter first: all outputs that it
+    /// counts are there. `look` is called now and then and may end it.
+    ///
+    /// # Errors
+    /// [`RegionError::LostPage`] if the hardware has lost a page of them; nothing of the arena is to be believed then.
     pub(super) fn copy_outputs<E: From<RegionError>>(
         &self,
-        expected: impl Iterator<Item = TxnIndex>,
+        count: u32,
+        transactions: u32,
         into: &mut Vec<u8>,
         mut look: impl FnMut() -> Result<(), E>,
     ) -> Result<(), E> {
-        let (mut copied, mut end) = (0_usize, 0_usize);
-        for txn in expected {
-            let Some(total) = self.length_of(end, txn)? else { break };
+        let (mut copied, mut end, mut readable) = (0_usize, 0_usize, 0_usize);
+        for left in (1..=count as usize).rev() {
+            if end + size_of::<OutputHeader>() > readable {
+                readable = self.look_ahead(end, left)?;
+            }
+            let Some(total) = self.length_at(end, transactions)? else { break };
             for line in (end..end + total).step_by(64) {
                 self.region.prefetch(OUTPUTS + line + FETCH_AHEAD);
             }
             end += total;
             if end - copied >= PIECE_BYTES {
                 look()?;
-                self.region.copy_out(OUTPUTS + copied, end - copied, into)?;
+                self.copy_piece(copied, end, into)?;
                 copied = end;
             }
         }
-        Ok(self.region.copy_out(OUTPUTS + copied, end - copied, into)?)
+        Ok(self.copy_piece(copied, end, into)?)
     }
 
-    /// Length of the output at `start` if it says that it is one of `txn`.
-    fn length_of(&self, start: usize, txn: TxnIndex) -> Result<Option<usize>, RegionError> {
+    fn copy_piece(&self, start: usize, end: usize, into: &mut Vec<u8>) -> Result<(), RegionError> {
+        self.region.look_over(OUTPUTS + start, end - start)?;
+        self.region.copy_out(OUTPUTS + start, end - start, into)
+    }
+
+    /// Looks over what is sure to have been written from `start` on if `left` more outputs are there, so that no page is touched
+    /// that the shard has not touched; returns how far the arena can be read.
+    fn look_ahead(&self, start: usize, left: usize) -> Result<usize, RegionError> {
+        let bytes = left.saturating_mul(size_of::<OutputHeader>()).min(PIECE_BYTES);
+        let end = (start + bytes).min(self.layout.outputs);
+        self.region.look_over(OUTPUTS + start, end.saturating_sub(start))?;
+        Ok(end)
+    }
+
+    /// Has the arena's present pages looked at from now on: some have been replaced.
+    pub(crate) fn let_go(&self) -> Result<(), RegionError> {
+        self.region.let_go()
+    }
+
+    /// Length of the output at `start` if it says that it is one of a transaction below `transactions`.
+    fn length_at(&self, start: usize, transactions: u32) -> Result<Option<usize>, RegionError> {
         if start + 16 > self.layout.outputs {
             return Ok(None);
         }
@@ -139,7 +165,7 @@ impl OutputArenaReader {
             && total.is_multiple_of(8)
             && total <= TOTAL_BYTES_MAX
             && start + total <= self.layout.outputs;
-        Ok((fits && names & 0xffff_ffff == u64::from(txn.0)).then_some(total))
+        Ok((fits && names & 0xffff_ffff < u64::from(transactions)).then_some(total))
     }
 
     /// Appends a copy of a long value; false if the range is none of the arena.

@@ -1,6 +1,7 @@
 //! The shard loop, written once for threads and processes: execute in block order, answer every edge, never wait for
-//! room, leave when the round is cut short.
+//! room, take over what others have left, leave when the round is cut short.
 
+mod claiming;
 mod round;
 
 use crate::durable::ColdStore;
@@ -20,7 +21,8 @@ use crate::partition::{ArenaError, ArenaReader, RoundPlan};
 use crate::state::StateReader;
 use crate::types::{Generation, Origin, RoundId, ShardId};
 use crate::vm::Vm;
-use phalanx_ipc::{Activity, Cell, ChildSlot, fail_point};
+use claiming::FreeList;
+use phalanx_ipc::{Activity, Cell, ChildSlot, Control, fail_point};
 use round::Round;
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -93,6 +95,7 @@ struct Scratch {
     examination: Examination,
     long_value: Vec<u8>,
     touched: Vec<ShardId>,
+    free: FreeList,
 }
 
 /// Why a shard left its round.
@@ -111,6 +114,8 @@ pub(crate) struct Shard<'s, V, T> {
     vm: V,
     memory: ShardMemory,
     transport: T,
+    /// Everybody's slots.
+    control: &'s Control,
     slot: &'s ChildSlot,
     generation: Generation,
     scratch: Scratch,
@@ -122,10 +127,10 @@ impl<'s, V: Vm, T: Transport> Shard<'s, V, T> {
         vm: V,
         memory: ShardMemory,
         transport: T,
-        slot: &'s ChildSlot,
+        (control, slot): (&'s Control, &'s ChildSlot),
         generation: Generation,
     ) -> Self {
-        Shard { id, vm, memory, transport, slot, generation, scratch: Scratch::default() }
+        Shard { id, vm, memory, transport, control, slot, generation, scratch: Scratch::default() }
     }
 
     /// Takes part in no round announced before now. Call once before [`run`](Self::run) and before the shard is called
@@ -184,7 +189,7 @@ impl<'s, V: Vm, T: Transport> Shard<'s, V, T> {
     }
 
     fn run_round(&mut self, announcement: Announcement) -> Result<(), ArenaError> {
-        let Shard { id, vm, memory, transport, slot, scratch, .. } = self;
+        let Shard { id, vm, memory, transport, control, slot, scratch, .. } = self;
         let arena = &memory.arenas[announcement.arena & 1];
         let plan = arena.round()?;
         if plan.header.round != announcement.round {
@@ -193,7 +198,7 @@ impl<'s, V: Vm, T: Transport> Shard<'s, V, T> {
         fail_point("round entered");
         memory.spans.enter(announcement.round);
         memory.outputs.clear();
-        Progress { round: announcement.round, count: 0 }.publish(slot);
+        Progress::done(announcement.round, 0).publish(slot);
         begin_block(vm, &plan.block_header()?, &mut scratch.view);
         scratch.start_round(&plan, announcement.round);
         let overlay = (plan.header.has_overlay != 0).then_some(&memory.overlay);
@@ -208,12 +213,16 @@ impl<'s, V: Vm, T: Transport> Shard<'s, V, T> {
             spans: &mut memory.spans,
             cold: ColdDesk::over(memory.cold.as_ref()),
             transport,
+            control,
             slot,
             scratch,
+            done: 0,
         };
         let end = round.execute_all();
+        let done = round.done;
         drop(round);
         if end == RoundEnd::CutShort {
+            Progress::partial(announcement.round, done).publish(slot);
             scratch.outbox.iter_mut().for_each(VecDeque::clear);
             scratch.waiting = 0;
         }

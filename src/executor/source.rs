@@ -33,6 +33,7 @@ const SCAN_MAX: usize = 8;
 impl ShardSource<'_, '_> {
     /// Brings what is known of `key` up to all visible writes below `below`.
     pub(super) fn bring_up(&mut self, key: u32, below: TxnIndex) {
+        self.local.turn_back(key, below);
         let from = match self.local.as_of(key) {
             Some(as_of) => as_of,
             None => {

@@ -246,6 +246,11 @@ impl SpanReader {
         Ok(SpanReader { region, room, born: monotonic_ns() })
     }
 
+    /// Has the region's present pages looked at from now on: some have been replaced.
+    pub(crate) fn let_go(&self) -> Result<(), RegionError> {
+        self.region.let_go()
+    }
+
     /// Appends what `member` wrote in `round`, of a block of so many transactions. The member must have left the round or
     /// be gone; what it had begun then ends now.
     pub(super) fn collect(
@@ -255,6 +260,7 @@ impl SpanReader {
         transactions: usize,
         into: &mut BlockTimeline,
     ) -> Result<(), RegionError> {
+        self.region.look_over(0, HEAD_BYTES)?;
         if self.word(head::ROUND)? != round.0 {
             // It died before it entered the round.
             return Ok(());
@@ -264,6 +270,7 @@ impl SpanReader {
         into.dropped = into.dropped.saturating_add(self.word(head::DROPPED)?);
         into.refused = into.refused.saturating_add(count.saturating_sub(written as u64));
         let mut bytes = Vec::new();
+        self.region.look_over(HEAD_BYTES, written * SPAN_BYTES)?;
         self.region.copy_out(HEAD_BYTES, written * SPAN_BYTES, &mut bytes)?;
         let mut check = Check { member, round, transactions, born: self.born, now, latest: self.born };
         let mut words = bytes.chunks_exact(WORD).map(word_of);

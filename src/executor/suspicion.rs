@@ -1,10 +1,11 @@
 //! Who is to blame when the first transaction in line keeps failing: the transaction, or somebody outside.
 //!
 //! Only that one is ever suspected: everything before it is accepted, so it was sure to run on accepted values. What it
-//! does by itself counts, and twice is poison: a panic, a fault of its own, an exit, a hang. A SIGKILL, a SIGSTOP or a
-//! fault signal that another process sent never counts, however often it is seen. But a transaction whose shards are
-//! killed for want of memory, or stopped, over and over is most likely the cause of that too, and going on would not end
-//! before the deadline: then the block is given up with the last death named, which is no verdict.
+//! does by itself counts, and twice is poison: a panic, a fault of its own, an exit, a hang. A SIGKILL, a SIGSTOP, a
+//! fault signal that another process sent or memory that the hardware lost never counts, however often it is seen. But a
+//! transaction whose shards are killed for want of memory, or stopped, over and over is most likely the cause of that too, and
+//! going on would not end before the deadline: then the block is given up with the last death named, which is no verdict. So it
+//! is with shards that die of lost memory over and over.
 
 use crate::executor::error::DeathCause;
 use crate::types::TxnIndex;
@@ -18,6 +19,10 @@ const STOPS_MAX: u32 = 8;
 /// Deaths by SIGKILL at the same transaction, with the kernel short of memory meanwhile, that are answered by another
 /// try. Each takes as long as it takes to fill the memory.
 const OUT_OF_MEMORY_MAX: u32 = 3;
+
+/// Deaths by memory that the hardware has lost, at the same transaction, that are answered by another try. A shard dies
+/// once of a page that is replaced then; who goes on dying has lost what is not replaced.
+const LOST_PAGES_MAX: u32 = 8;
 
 /// What is to be done about the first transaction in line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +54,7 @@ pub(super) struct Suspicion {
     by_itself: u32,
     stops: u32,
     out_of_memory: u32,
+    lost_pages: u32,
     /// The kernel's count at the last SIGKILL.
     oom_kills: Option<u64>,
 }
@@ -58,6 +64,7 @@ enum Doer {
     /// It was killed, perhaps by the kernel.
     Killer,
     Stopper,
+    Hardware,
     Somebody,
 }
 
@@ -82,6 +89,10 @@ impl Suspicion {
             Doer::Stopper => {
                 self.stops += 1;
                 if self.stops > STOPS_MAX { Blame::GiveUp } else { Blame::Nobody }
+            }
+            Doer::Hardware => {
+                self.lost_pages += 1;
+                if self.lost_pages > LOST_PAGES_MAX { Blame::GiveUp } else { Blame::Nobody }
             }
             Doer::Somebody => Blame::Nobody,
         }
@@ -111,8 +122,11 @@ fn doer_of(evidence: &Evidence<'_>) -> Doer {
         DeathCause::Signal(signal) => match *signal {
             libc::SIGKILL => Doer::Killer,
             libc::SIGSEGV | libc::SIGBUS | libc::SIGILL | libc::SIGFPE | libc::SIGABRT => {
-                let sent = evidence.fault.is_some_and(|fault| fault.signal == *signal && fault.from_outside);
-                if sent { Doer::Somebody } else { Doer::Transaction }
+                match evidence.fault.filter(|fault| fault.signal == *signal) {
+                    Some(fault) if fault.from_outside => Doer::Somebody,
+                    Some(fault) if fault.lost_page => Doer::Hardware,
+                    Some(_) | None => Doer::Transaction,
+                }
             }
             // What the kernel sends for what a process does.
             libc::SIGSYS | libc::SIGTRAP | libc::SIGXCPU | libc::SIGXFSZ => Doer::Transaction,
@@ -184,7 +198,7 @@ mod tests {
         let waited = Duration::from_secs(1);
         let mut suspicion = Suspicion::default();
         assert_eq!(suspicion.died(FIRST, &evidence(&DeathCause::Exit(1))), Blame::Nobody);
-        let sent = Fault { signal: libc::SIGSEGV, address: 0, from_outside: true };
+        let sent = Fault { signal: libc::SIGSEGV, address: 0, from_outside: true, lost_page: false };
         for _ in 0..1_000 {
             for cause in [
                 DeathCause::Signal(libc::SIGKILL),
@@ -228,9 +242,23 @@ mod tests {
     }
 
     #[test]
+    fn memory_that_the_hardware_lost_is_not_the_transactions_deed_and_deaths_of_it_have_an_end() {
+        let cause = DeathCause::Signal(libc::SIGBUS);
+        let lost = Fault { signal: libc::SIGBUS, address: 0x1000, from_outside: false, lost_page: true };
+        let mut suspicion = Suspicion::default();
+        for _ in 0..LOST_PAGES_MAX {
+            let evidence = Evidence { fault: Some(lost), ..evidence(&cause) };
+            assert_eq!(suspicion.died(FIRST, &evidence), Blame::Nobody);
+        }
+        let evidence = Evidence { fault: Some(lost), ..evidence(&cause) };
+        assert_eq!(suspicion.died(FIRST, &evidence), Blame::GiveUp);
+    }
+
+    #[test]
     fn a_deed_names_address_and_last_words() {
         let cause = DeathCause::Signal(libc::SIGSEGV);
-        let fault = Some(Fault { signal: libc::SIGSEGV, address: 0x18, from_outside: false });
+        let fault =
+            Some(Fault { signal: libc::SIGSEGV, address: 0x18, from_outside: false, lost_page: false });
         let mut suspicion = Suspicion::default();
         let evidence = Evidence { fault, last_words: Some("panicked: a".to_owned()), ..evidence(&cause) };
         suspicion.died(FIRST, &evidence);

@@ -177,7 +177,7 @@ impl ThreadFleet {
                 tracing::warn!(shard = %id, %error, "thread is not pinned");
             }
             if let Some(slot) = control.slot(id.0) {
-                let mut shard = Shard::new(id, vm, memory, transport, slot, life);
+                let mut shard = Shard::new(id, vm, memory, transport, (&control, slot), life);
                 let last = shard.join();
                 slot.ready_generation.store(life.0, Ordering::Release);
                 control.bell().ring();

@@ -21,6 +21,8 @@ pub(super) struct Damaged {
 pub(super) enum ValidateError {
     /// A shard's output makes no sense.
     Damaged(Damaged),
+    /// The hardware has lost memory in which a shard's outputs lay.
+    LostPage,
     /// The arena or the overlay has no room for what was learned.
     Arena(ArenaError),
     /// The base state has no room for what was fetched.
@@ -45,7 +47,11 @@ impl From<ArenaError> for ValidateError {
 
 impl From<RegionError> for ValidateError {
     fn from(error: RegionError) -> ValidateError {
-        ValidateError::Arena(error.into())
+        if matches!(error, RegionError::LostPage { .. }) {
+            ValidateError::LostPage
+        } else {
+            ValidateError::Arena(error.into())
+        }
     }
 }
 

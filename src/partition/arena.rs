@@ -137,7 +137,16 @@ pub struct PlannedTransaction {
     pub required_count: u32,
     /// First dependent edge, or [`NO_EDGE`].
     pub dependent: u32,
+    /// Who may execute it: [`TIED`], [`FREE`] or [`FREE_FIRST`].
+    pub freedom: u32,
 }
+
+/// The transaction waits for others of its round, or others for it: only the shard that it is planned for executes it.
+pub const TIED: u32 = 0;
+/// Nobody waits for it and it waits for nobody: whichever shard claims it executes it.
+pub const FREE: u32 = 1;
+/// Free, and so long that its shard begins with it: begun late, it would keep everybody waiting.
+pub const FREE_FIRST: u32 = 2;
 
 /// A value that crosses from the shard of its writer to the shard of a reader.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
@@ -161,13 +170,25 @@ pub struct SubBlock {
     pub first: TxnIndex,
     /// How many transactions it has.
     pub count: u32,
+    /// How many of them are free. They are claimed by position: those that the shard begins with, then the others, both in
+    /// block order.
+    pub free: u32,
+    /// With how many of these the shard begins.
+    pub free_first: u32,
+    /// Most free transactions that are claimed at once.
+    pub grain: u32,
+}
+
+impl SubBlock {
+    /// Nothing to do.
+    pub const EMPTY: SubBlock = SubBlock { first: NO_TXN, count: 0, free: 0, free_first: 0, grain: 1 };
 }
 
 // Whoever changes one of these changes the version in `supervisor::protocol`.
 const _: () = assert!(size_of::<PreparedTransaction>() == 24 && size_of::<TransactionAccess>() == 8);
-const _: () = assert!(size_of::<SubBlock>() == 8);
+const _: () = assert!(size_of::<SubBlock>() == 20);
 const _: () = assert!(size_of::<RoundHeader>() == 40 && size_of::<KeyRecord>() == 16);
-const _: () = assert!(size_of::<PlannedTransaction>() == 20 && size_of::<Edge>() == 16);
+const _: () = assert!(size_of::<PlannedTransaction>() == 24 && size_of::<Edge>() == 16);
 
 const PAGE: usize = 4096;
 /// Room for the encoded block header.

@@ -2,7 +2,7 @@
 
 use crate::MAX_SHARDS;
 use crate::partition::arena::{
-    ArenaError, ArenaLimits, Edge, NO_TXN, PlannedTransaction, RoundHeader, Sections, SubBlock,
+    ArenaError, ArenaLimits, Edge, PlannedTransaction, RoundHeader, Sections, SubBlock,
 };
 use crate::partition::arena_load::Loading;
 use crate::types::{
@@ -175,14 +175,14 @@ impl ArenaWriter {
         Ok(accesses.get(first..first + entry.access_count as usize).unwrap_or(&[]))
     }
 
-    /// How many transactions a shard executes in the present plan.
+    /// What a shard has to do in the present plan, unless others take over some of it.
     #[must_use]
-    pub fn sub_block_len(&self, shard: ShardId) -> u32 {
+    pub fn part_of(&self, shard: ShardId) -> SubBlock {
         let sub_blocks = self.region.slice::<SubBlock>(self.sections.sub_blocks, MAX_SHARDS);
-        sub_blocks.ok().and_then(|parts| parts.get(shard.index())).map_or(0, |part| part.count)
+        sub_blocks.ok().and_then(|parts| parts.get(shard.index())).copied().unwrap_or(SubBlock::EMPTY)
     }
 
-    /// The transactions that a shard executes in the present plan, in order.
+    /// The transactions that the present plan gives a shard, in block order.
     ///
     /// # Errors
     /// [`ArenaError::Region`].
@@ -190,11 +190,10 @@ impl ArenaWriter {
         &self,
         shard: ShardId,
     ) -> Result<impl Iterator<Item = (TxnIndex, Incarnation)> + '_, ArenaError> {
-        let sub_blocks = self.region.slice::<SubBlock>(self.sections.sub_blocks, MAX_SHARDS)?;
         let planned = self
             .region
             .slice::<PlannedTransaction>(self.sections.planned, self.header.transactions as usize)?;
-        let part = sub_blocks.get(shard.index()).copied().unwrap_or(SubBlock { first: NO_TXN, count: 0 });
+        let part = self.part_of(shard);
         let mut next = part.first;
         Ok((0..part.count).map_while(move |_| {
             let (txn, planned) = (next, planned.get(next.index())?);

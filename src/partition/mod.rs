@@ -6,7 +6,10 @@ mod arena_reader;
 mod arena_writer;
 mod planner;
 
-pub use arena::{ArenaError, ArenaLimits, Edge, NO_EDGE, NO_TXN, PlannedTransaction, RoundHeader, SubBlock};
+pub use arena::{
+    ArenaError, ArenaLimits, Edge, FREE, FREE_FIRST, NO_EDGE, NO_TXN, PlannedTransaction, RoundHeader,
+    SubBlock, TIED,
+};
 pub use arena_reader::{ArenaReader, RoundPlan};
 pub use arena_writer::ArenaWriter;
 pub(crate) use planner::AHEAD_MAX;

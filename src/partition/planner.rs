@@ -1,14 +1,20 @@
 //! The planner: one pass in block order that puts every open transaction on the shard where it can finish earliest.
 //!
 //! List scheduling with communication costs (the earliest-finish-time rule of HEFT, Topcuoglu 2002, with the block
-//! order as the priority list). The same inputs always give the same plan.
+//! order as the priority list). The same inputs always give the same plan. Transactions that wait for nobody and that
+//! nobody waits for are marked as free: while the round runs, a shard with nothing left to do takes over those of others.
 
-use crate::partition::arena::{ArenaError, Edge, NO_EDGE, NO_TXN, PlannedTransaction, SubBlock};
+mod freedom;
+mod load_tree;
+
+use crate::partition::arena::{ArenaError, Edge, FREE, NO_EDGE, NO_TXN, PlannedTransaction, SubBlock};
 use crate::partition::arena_writer::{ArenaWriter, PlanParts};
 use crate::topology::{CostMatrix, DISTANCE_LOCAL};
 use crate::types::{
     AccessMode, Incarnation, KeyId, PreparedTransaction, RoundId, ShardId, TransactionAccess, TxnIndex,
 };
+use freedom::{LONG_NS, Long};
+use load_tree::LoadTree;
 use std::collections::HashMap;
 
 /// Where a transaction stands between rounds.
@@ -118,6 +124,12 @@ pub struct Planner {
     inputs: Vec<Input>,
     /// By key: where the last transaction near it was put.
     near: HashMap<KeyId, usize>,
+    /// Per seat: whether somebody at another one waits for its values.
+    answers: Vec<bool>,
+    /// Transactions that may be long enough to be begun first.
+    long: Vec<Long>,
+    /// Expected time of all transactions.
+    total_ns: u64,
     cursor: usize,
     transactions: u32,
 }
@@ -141,6 +153,9 @@ impl Planner {
             ahead_ns: 0,
             inputs: Vec::new(),
             near: HashMap::new(),
+            answers: Vec::new(),
+            long: Vec::new(),
+            total_ns: 0,
             cursor: 0,
             transactions: 0,
         }
@@ -179,12 +194,15 @@ impl Planner {
         self.finish_of_seat.resize(shards.len(), 0);
         self.load.reset(shards.len());
         self.near.clear();
-        self.ahead_ns = 0;
+        self.long.clear();
+        self.answers.clear();
+        self.answers.resize(shards.len(), false);
+        (self.ahead_ns, self.total_ns) = (0, 0);
         self.cursor = 0;
         self.transactions = 0;
         self.finish_ns.clear();
         self.finish_ns.reserve(arena.transactions());
-        arena.plan_parts()?.sub_blocks.fill(SubBlock { first: NO_TXN, count: 0 });
+        arena.plan_parts()?.sub_blocks.fill(SubBlock::EMPTY);
         Ok(())
     }
 
@@ -259,6 +277,7 @@ impl Planner {
         has_overlay: bool,
     ) -> Result<PlanTotals, ArenaError> {
         let edges = u32::try_from(self.older_holder.len()).unwrap_or(u32::MAX);
+        self.lay_out_claims(&mut arena.plan_parts()?);
         arena.seal_round(round, edges, has_overlay)?;
         let makespan_ns = self.finish_of_seat.iter().copied().max().unwrap_or(0);
         Ok(PlanTotals { transactions: self.transactions, edges, makespan_ns })
@@ -294,6 +313,7 @@ impl Planner {
         accesses: &[TransactionAccess],
     ) {
         self.collect_inputs(accesses);
+        let freedom = self.tie(parts, accesses);
         let ahead_ns = entry.ahead_ns.min(entry.cost_ns);
         let (seat, start_ns) = self.nearest_seat(accesses, entry, parts.edges);
         let finish_ns = start_ns + u64::from((entry.cost_ns - ahead_ns).max(1));
@@ -304,7 +324,12 @@ impl Planner {
         let idle_at_most = AHEAD_MAX as u64 * u64::from(self.ahead_ns);
         self.load.set(seat, busy_ns.max(finish_ns.saturating_sub(idle_at_most)));
         self.transactions += 1;
+        self.total_ns += u64::from(entry.cost_ns);
+        if entry.cost_ns >= LONG_NS && ahead_ns == 0 {
+            self.long.push(Long { txn, seat, cost_ns: entry.cost_ns });
+        }
         self.chain(parts, txn, seat);
+        parts.sub_blocks[self.shards[seat].index()].free += u32::from(freedom == FREE);
         let required_start = u32::try_from(self.older_holder.len()).unwrap_or(u32::MAX);
         parts.planned[txn.index()] = PlannedTransaction {
             next: NO_TXN,
@@ -312,6 +337,7 @@ impl Planner {
             required_start,
             required_count: 0,
             dependent: NO_EDGE,
+            freedom,
         };
         for access in accesses {
             self.connect(parts, txn, seat, access);
@@ -445,58 +471,13 @@ impl Planner {
                 to_shard: self.shards[seat].0,
             };
             self.older_holder.push(writer.holder);
+            self.answers[writer.seat as usize] = true;
             self.writers[access.key.index()].holder = id;
         }
         if mode.changes_value() {
             let seat = u32::try_from(seat).unwrap_or(u32::MAX);
             self.writers[access.key.index()] = LastWriter { txn, seat, holder: NO_EDGE };
         }
-    }
-}
-
-/// Load of every seat with the least loaded one at hand: a winner tree (Knuth, TAOCP 3, 5.4.1).
-#[derive(Debug, Default)]
-struct LoadTree {
-    load_ns: Vec<u64>,
-    /// Node 1 is the root; leaves start at `load_ns.len()` rounded up to a power of two.
-    winner: Vec<usize>,
-    leaves: usize,
-}
-
-impl LoadTree {
-    fn reset(&mut self, seats: usize) {
-        self.leaves = seats.next_power_of_two().max(1);
-        self.load_ns.clear();
-        self.load_ns.resize(seats, 0);
-        self.winner.clear();
-        self.winner.resize(2 * self.leaves, usize::MAX);
-        for seat in 0..seats {
-            self.winner[self.leaves + seat] = seat;
-        }
-        for node in (1..self.leaves).rev() {
-            self.winner[node] = self.lighter(self.winner[2 * node], self.winner[2 * node + 1]);
-        }
-    }
-
-    fn get(&self, seat: usize) -> u64 {
-        self.load_ns.get(seat).copied().unwrap_or(u64::MAX)
-    }
-
-    fn set(&mut self, seat: usize, load_ns: u64) {
-        self.load_ns[seat] = load_ns;
-        let mut node = (self.leaves + seat) / 2;
-        while node > 0 {
-            self.winner[node] = self.lighter(self.winner[2 * node], self.winner[2 * node + 1]);
-            node /= 2;
-        }
-    }
-
-    fn least(&self) -> usize {
-        self.winner.get(1).copied().unwrap_or(0)
-    }
-
-    fn lighter(&self, left: usize, right: usize) -> usize {
-        if self.get(right) < self.get(left) { right } else { left }
     }
 }
 

@@ -93,7 +93,7 @@ impl BatchGenerator {
     pub fn rebuild(seat: GeneratorSeat, now: Micros, out: &mut Outbox) -> BatchGenerator {
         let mut in_progress = InProgress::default();
         let mut again: Vec<MadeBatch> = Vec::new();
-        for live in seat.store.live(now).into_iter().filter(|live| live.info.author == seat.validator) {
+        for live in seat.store.live_of(seat.validator, now) {
             let unproven = if live.proof.is_none() { seat.store.get(&live.info.digest) } else { None };
             again.extend(unproven.map(|batch| (batch, Arc::clone(&live.summaries))));
             in_progress.insert(live.info.key(), live.info.expiration, live.summaries);

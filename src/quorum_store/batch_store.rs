@@ -28,6 +28,8 @@ struct Row {
     storage: Storage,
     payload: Option<Arc<Batch>>,
     proof: Option<ProofOfStore>,
+    /// Committed up to the cursor: on disk for slow peers, and for nobody else.
+    committed: bool,
 }
 
 #[derive(Debug, Default)]
@@ -162,13 +164,24 @@ impl BatchStore {
         }
     }
 
-    /// Every batch that has not expired by `now` or by what was committed, in the order of their infos. For components that
-    /// start again.
+    /// Every batch that is not committed and has not expired, by `now` or by the time of commits, in the order of their infos. For
+    /// components that start again: the commit log tells them of the others. May block for the disk.
     #[must_use]
     pub fn live(&self, now: Micros) -> Vec<LiveBatch> {
+        self.live_if(now, |_| true)
+    }
+
+    /// As [`live`](Self::live), of one author.
+    #[must_use]
+    pub fn live_of(&self, author: ValidatorId, now: Micros) -> Vec<LiveBatch> {
+        self.live_if(now, |info| info.author == author)
+    }
+
+    fn live_if(&self, now: Micros, wanted: impl Fn(&BatchInfo) -> bool) -> Vec<LiveBatch> {
         let rows = self.rows.lock();
         let time = rows.cursor.time().max(now);
-        let alive = rows.rows.values().filter(|row| row.info.expiration > time);
+        let open = rows.rows.values().filter(|row| !row.committed && row.info.expiration > time);
+        let alive = open.filter(|row| wanted(&row.info));
         let mut alive: Vec<(BatchInfo, Option<ProofOfStore>)> =
             alive.map(|row| (row.info, row.proof)).collect();
         drop(rows);
@@ -180,7 +193,8 @@ impl BatchStore {
         with_summaries.collect()
     }
 
-    /// Applies a step of the commit log: what expired longer than the buffer ago goes. True if the step was the next one.
+    /// Applies a step of the commit log: what it commits goes from memory, what expired longer than the buffer ago from the disk,
+    /// too. True if the step was the next one.
     pub fn apply(&self, step: &CommitStep) -> bool {
         let _writer = self.writer.lock();
         let dead = {
@@ -188,6 +202,7 @@ impl BatchStore {
             if rows.cursor.admit(step) != Admission::Apply {
                 return false;
             }
+            step.batches().iter().for_each(|info| rows.commit(info));
             let floor = rows.cursor.time().minus(self.config.expiration_buffer);
             rows.expire(floor)
         };
@@ -298,7 +313,7 @@ impl Rows {
     fn insert(&mut self, batch: Arc<Batch>, storage: Storage) {
         let info = batch.info;
         let payload = (storage == Storage::MemoryAndDisk).then_some(batch);
-        let row = Row { info, storage, payload, proof: None };
+        let row = Row { info, storage, payload, proof: None, committed: false };
         if let Some(old) = self.rows.insert(info.digest, row) {
             self.keys.remove(&old.info.key());
             self.expirations.remove(&(old.info.expiration, info.digest));
@@ -317,6 +332,22 @@ impl Rows {
         self.expirations.insert((row.info.expiration, digest));
         self.keys.insert(row.info.key(), digest);
         self.rows.insert(digest, row);
+    }
+
+    /// A batch is in a block: whoever still asks for it is a peer, and served from the disk.
+    fn commit(&mut self, info: &BatchInfo) {
+        let Some(row) = self.rows.get_mut(&info.digest).filter(|row| row.info.key() == info.key()) else {
+            return;
+        };
+        (row.committed, row.payload) = (true, None);
+        match std::mem::replace(&mut row.storage, Storage::DiskOnly) {
+            Storage::MemoryAndDisk => {
+                if let Some(quota) = self.quotas.get_mut(&row.info.author) {
+                    quota.leave_memory(row.info.bytes);
+                }
+            }
+            Storage::DiskOnly => {}
+        }
     }
 
     fn remove(&mut self, digest: BatchDigest) {

@@ -85,6 +85,9 @@ pub struct QuorumStoreConfig {
     pub remote_exclusion: Duration,
     /// A batch without a proof after this is given up.
     pub proof_timeout: Duration,
+    /// A batch without a proof after this is told again to those that have not signed it, then after twice this, and so on:
+    /// batch or signature may have been lost with whoever took it.
+    pub proof_retry: Duration,
     /// Lower ends of the gas price buckets, ascending, beginning with 0.
     pub gas_buckets: Vec<u64>,
     /// Back pressure.
@@ -134,6 +137,7 @@ impl Default for QuorumStoreConfig {
             clock_skew: Duration::from_secs(5),
             remote_exclusion: Duration::from_millis(500),
             proof_timeout: Duration::from_secs(10),
+            proof_retry: Duration::from_millis(500),
             gas_buckets: vec![0, 150, 300, 500, 1_000, 3_000, 5_000, 10_000, 100_000, 1_000_000],
             back_pressure: BackPressureConfig {
                 backlog_txns: 36_000,
@@ -199,6 +203,8 @@ impl QuorumStoreConfig {
         )?;
         let quota = &self.quota;
         OutOfRange::check("quorum.quota.memory_bytes", quota.memory_bytes, 0..=quota.db_bytes)?;
+        let retry = u64::try_from(self.proof_retry.as_millis()).unwrap_or(u64::MAX);
+        OutOfRange::check("quorum.proof_retry (ms)", retry, 1..=3_600_000)?;
         OutOfRange::check("quorum.fetch_peers", self.fetch_peers as u64, 1..=1_000)?;
         OutOfRange::check("quorum.gas_buckets", self.gas_buckets.first().copied().unwrap_or(1), 0..=0)?;
         let ascending = self.gas_buckets.windows(2).all(|pair| pair[0] < pair[1]);

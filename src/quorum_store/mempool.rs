@@ -186,20 +186,24 @@ impl Mempool {
             return false;
         }
         let height = step.sequence();
+        // First all that the block has: a sender's later one may stand in a batch before that of an earlier one, which is then
+        // committed, too, and not replaced.
         for &CommittedTxn { summary, outcome } in txns {
-            let departure = Departure::Committed { height, outcome };
+            if outcome != (TxnOutcome::WithoutEffect { again: true }) {
+                self.remove(&summary.hash, Departure::Committed { height, outcome });
+            }
+        }
+        for CommittedTxn { summary, outcome } in txns {
             match outcome {
-                TxnOutcome::WithoutEffect { again: true } => {}
-                TxnOutcome::WithoutEffect { again: false } => self.remove(&summary.hash, departure),
-                TxnOutcome::Success | TxnOutcome::Failed => self.committed(&summary, departure),
+                TxnOutcome::WithoutEffect { .. } => {}
+                TxnOutcome::Success | TxnOutcome::Failed => self.pass(summary.sender, summary.sequence),
             }
         }
         true
     }
 
-    fn committed(&mut self, txn: &TxnSummary, departure: Departure) {
-        let (sender, sequence) = (txn.sender, txn.sequence);
-        self.remove(&txn.hash, departure);
+    /// A sequence number of a sender is used: what has it, or an earlier one, cannot come into a block any more.
+    fn pass(&mut self, sender: Address, sequence: u64) {
         let next = self.next.entry(sender).or_default();
         *next = (*next).max(sequence.saturating_add(1));
         let next = *next;

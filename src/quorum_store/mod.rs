@@ -82,6 +82,4 @@ pub use runtime::mailbox::MailboxCounts;
 pub use runtime::shutdown_report::{ShutdownReport, StepEnd};
 pub use transaction::{PooledTxn, TxnBytes, TxnSummary};
 pub use validator::{Counters, Cursors, Holdings, Restarts, StartError, Validator, ValidatorEnd};
-pub use validator_config::{
-    BlockConfig, ENDS_REMEMBERED, MailboxConfig, PayloadSource, SupervisionConfig, ValidatorConfig,
-};
+pub use validator_config::{BlockConfig, MailboxConfig, PayloadSource, SupervisionConfig, ValidatorConfig};

@@ -9,11 +9,14 @@ use crate::quorum_store::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 #[derive(Clone, Debug)]
 struct Collection {
     signatures: BTreeMap<ValidatorId, Signature>,
     deadline: Micros,
+    /// When it is told again, and how long after the last time.
+    retry: (Micros, Duration),
 }
 
 /// Whom a proof coordinator works for, and with what.
@@ -35,6 +38,7 @@ pub struct ProofCoordinator {
     seat: ProofSeat,
     collections: BTreeMap<BatchInfo, Collection>,
     deadlines: BTreeSet<(Micros, BatchInfo)>,
+    retries: BTreeSet<(Micros, BatchInfo)>,
     /// Batches that are done: proven, given up or committed, until they expire. A late signature cannot begin them anew.
     done: BTreeMap<BatchKey, Micros>,
     done_expirations: BTreeSet<(Micros, BatchKey)>,
@@ -56,6 +60,7 @@ impl ProofCoordinator {
             seat,
             collections: BTreeMap::new(),
             deadlines: BTreeSet::new(),
+            retries: BTreeSet::new(),
             done: BTreeMap::new(),
             done_expirations: BTreeSet::new(),
             penalised: SignerSet::default(),
@@ -71,9 +76,8 @@ impl ProofCoordinator {
 
     fn begin_again(&mut self, now: Micros, out: &mut Outbox) {
         let validator = self.seat.validator;
-        let own = self.seat.store.live(now).into_iter().filter(|live| live.info.author == validator);
         let (mut again, mut proven): (Vec<Batch>, Vec<ProofOfStore>) = (Vec::new(), Vec::new());
-        for live in own {
+        for live in self.seat.store.live_of(validator, now) {
             if let Some(proof) = live.proof {
                 // Whoever made it may have died before it was told.
                 proven.push(proof);
@@ -158,10 +162,13 @@ impl ProofCoordinator {
     }
 
     fn begin(&mut self, now: Micros, info: BatchInfo) {
-        let deadline = now.plus(self.seat.config.proof_timeout);
+        let config = &self.seat.config;
+        let (deadline, retry) = (now.plus(config.proof_timeout), now.plus(config.proof_retry));
         if let std::collections::btree_map::Entry::Vacant(entry) = self.collections.entry(info) {
-            entry.insert(Collection { signatures: BTreeMap::new(), deadline });
+            let retry = (retry, config.proof_retry);
+            entry.insert(Collection { signatures: BTreeMap::new(), deadline, retry });
             self.deadlines.insert((deadline, info));
+            self.retries.insert((retry.0, info));
         }
     }
 
@@ -217,12 +224,37 @@ impl ProofCoordinator {
     fn finish(&mut self, info: &BatchInfo) {
         if let Some(collection) = self.collections.remove(info) {
             self.deadlines.remove(&(collection.deadline, *info));
+            self.retries.remove(&(collection.retry.0, *info));
         }
         self.done.insert(info.key(), info.expiration);
         self.done_expirations.insert((info.expiration, info.key()));
     }
 
-    /// Gives up what took too long.
+    /// Tells again what has waited long for signatures, to those that have not signed.
+    fn retry(&mut self, now: Micros, out: &mut Outbox) {
+        let mut unsigned: BTreeMap<ValidatorId, Vec<Batch>> = BTreeMap::new();
+        while let Some(&(due, info)) = self.retries.first().filter(|&&(due, _)| due <= now) {
+            self.retries.remove(&(due, info));
+            let Some(collection) = self.collections.get_mut(&info) else { continue };
+            let wait = collection.retry.1.saturating_mul(2);
+            collection.retry = (now.plus(wait), wait);
+            self.retries.insert((collection.retry.0, info));
+            let Some(batch) = self.seat.store.get(&info.digest) else { continue };
+            let validators = (0..self.seat.keys.validators()).filter_map(|index| u16::try_from(index).ok());
+            let signed = |peer: &ValidatorId| collection.signatures.contains_key(peer);
+            for peer in
+                validators.map(ValidatorId).filter(|peer| *peer != self.seat.validator && !signed(peer))
+            {
+                unsigned.entry(peer).or_default().push(Batch::clone(&batch));
+            }
+        }
+        for (peer, batches) in unsigned {
+            let told = Message::of_batches(batches, &self.seat.config.sender).into_iter();
+            out.extend(told.map(|message| Effect::Send(peer, message)));
+        }
+    }
+
+    /// Gives up what took too long, and tells again what has waited long.
     pub fn tick(&mut self, now: Micros, out: &mut Outbox) {
         let mut given_up = Vec::new();
         while let Some(&(_, info)) = self.deadlines.first().filter(|&&(deadline, _)| deadline <= now) {
@@ -233,6 +265,7 @@ impl ProofCoordinator {
         if !given_up.is_empty() {
             out.push(Effect::Generator(GeneratorNews::ProofsTimedOut(given_up)));
         }
+        self.retry(now, out);
         self.forget(now.minus(self.seat.config.clock_skew));
     }
 
@@ -272,7 +305,11 @@ impl ProofCoordinator {
     /// Entries of all tables: what bounds its memory.
     #[must_use]
     pub fn entries(&self) -> usize {
-        self.collections.len() + self.deadlines.len() + self.done.len() + self.done_expirations.len()
+        self.collections.len()
+            + self.deadlines.len()
+            + self.retries.len()
+            + self.done.len()
+            + self.done_expirations.len()
     }
 
     /// Proofs made, and batches given up.

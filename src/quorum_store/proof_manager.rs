@@ -160,6 +160,8 @@ impl ProofManager {
         if proof.signers.len() < keys.quorum() {
             return Err(Refusal::NoQuorum);
         }
+        // A proof coordinator that starts again tells all its proofs: those that are here are not checked again.
+        self.queue.lacks_proof(info)?;
         let own = from == self.seat.validator;
         if own || keys.verify_aggregate(proof.signers, &info.signing_bytes(), &proof.signature) {
             Ok(())

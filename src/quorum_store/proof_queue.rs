@@ -88,6 +88,20 @@ impl ProofQueue {
         ProofQueue { seed: seed | 1, ..ProofQueue::default() }
     }
 
+    /// Whether a proof of this batch is of use: cheaper than to check it.
+    ///
+    /// # Errors
+    /// As [`insert_proof`](Self::insert_proof).
+    pub fn lacks_proof(&self, info: &BatchInfo) -> Result<(), Refusal> {
+        match self.items.get(&info.key()) {
+            None => Ok(()),
+            Some(Item::Committed { .. }) => Err(Refusal::TooLate),
+            Some(Item::Open(open)) if open.info != *info => Err(Refusal::KeyCollision),
+            Some(Item::Open(open)) if open.proof.is_some() => Err(Refusal::Known),
+            Some(Item::Open(_)) => Ok(()),
+        }
+    }
+
     /// Adds a proof.
     ///
     /// # Errors

@@ -53,6 +53,11 @@ impl Quota {
         }
     }
 
+    /// A batch stays on disk and goes from memory.
+    pub fn leave_memory(&mut self, bytes: u64) {
+        self.left.memory_bytes = self.left.memory_bytes.saturating_add(bytes);
+    }
+
     /// Undoes [`give_back`](Self::give_back).
     pub fn take_again(&mut self, bytes: u64, storage: Storage) {
         self.left.batches = self.left.batches.saturating_sub(1);

@@ -2,13 +2,14 @@
 
 use crate::quorum_store::runtime::agreement::Agreement;
 use crate::quorum_store::runtime::commit_desk::CommitDesk;
+use crate::quorum_store::runtime::commit_feed;
 use crate::quorum_store::runtime::commons::{Commons, Doorstep};
 use crate::quorum_store::runtime::supervision::{self, Order};
 use crate::quorum_store::runtime::tallies::Tallies;
 use crate::quorum_store::{
-    BatchStore, CommitFeed, Component, CursorBoard, DiskError, ExecutorError, Gate, MailboxCounts, Mempool,
-    Micros, PooledTxn, Refusal, RefusalCounts, ShutdownReport, TxnBytes, TxnHash, TxnStatus, ValidatorConfig,
-    ValidatorId, ValidatorSeat,
+    BatchStore, CommitFeed, CommittedBlock, Component, CursorBoard, DiskError, ExecutorError, Gate,
+    MailboxCounts, Mempool, Micros, PooledTxn, Refusal, RefusalCounts, ShutdownReport, TxnBytes, TxnHash,
+    TxnStatus, ValidatorConfig, ValidatorId, ValidatorSeat,
 };
 use crate::types::OutOfRange;
 use crate::vm::ledger::Address;
@@ -264,6 +265,13 @@ impl Validator {
     #[must_use]
     pub fn commits_after(&self, height: u64) -> CommitFeed {
         CommitFeed::after(Arc::clone(&self.commons), height)
+    }
+
+    /// Committed blocks that are still kept, in order, from lives of the process before this one, too. Transactions of batches that
+    /// are no longer kept are missing. Blocks for the disk.
+    #[must_use]
+    pub fn kept_commits(&self) -> Vec<CommittedBlock> {
+        commit_feed::kept(&self.commons)
     }
 
     /// How far each component is.

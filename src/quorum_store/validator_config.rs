@@ -86,7 +86,7 @@ pub enum PayloadSource {
 }
 
 /// Options of a validator.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct ValidatorConfig {
     /// Limits and intervals of its components.
     pub quorum_store: QuorumStoreConfig,
@@ -100,10 +100,24 @@ pub struct ValidatorConfig {
     pub epoch: Epoch,
     /// Where transactions of blocks come from.
     pub source: PayloadSource,
+    /// Ended transactions whose end is remembered for [`Validator::status`](super::Validator::status); the oldest are forgotten
+    /// first. About 150 bytes each.
+    pub ends_remembered: usize,
 }
 
-/// Ended transactions whose end is remembered for [`Validator::status`](super::Validator::status); the oldest are forgotten first.
-pub const ENDS_REMEMBERED: usize = 200_000;
+impl Default for ValidatorConfig {
+    fn default() -> ValidatorConfig {
+        ValidatorConfig {
+            quorum_store: QuorumStoreConfig::default(),
+            supervision: SupervisionConfig::default(),
+            blocks: BlockConfig::default(),
+            mailboxes: MailboxConfig::default(),
+            epoch: Epoch::default(),
+            source: PayloadSource::default(),
+            ends_remembered: 200_000,
+        }
+    }
+}
 
 impl ValidatorConfig {
     /// Whether these options can work together.

@@ -14,7 +14,7 @@ pub struct AuditFinding {
     pub remedy: Remedy,
     /// Which audit of this supervisor it was, from 1.
     pub audit: u64,
-    /// When that audit began, by the monotonic clock.
+    /// When it was found, by the monotonic clock.
     pub at: Duration,
 }
 

@@ -19,7 +19,7 @@ const PAGES_LOOKED_AT: usize = 16;
 /// Pages of a region that are moved in one audit, beside those looked at; the others have their turn in the next ones. A page
 /// takes some microseconds, and a death is not to wait for this.
 const PAGES_MOVED: usize = 256;
-/// Shards whose regions are looked at in one audit; the others have their turn in the next ones.
+/// Shards whose regions are looked at at once; the others have their turn later in the same interval.
 const SHARDS_LOOKED_AT: usize = 8;
 
 /// A region, for telling that its pages cannot be put right.
@@ -30,6 +30,8 @@ type Place = (RegionKind, Option<ShardId>, u8);
 pub(super) struct Auditor {
     order: Option<AuditOrder>,
     last: Option<AuditMark>,
+    /// Shards whose regions were looked at in the present audit, and whose turn it is.
+    looked_at: usize,
     next_shard: usize,
     pins: PinWatch,
     /// Regions with pages elsewhere that could not be moved, until a look finds none: told once.
@@ -45,7 +47,14 @@ pub(super) struct Audited {
 
 impl Auditor {
     pub(super) fn new(order: Option<AuditOrder>) -> Auditor {
-        Auditor { order, last: None, next_shard: 0, pins: PinWatch::default(), lost: BTreeSet::new() }
+        Auditor {
+            order,
+            last: None,
+            looked_at: 0,
+            next_shard: 0,
+            pins: PinWatch::default(),
+            lost: BTreeSet::new(),
+        }
     }
 
     /// The CPU that the next life of a shard is to begin on.
@@ -53,7 +62,7 @@ impl Auditor {
         self.pins.seat(shard, planned)
     }
 
-    /// Audits if it is time to; `running` are the shards that are ready, with their processes. Takes well under a
+    /// Audits, or goes on with the present audit, if it is time to; `running` are the shards that are ready, with their processes. Takes well under a
     /// millisecond.
     pub(super) fn look(
         &mut self,
@@ -74,29 +83,38 @@ impl Auditor {
         running: &[(ShardId, i32)],
         fds: &FamilyFds,
     ) -> Option<Audited> {
-        let at = monotonic_now();
-        let due = self.last.is_none_or(|last| at - last.at >= Duration::from_millis(order.interval_ms));
-        if !due {
+        let (now, interval) = (monotonic_now(), Duration::from_millis(order.interval_ms));
+        let present = self.last.filter(|last| now.saturating_sub(last.at) < interval);
+        let mark = present
+            .unwrap_or_else(|| AuditMark { audit: self.last.map_or(1, |last| last.audit + 1), at: now });
+        let turn = usize::try_from(mark.audit).unwrap_or(0);
+        let mut found = Vec::new();
+        if present.is_none() {
+            (self.last, self.looked_at) = (Some(mark), 0);
+            for &(shard, pid) in running {
+                let Some(&planned) = cores.get(shard.index()) else { continue };
+                let node = order.nodes.get(shard.index());
+                let spares = node.and_then(|node| order.spares.get(node)).map_or(&[][..], Vec::as_slice);
+                let watched = Watched { shard, pid, planned: CpuId(planned), spares };
+                found.extend(self.pins.look(&HostPins, watched));
+            }
+            if order.bound {
+                self.look_at_shared(order, turn, fds, &mut found);
+            }
+        }
+        let due = shards_due(now.saturating_sub(mark.at), interval, fds.shards.len());
+        while order.bound && self.looked_at < due {
+            self.look_at_shard(order, turn, fds, &mut found);
+        }
+        if present.is_some() && found.is_empty() {
             return None;
         }
-        let mark = AuditMark { audit: self.last.map_or(1, |last| last.audit + 1), at };
-        self.last = Some(mark);
-        let mut found = Vec::new();
-        for &(shard, pid) in running {
-            let Some(&planned) = cores.get(shard.index()) else { continue };
-            let node = order.nodes.get(shard.index());
-            let spares = node.and_then(|node| order.spares.get(node)).map_or(&[][..], Vec::as_slice);
-            let watched = Watched { shard, pid, planned: CpuId(planned), spares };
-            found.extend(self.pins.look(&HostPins, watched));
-        }
-        if order.bound {
-            self.look_at_pages(order, usize::try_from(mark.audit).unwrap_or(0), fds, &mut found);
-        }
-        let finding = |(subject, remedy)| AuditFinding { subject, remedy, audit: mark.audit, at: mark.at };
+        let finding = |(subject, remedy)| AuditFinding { subject, remedy, audit: mark.audit, at: now };
         Some(Audited { mark, found: found.into_iter().map(finding).collect() })
     }
 
-    fn look_at_pages(
+    /// Looks at regions that are no shard's own.
+    fn look_at_shared(
         &mut self,
         order: &AuditOrder,
         turn: usize,
@@ -116,18 +134,26 @@ impl Auditor {
         ] {
             found.extend(self.look_at(file, place, turn, spread));
         }
-        let shards = fds.shards.len();
-        for step in 0..SHARDS_LOOKED_AT.min(shards) {
-            let place = (self.next_shard + step) % shards;
-            let (Some(own), Some(&node)) = (fds.shards.get(place), order.nodes.get(place)) else { continue };
-            let shard = u32::try_from(place).ok().map(ShardId);
-            found.extend(self.look_at(&own.inbox, (RegionKind::Inbox, shard, 0), turn, home(node)));
-            found.extend(self.look_at(&own.outputs, (RegionKind::Outputs, shard, 0), turn, home(node)));
-            if let Some(spans) = &own.spans {
-                found.extend(self.look_at(spans, (RegionKind::Spans, shard, 0), turn, home(node)));
-            }
+    }
+
+    /// Looks at the regions of the shard whose turn it is.
+    fn look_at_shard(
+        &mut self,
+        order: &AuditOrder,
+        turn: usize,
+        fds: &FamilyFds,
+        found: &mut Vec<(AuditSubject, Remedy)>,
+    ) {
+        let home = |node: u32| move |at: u32| (at != node).then_some(node);
+        let place = self.next_shard % fds.shards.len().max(1);
+        (self.looked_at, self.next_shard) = (self.looked_at + 1, place + 1);
+        let (Some(own), Some(&node)) = (fds.shards.get(place), order.nodes.get(place)) else { return };
+        let shard = u32::try_from(place).ok().map(ShardId);
+        found.extend(self.look_at(&own.inbox, (RegionKind::Inbox, shard, 0), turn, home(node)));
+        found.extend(self.look_at(&own.outputs, (RegionKind::Outputs, shard, 0), turn, home(node)));
+        if let Some(spans) = &own.spans {
+            found.extend(self.look_at(spans, (RegionKind::Spans, shard, 0), turn, home(node)));
         }
-        self.next_shard = (self.next_shard + SHARDS_LOOKED_AT) % shards.max(1);
     }
 
     /// Looks at some pages of a region; `better` names a node for a page that is on a wrong one. Moves those there.
@@ -172,4 +198,32 @@ impl Auditor {
 /// The nodes by which an audit is ordered.
 pub(super) fn node_numbers(nodes: impl IntoIterator<Item = NodeId>) -> Vec<u32> {
     nodes.into_iter().map(|node| node.0).collect()
+}
+
+/// Of how many of its shards an audit has looked at the regions when so much of the interval is over: of all before the next.
+fn shards_due(elapsed: Duration, interval: Duration, shards: usize) -> usize {
+    let groups = shards.div_ceil(SHARDS_LOOKED_AT) as u128;
+    let over = elapsed.as_nanos() * groups / interval.as_nanos().max(1);
+    let groups_due = usize::try_from(over.min(groups)).unwrap_or(0) + 1;
+    shards.min(groups_due * SHARDS_LOOKED_AT)
+}
+
+#[cfg(test)]
+mod tests {
+    //! What would break: a shard whose pages are looked at in every third audit only, as it once was with 24 of them, or a
+    //! supervisor that looks at hundreds of them at once.
+
+    use super::*;
+
+    #[test]
+    fn every_shard_is_looked_at_within_one_interval_and_few_at_once() {
+        let interval = Duration::from_millis(500);
+        for shards in [0, 1, 8, 9, 24, 100, 384] {
+            let at = |part: u32| shards_due(interval * part / 1_000, interval, shards);
+            assert_eq!(at(0), shards.min(SHARDS_LOOKED_AT), "{shards} shards, at once");
+            assert_eq!(at(999), shards, "{shards} shards, at the end");
+            let steps = (1..1_000).map(|part| at(part) - at(part - 1));
+            assert!(steps.max().unwrap() <= SHARDS_LOOKED_AT, "{shards} shards");
+        }
+    }
 }

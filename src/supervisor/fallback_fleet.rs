@@ -171,9 +171,15 @@ impl Fleet for FallbackFleet {
         let patience = if self.processes.all_rest() { Duration::ZERO } else { PATIENCE.min(left / 2) };
         match self.processes.recover(Instant::now() + patience, cancelled) {
             Ok(()) => Ok(()),
-            Err(error) if cancelled() => Err(error),
+            // A shard in this process would die of lost memory, too.
+            Err(error) if cancelled() || matches!(error, ExecuteError::MemoryLost { .. }) => Err(error),
             Err(error) => self.go_inside(&error).map(|_| ()),
         }
+    }
+
+    fn mend_memory(&mut self, anyway: bool) -> Result<bool, ExecuteError> {
+        // Whoever executes blocks, what is lost for shard processes stays lost.
+        self.processes.mend_memory(anyway)
     }
 
     fn explain(&mut self, death: Death, limit: Duration) -> Death {

@@ -1,13 +1,15 @@
-//! What befell the processes: every death of a shard and every loss of the supervisor, with cause and times.
+//! What befell the processes: every death of a shard and every loss of the supervisor, with cause and times, and of memory.
 //!
 //! The facts come from three places: the supervisor writes exit statuses and the time it learned of a death into the
 //! child slots, the shards write when they were ready, and the coordinator notes here what it alone knows: that it saw
 //! a lifeline go, or killed a shard, and why.
 
 use crate::executor::{Death, DeathCause, Member};
+use crate::topology::RegionKind;
 use crate::types::{Generation, ShardId, TxnIndex};
 use phalanx_ipc::{ChildSlot, Control, EXITS_KEPT, monotonic_now};
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -38,6 +40,38 @@ pub struct SupervisorIncident {
     pub ready_at: Option<Duration>,
 }
 
+/// Memory of a region that the hardware has lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryIncident {
+    /// What lay there.
+    pub region: RegionKind,
+    /// Whose it is, if it is one shard's.
+    pub shard: Option<ShardId>,
+    /// How many pages are lost.
+    pub pages: usize,
+    /// Whether others have taken their places. If not, every call fails from then on with
+    /// [`MemoryLost`](crate::executor::ExecuteError::MemoryLost) or
+    /// [`StatePoisoned`](crate::executor::ExecuteError::StatePoisoned).
+    pub replaced: bool,
+    /// When it was found, by the monotonic clock.
+    pub known_at: Duration,
+}
+
+impl fmt::Display for MemoryIncident {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let MemoryIncident { region, pages, .. } = self;
+        let pages = if *pages == 1 { "a page".to_owned() } else { format!("{pages} pages") };
+        write!(f, "the hardware has lost {pages} of the {region} region")?;
+        if let Some(shard) = self.shard {
+            write!(f, " of shard {shard}")?;
+        }
+        f.write_str(if self.replaced { "; replaced by zeros" } else { "; cannot be replaced" })?;
+        f.write_str(
+            "; have the memory module replaced that the kernel's log names (dmesg, ras-mc-ctl --errors)",
+        )
+    }
+}
+
 /// What befell since the last time somebody asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Incidents {
@@ -45,6 +79,8 @@ pub struct Incidents {
     pub shards: Vec<ShardIncident>,
     /// Losses that are made good.
     pub supervisors: Vec<SupervisorIncident>,
+    /// Memory that was lost.
+    pub memory: Vec<MemoryIncident>,
     /// Incidents that nobody took in time.
     pub dropped: u64,
 }
@@ -67,6 +103,7 @@ pub(crate) struct IncidentLog {
     orphaned: Vec<u32>,
     shards: VecDeque<ShardIncident>,
     supervisors: VecDeque<SupervisorIncident>,
+    memory: VecDeque<MemoryIncident>,
     dropped: u64,
 }
 
@@ -79,6 +116,7 @@ impl IncidentLog {
             orphaned: vec![0; count],
             shards: VecDeque::new(),
             supervisors: VecDeque::new(),
+            memory: VecDeque::new(),
             dropped: 0,
         }
     }
@@ -105,6 +143,11 @@ impl IncidentLog {
         }
         let incident = SupervisorIncident { pid, cause, known_at: monotonic_now(), ready_at: None };
         keep(&mut self.supervisors, incident, &mut self.dropped);
+    }
+
+    /// The hardware has lost memory.
+    pub(super) fn note_memory(&mut self, incident: MemoryIncident) {
+        keep(&mut self.memory, incident, &mut self.dropped);
     }
 
     /// Notes when the last loss of a supervisor was made good: every shard has had a ready life since.
@@ -188,6 +231,7 @@ impl IncidentLog {
         Incidents {
             shards: self.shards.drain(..).collect(),
             supervisors: self.supervisors.drain(..whole).collect(),
+            memory: self.memory.drain(..).collect(),
             dropped: std::mem::take(&mut self.dropped),
         }
     }

@@ -10,7 +10,9 @@ use crate::supervisor::placement::{HugePages, Placement};
 use crate::supervisor::protocol::{AuditOrder, LaunchOrder, WireMemory};
 use crate::telemetry::TimelineConfig;
 use crate::topology::{Host, RegionKind, Spins, TopologyError};
-use phalanx_ipc::{Control, InboxLayout, NodePolicy, OsCause, Outlet, Region, nice_now, raise_fd_limit};
+use phalanx_ipc::{
+    Control, InboxLayout, NodePolicy, OsCause, Outlet, Region, RegionError, nice_now, raise_fd_limit,
+};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 use thiserror::Error;
@@ -69,6 +71,15 @@ pub(super) struct ShardEnds {
     inbox_fd: OwnedFd,
     outputs_fd: OwnedFd,
     outputs_reader_fd: OwnedFd,
+}
+
+impl ShardEnds {
+    /// Has this process's mappings meet the regions' present pages: some have been replaced.
+    pub(super) fn let_go(&self) -> Result<(), RegionError> {
+        self.door.let_go()?;
+        self.outputs.let_go()?;
+        self.spans.as_ref().map_or(Ok(()), |spans| spans.reader.let_go())
+    }
 }
 
 /// What the coordinator keeps of one shard's region for spans.

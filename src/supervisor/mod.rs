@@ -11,6 +11,7 @@ mod fallback_fleet;
 mod health;
 mod incidents;
 mod launch;
+mod memory_watch;
 mod pin_watch;
 mod placement;
 mod placement_desk;
@@ -31,7 +32,7 @@ pub use entry::{
     Served, SupervisorSeat, is_supervisor_image, supervisor_entry, supervisor_entry_by, supervisor_entry_with,
 };
 pub use health::{ShardHealth, SupervisorHealth};
-pub use incidents::{INCIDENTS_KEPT, Incidents, ShardIncident, SupervisorIncident};
+pub use incidents::{INCIDENTS_KEPT, Incidents, MemoryIncident, ShardIncident, SupervisorIncident};
 pub use launch::LaunchError;
 pub use placement::{HugePages, Placement, PlacementConfig};
 pub use placement_desk::{PlacementReport, RegionReport, ShardPlace};

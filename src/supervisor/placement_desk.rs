@@ -111,6 +111,11 @@ impl PlacementDesk {
         &self.placement
     }
 
+    /// Every region, and its descriptor: writable where a shard writes.
+    pub(super) fn regions(&self) -> impl Iterator<Item = (&RegionPlan, &OwnedFd)> {
+        self.placement.regions.iter().zip(&self.files)
+    }
+
     /// What audits found, and the last of them if there was another.
     pub(super) fn note(&self, (found, audited): (Vec<AuditFinding>, Option<AuditMark>)) {
         if audited.is_some() {
@@ -151,8 +156,7 @@ impl PlacementDesk {
             })
         });
         let huge_pages = self.placement.huge_pages;
-        let planned = self.placement.regions.iter().zip(&self.files);
-        let regions = planned.map(|(plan, file)| look_at(plan, file, huge_pages, limit));
+        let regions = self.regions().map(|(plan, file)| look_at(plan, file, huge_pages, limit));
         let regions: Result<Vec<RegionReport>, OsCause> = regions.collect();
         let regions = regions.map_err(ExecuteError::system)?;
         Ok(PlacementReport { shards: shards.collect(), regions, huge_pages })

@@ -6,10 +6,12 @@ use crate::executor::{
 use crate::supervisor::config::SupervisorImage;
 use crate::supervisor::health::HealthDesk;
 use crate::supervisor::launch::FamilyRegions;
+use crate::supervisor::memory_watch::{MemoryWatch, mend};
 use crate::supervisor::placement_desk::PlacementDesk;
 use crate::supervisor::protocol::Command;
 use crate::supervisor::stall::StallWatch;
 use crate::supervisor::supervisor_link::SupervisorLink;
+use crate::topology::RegionKind;
 use crate::types::{Generation, RoundId, ShardId, TxnIndex};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use phalanx_ipc::{ChildSlot, Control, Doorbell, LifelineState, SlotState};
@@ -52,6 +54,9 @@ pub(super) struct ProcessFleet {
     /// The last life of each shard that the present supervisor was told to replace.
     replaced: RefCell<HashMap<ShardId, Generation>>,
     places: Arc<PlacementDesk>,
+    memory: MemoryWatch,
+    /// Memory that is lost for good.
+    beyond_repair: Option<(RegionKind, usize)>,
     /// When the shards were last looked at between rounds.
     patrolled: Cell<Instant>,
 }
@@ -68,6 +73,8 @@ impl ProcessFleet {
         desk.set_supervisor(link.pid());
         ProcessFleet {
             control: Arc::clone(desk.control()),
+            memory: MemoryWatch::new(desk.control().shards()),
+            beyond_repair: None,
             desk,
             places,
             spins: regions.order.spins,
@@ -85,6 +92,11 @@ impl ProcessFleet {
     /// Sleeps until `wake` is readable. A supervisor that is lost meanwhile is replaced at once; while a shard is missing
     /// the supervisor is asked now and then whether it is still at work.
     pub(super) fn idle(&mut self, wake: BorrowedFd<'_>) {
+        if self.beyond_repair.is_some() {
+            // Shards would die of it again.
+            is_readable(wake, Duration::MAX);
+            return;
+        }
         loop {
             if self.link.is_there() && !self.is_filling() {
                 self.link.sleep(wake);
@@ -335,6 +347,7 @@ impl Fleet for ProcessFleet {
     }
 
     fn recover(&mut self, deadline: Instant, cancelled: &dyn Fn() -> bool) -> Result<(), ExecuteError> {
+        self.mend_memory(false)?;
         let begun = Instant::now();
         loop {
             if !self.link.is_well() {
@@ -362,6 +375,31 @@ impl Fleet for ProcessFleet {
         self.places.note(self.link.take_findings());
         self.desk.incidents().sweep(&self.control);
         Ok(())
+    }
+
+    fn mend_memory(&mut self, anyway: bool) -> Result<bool, ExecuteError> {
+        let mut mended = false;
+        if (self.memory.has_killed(&self.control) || anyway) && self.beyond_repair.is_none() {
+            let found = mend(self.places.regions());
+            mended = !found.is_empty();
+            for incident in found {
+                self.desk.incidents().note_memory(incident);
+                if !incident.replaced {
+                    self.beyond_repair.get_or_insert((incident.region, incident.pages));
+                }
+            }
+            // Also where the page is good again: this process may have met it before.
+            for ends in self.regions.ends.iter().filter(|_| mended || anyway) {
+                ends.let_go().map_err(ExecuteError::system)?;
+            }
+            if self.beyond_repair.is_some() {
+                self.link.command(Command::Stop);
+            }
+        }
+        match self.beyond_repair {
+            Some((region, pages)) => Err(ExecuteError::MemoryLost { region, pages }),
+            None => Ok(mended),
+        }
     }
 
     fn explain(&mut self, death: Death, limit: Duration) -> Death {

@@ -110,7 +110,8 @@ impl<V: Vm> Birth<'_, V> {
         fail_point("store opened");
         let generation = Generation(self.generation);
         // Never dropped, by a panic neither: its descriptors are closed already.
-        let mut shard = ManuallyDrop::new(Shard::new(self.id, vm, memory, transport, slot, generation));
+        let slots = (self.control, slot);
+        let mut shard = ManuallyDrop::new(Shard::new(self.id, vm, memory, transport, slots, generation));
         let last = shard.join();
         fail_point("about to be ready");
         slot.record_ready(self.generation, monotonic_now());

@@ -375,6 +375,63 @@ fn a_host_that_makes_no_sense_is_an_error_that_names_the_file() {
 }
 
 #[test]
+fn distances_that_a_row_lacks_come_from_the_other_node_or_are_assumed() {
+    let mut text = String::from(
+        "/sys/devices/system/cpu/online\t0-2\n/sys/devices/system/node/online\t0,5,1023\n\
+         /sys/devices/system/node/node0/distance\t10 12\n/sys/devices/system/node/node5/distance\t3 10 17\n",
+    );
+    for (cpu, node) in [(0, 0), (1, 5), (2, 1023)] {
+        writeln!(text, "/sys/devices/system/node/node{node}/cpulist\t{cpu}").unwrap();
+    }
+    let topology = Topology::read(&SysTree::from_dump(&text)).unwrap();
+    let far = |from, to| topology.distance(NodeId(from), NodeId(to));
+    assert_eq!((far(0, 5), far(5, 1023), far(1023, 1023)), (12, 17, 10));
+    assert_eq!((far(1023, 5), far(5, 0)), (17, 12), "as the other node tells; 3 is no distance");
+    assert_eq!((far(0, 1023), far(1023, 0)), (20, 20), "nobody tells");
+    assert!(topology.notes.iter().any(|note| note.contains("node 0 names 2 distances for 3 nodes")));
+}
+
+/// One node of eight cores, with a last-level cache for the even ones and one for the odd ones.
+fn two_caches() -> Topology {
+    let mut text = String::from("/sys/devices/system/cpu/online\t0-7\n");
+    for cpu in 0..8 {
+        let folder = format!("/sys/devices/system/cpu/cpu{cpu}");
+        let shared = if cpu % 2 == 0 { "0,2,4,6" } else { "1,3,5,7" };
+        // The deepest cache counts, in whatever order they stand.
+        for (index, level, peers) in
+            [(0, 1, cpu.to_string()), (1, 3, shared.to_owned()), (2, 2, cpu.to_string())]
+        {
+            writeln!(text, "{folder}/cache/index{index}/level\t{level}").unwrap();
+            writeln!(text, "{folder}/cache/index{index}/shared_cpu_list\t{peers}").unwrap();
+        }
+        writeln!(text, "{folder}/topology/core_cpus_list\t{cpu}").unwrap();
+    }
+    Topology::read(&SysTree::from_dump(&text)).unwrap()
+}
+
+#[test]
+fn a_last_level_cache_is_filled_before_the_next() {
+    let topology = two_caches();
+    let free = LayoutOptions { service_cores: 0, ..LayoutOptions::default() };
+    let layout = plan(&topology, &free).unwrap();
+    assert_eq!(layout.cores(), [0, 2, 4, 6, 1, 3, 5, 7]);
+    let costs = CostMatrix::of(&topology, &layout);
+    assert_eq!((costs.tenths(0, 3), costs.tenths(3, 4)), (7, 10), "a value within one cache costs less");
+    assert_eq!(plan(&topology, &LayoutOptions::default()).unwrap().cores(), [2, 4, 6, 1, 3, 5, 7]);
+}
+
+#[test]
+fn cores_that_say_that_they_can_do_less_come_last() {
+    let mut text = String::from("/sys/devices/system/cpu/online\t0-3\n");
+    for (cpu, capacity) in [(0, 446), (1, 446), (2, 1024), (3, 1024)] {
+        writeln!(text, "/sys/devices/system/cpu/cpu{cpu}/cpu_capacity\t{capacity}").unwrap();
+    }
+    let topology = Topology::read(&SysTree::from_dump(&text)).unwrap();
+    let free = LayoutOptions { service_cores: 0, ..LayoutOptions::default() };
+    assert_eq!(plan(&topology, &free).unwrap().cores(), [2, 3, 0, 1]);
+}
+
+#[test]
 fn slow_cores_come_last() {
     let mut text = String::from("/sys/devices/system/cpu/online\t0-7\n/sys/devices/cpu_atom/cpus\t0-3\n");
     for cpu in 0..8 {

@@ -5,7 +5,7 @@
 //! nodes; what needs such a machine, or to own it, says so and is left out elsewhere.
 //!
 //! What would break it: a region bound after its first touch, a respawned shard elsewhere, an audit that trusts what the
-//! kernel reports. Negative controls, built in: with a page touched before its region is bound, with memory that is not
+//! kernel reports; a page that the hardware has lost (`lost_memory.rs`). Negative controls, built in: with a page touched before its region is bound, with memory that is not
 //! bound at all, and with a durable state filled before it is bound, the same look at the pages must find some on other nodes.
 //!
 //! It is the image of its own supervisor: in a guest there is no other program.
@@ -18,6 +18,7 @@ mod common;
 mod groups;
 mod huge;
 mod losses;
+mod lost_memory;
 mod places;
 mod support;
 
@@ -33,7 +34,8 @@ macro_rules! tests {
 
 fn main() {
     phalanx::supervisor_entry();
-    let tests: [Test; 17] = tests![
+    lost_memory::lose_if_asked();
+    let tests: [Test; 19] = tests![
         places: everything_is_in_its_place_also_after_deaths,
             pages_that_were_touched_too_early_or_never_bound_are_found,
             a_durable_state_is_spread_as_it_is_filled_and_not_afterwards,
@@ -51,6 +53,8 @@ fn main() {
         huge: huge_pages_are_used_where_they_are_reserved_and_missed_loudly_elsewhere,
             transparent_huge_pages_are_used_where_the_kernel_gives_them,
             transparent_huge_pages_that_are_not_given_are_reported;
+        lost_memory: lost_pages_are_told_replaced_by_zeros_and_not_where_the_file_is_sealed,
+            a_page_of_outputs_that_is_lost_while_blocks_run_costs_its_shard_one_life_and_no_result;
     ];
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let filter = arguments.iter().find(|argument| !argument.starts_with('-'));

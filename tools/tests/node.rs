@@ -17,7 +17,8 @@ use nix::sys::signal::Signal;
 use phalanx::vm::ledger::{Payload, RawTransaction};
 use phalanx_bench::{Accounts, WORKLOAD_CHAIN_ID};
 use serde_json::{Value, json};
-use std::net::SocketAddr;
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -122,7 +123,9 @@ fn a_second_node_goes_on_where_the_first_one_ended() {
     let accounts = Accounts::derive(1, ACCOUNTS, true);
     let mut first = node(&directory);
     let address = listening(&mut first);
-    let height = commit(address, &transfer(&accounts, 3, 0));
+    let sent = transfer(&accounts, 3, 0);
+    let height = commit(address, &sent);
+    let hash = post_json(address, &json!({ "transaction": sent })).json["hash"].clone();
     let locked = node(&directory).finish();
     assert_eq!(locked.code(), 7, "{}", locked.stderr);
     assert!(locked.stderr.contains(&format!("belongs to process {}", first.pid())), "{}", locked.stderr);
@@ -133,6 +136,13 @@ fn a_second_node_goes_on_where_the_first_one_ended() {
 
     let mut second = node(&directory);
     let address = listening(&mut second);
+    let reply = get(address, &format!("/transactions/{}", hash.as_str().unwrap()));
+    let recalled = json!({"hash": hash, "status": "committed", "height": height, "outcome": "success"});
+    assert_eq!((reply.status, &reply.json), (200, &recalled));
+    let again = post_json(address, &json!({ "transaction": sent }));
+    assert_eq!((again.status, again.json), (202, recalled));
+    // Another one, since it expires in another second.
+    std::thread::sleep(Duration::from_millis(1_100));
     let again = post_json(address, &json!({ "transaction": transfer(&accounts, 3, 0) }));
     assert_eq!((again.status, &again.json["error"]["code"]), (422, &json!("sequence_too_old")));
     assert!(commit(address, &transfer(&accounts, 3, 1)) > height);
@@ -214,6 +224,25 @@ fn await_height(address: SocketAddr, height: u64) -> u64 {
         assert!(Instant::now() < deadline, "stays at {now}");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// The orderly end waits for a request under way; nobody has to wait for that.
+#[test]
+fn a_second_signal_ends_a_node_at_once_and_leaves_nothing() {
+    let mut run = node(&["--load=100"]);
+    let traces = run.traces();
+    let address = listening(&mut run);
+    let mut client = TcpStream::connect(address).unwrap();
+    client.write_all(b"POST /transactions HTTP/1.1\r\nhost: node\r\ncontent-length: 100\r\n\r\n").unwrap();
+    await_height(address, 2);
+    run.signal(Signal::SIGTERM);
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(!run.is_over(), "it waits for the request");
+    run.signal(Signal::SIGINT);
+    let ended = run.finish();
+    // The code is that of the second one, and there is no report.
+    assert_eq!((ended.code(), ended.stdout.as_str()), (130, ""), "{}", ended.stderr);
+    traces.assert_gone();
 }
 
 #[test]

@@ -14,7 +14,7 @@ use nix::sys::signal::Signal;
 use phalanx::vm::ledger::{Payload, RawTransaction};
 use phalanx_bench::{Accounts, WORKLOAD_CHAIN_ID};
 use serde_json::{Value, json};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -76,7 +76,10 @@ fn clients_submit_ask_and_are_told_what_is_wrong() {
     refused_with_a_reason(address, &accounts);
     nonsense_is_answered(address);
 
+    past_the_limit_clients_are_turned_away(address);
+
     let health = get(address, "/health");
+    assert!(health.json["connections_turned_away"].as_u64() >= Some(1), "{}", health.json);
     assert_eq!((health.status, &health.json["status"]), (200, &json!("ok")));
     assert_eq!(health.json["validators"].as_array().unwrap().len(), 4, "{}", health.json);
     assert_eq!(health.json["shards"].as_array().unwrap().len(), 2, "{}", health.json);
@@ -93,6 +96,34 @@ fn clients_submit_ask_and_are_told_what_is_wrong() {
     );
     assert_eq!((&json["verified"], &json["violations"]), (&json!(true), &json!([])), "{json}");
     traces.assert_gone();
+}
+
+/// Clients at a time, by the documentation.
+const CLIENTS_MAX: usize = 256;
+
+/// So many are served; one more finds its connection closed, and when one of them has gone there is room again.
+fn past_the_limit_clients_are_turned_away(address: SocketAddr) {
+    let connect = || TcpStream::connect(address).unwrap();
+    let mut seated: Vec<TcpStream> = (0..CLIENTS_MAX).map(|_| connect()).collect();
+    let mut turned_away = connect();
+    turned_away.set_read_timeout(Some(LIMIT)).unwrap();
+    // An end, or a reset: never an answer.
+    assert!(!turned_away.read(&mut [0]).is_ok_and(|bytes| bytes > 0));
+    let mut last = seated.pop().unwrap();
+    last.write_all(b"GET /health HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n").unwrap();
+    assert_eq!(reply(&mut last).status, 200, "who has a seat is served");
+    drop(seated);
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let mut next = connect();
+        let asked = next.write_all(b"GET /health HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n");
+        let mut answer = Vec::new();
+        if asked.is_ok() && next.read_to_end(&mut answer).is_ok() && answer.starts_with(b"HTTP/1.1 200") {
+            return;
+        }
+        assert!(Instant::now() < deadline, "no seat is free again");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 fn taken_in_both_forms(address: SocketAddr, accounts: &Accounts) {

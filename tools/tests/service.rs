@@ -165,3 +165,16 @@ fn a_service_manager_hears_that_a_chaos_trial_is_ready_lives_and_stops() {
         "{words:?}"
     );
 }
+
+/// Once it was fed once a second, however hungry.
+#[test]
+fn a_service_manager_hears_that_a_node_is_ready_lives_and_stops() {
+    let options = ["node", "--validators=4", "--shards=2", "--accounts=20", "--load=20", "--duration=3s"];
+    let words = Watched::start(&options, Some(WATCHDOG)).finish(0);
+    let place = |word: &str| words.iter().position(|told| told == word);
+    assert_eq!((place("READY=1"), place("STATUS=4 validators, 2 shards")), (Some(0), Some(1)), "{words:?}");
+    let fed = words.iter().filter(|word| *word == "WATCHDOG=1").count();
+    // Every 100 ms on an idle host; ten are more than one a second.
+    assert!(fed >= 10 && place("WATCHDOG=1") < place("STOPPING=1"), "{words:?}");
+    assert!(words.iter().any(|word| word.starts_with("STATUS=block ")), "{words:?}");
+}

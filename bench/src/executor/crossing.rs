@@ -248,7 +248,7 @@ mod tests {
                 while !planner.step(&mut arena, usize::MAX, open).unwrap() {}
                 let totals = planner.seal(&mut arena, RoundId(1), false).unwrap();
                 assert_eq!(totals.edges, edges, "{layout:?}, lag {lag}");
-                let lengths = shards.map(|shard| arena.sub_block_len(shard));
+                let lengths = shards.map(|shard| arena.part_of(shard).count);
                 assert_eq!(lengths, [101, 101], "{layout:?}, lag {lag}");
             }
         }

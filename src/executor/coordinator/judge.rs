@@ -51,6 +51,19 @@ impl<F: Fleet> Coordinator<F> {
         }
     }
 
+    /// The hardware has lost some of what a member left: nothing of it counts, and the member goes, too, since it would die at
+    /// its next touch of that memory.
+    pub(super) fn lose_outputs(&mut self, member: Member) -> Result<(), ExecuteError> {
+        if !self.fleet.is_gone(member) {
+            let cause = DeathCause::Damage("the hardware has lost some of its output arena".to_owned());
+            let Member { shard, generation, pid } = member;
+            self.run.lost.push(Death { shard, pid, generation, txn: None, cause: cause.clone() });
+            self.fleet.kill(member, cause);
+        }
+        self.run.disbelieved = true;
+        self.fleet.mend_memory(true).map(|_| ())
+    }
+
     /// Counts rounds without progress and decides whether to go on after a cut.
     pub(super) fn judge_end(
         &mut self,

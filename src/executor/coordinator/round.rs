@@ -51,6 +51,12 @@ impl<F: Fleet> Coordinator<F> {
         let waited_before = self.waited_ns();
         let (begun, began) = (Instant::now(), self.timeline.now());
         for member in &self.members {
+            // Before anybody learns of the round: shards may take over work of one that is late.
+            if let Some(slot) = self.fleet.slot(member.shard) {
+                slot.claims.lay_out(round.0, self.lanes[self.active].arena.part_of(member.shard).free);
+            }
+        }
+        for member in &self.members {
             let announcement = Announcement { round, generation: member.generation, arena: self.active };
             self.board.announce(member.shard, announcement).map_err(ExecuteError::system)?;
             self.fleet.ring(member.shard);
@@ -64,6 +70,8 @@ impl<F: Fleet> Coordinator<F> {
             self.last_members.clone_from(&self.members);
         }
         let end = self.await_end(call, round);
+        // Before anybody is rung: who dies of lost memory may not be the only one who touches it.
+        let mended = self.fleet.mend_memory(false);
         if let RoundEnd::CutShort(cut) = &end {
             self.run.stats.rounds_cut_short += 1;
             let limit = self.fleet.park_limit();
@@ -83,6 +91,8 @@ impl<F: Fleet> Coordinator<F> {
             let lost = self.members.iter().filter(|&&member| self.fleet.is_gone(member));
             self.run.lost = lost.map(|&member| self.fleet.death_of(member)).collect();
         }
+        // Now everybody is quiet: a caller who is told that memory is lost finds nobody at work on what is left.
+        self.run.disbelieved = mended? | self.fleet.mend_memory(false)?;
         self.fleet.pass("round over");
         let executed = begun.elapsed();
         self.timeline.note(SpanKind::Round, began);
@@ -148,13 +158,9 @@ impl<F: Fleet> Coordinator<F> {
     /// Whether a member has left the round with some of its transactions undone (its output arena is full): others may
     /// wait for them in vain.
     fn is_partial(&self, round: RoundId) -> bool {
-        let arena = &self.lanes[self.active].arena;
         self.members.iter().any(|&member| {
-            self.fleet.is_parked(member, round)
-                && self
-                    .fleet
-                    .slot(member.shard)
-                    .is_some_and(|slot| Progress::of(slot, round) < arena.sub_block_len(member.shard))
+            let slot = self.fleet.slot(member.shard).filter(|_| self.fleet.is_parked(member, round));
+            slot.is_some_and(|slot| Progress::of(slot, round).is_partial)
         })
     }
 

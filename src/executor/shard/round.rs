@@ -1,5 +1,7 @@
-//! One round of one shard: its transactions in block order, every edge answered, until the end or the cut.
+//! One round of one shard: its transactions in block order, every edge answered, then what others have left, until the end or
+//! the cut.
 
+use super::claiming::OwnClaims;
 use super::{Arrival, RoundEnd, Scratch, add, counter};
 use crate::executor::board::BoardReader;
 use crate::executor::cold_desk::ColdDesk;
@@ -11,11 +13,11 @@ use crate::executor::source::ShardSource;
 use crate::executor::span_region::SpanWriter;
 use crate::executor::transport::Transport;
 use crate::executor::view::execute_transaction;
-use crate::partition::{Edge, NO_TXN, PlannedTransaction, RoundPlan};
+use crate::partition::{Edge, FREE, FREE_FIRST, NO_TXN, PlannedTransaction, RoundPlan, SubBlock};
 use crate::state::StateReader;
 use crate::types::{Origin, ShardId, TxnIndex};
 use crate::vm::{Finding, Vm};
-use phalanx_ipc::{Activity, Cell, ChildSlot, fail_point};
+use phalanx_ipc::{Activity, Cell, ChildSlot, Control, fail_point};
 use std::collections::VecDeque;
 use std::iter::successors;
 use std::sync::atomic::Ordering;
@@ -41,32 +43,58 @@ pub(super) struct Round<'a, V, T> {
     /// Its reads of the store end with the round: pages that the store frees meanwhile are kept for them.
     pub(super) cold: ColdDesk<'a>,
     pub(super) transport: &'a mut T,
+    pub(super) control: &'a Control,
     pub(super) slot: &'a ChildSlot,
     pub(super) scratch: &'a mut Scratch,
+    /// Transactions done so far.
+    pub(super) done: u32,
 }
 
 impl<V: Vm, T: Transport> Round<'_, V, T> {
     pub(super) fn execute_all(&mut self) -> RoundEnd {
-        let Some(sub_block) = self.plan.sub_blocks.get(self.id.index()) else { return RoundEnd::Finished };
-        let (mut txn, round) = (sub_block.first, self.plan.header.round);
+        let Some(&part) = self.plan.sub_blocks.get(self.id.index()) else { return RoundEnd::Finished };
+        let mut own = OwnClaims::of(&part, self.plan.header.round);
+        if self.execute_first(&part, &mut own) && self.execute_part(&part, &mut own) && self.take_over() {
+            self.empty_outbox()
+        } else {
+            RoundEnd::CutShort
+        }
+    }
+
+    /// Executes what is planned for this shard and nobody has taken over; false when the round is cut short.
+    fn execute_part(&mut self, part: &SubBlock, own: &mut OwnClaims) -> bool {
+        let (mut txn, mut position) = (part.first, part.free_first);
         let mut ahead = self.prefetch(self.prefetch(txn));
-        for count in 1..=sub_block.count {
+        for behind in (0..part.count).rev() {
             // Planned chains are never shorter than their count; a damaged one ends the round.
-            let Some(&planned) = self.plan.planned.get(txn.index()) else { return RoundEnd::CutShort };
-            // Before it is waited for anything: this needs no values.
-            let behind = sub_block.count - count;
-            let finding = self.examine(txn, behind);
-            if !self.await_required(txn, behind, &planned) || !self.execute((txn, finding), &planned) {
-                return RoundEnd::CutShort;
+            let Some(&planned) = self.plan.planned.get(txn.index()) else { return false };
+            let is_own = match planned.freedom {
+                FREE => {
+                    position += 1;
+                    own.hold(self.slot, position - 1)
+                }
+                freedom => freedom != FREE_FIRST,
+            };
+            if !is_own {
+                self.scratch.examination.skip();
+            } else if !self.execute_in_turn(txn, behind, &planned) {
+                return false;
             }
-            Progress { round, count }.publish(self.slot);
-            fail_point("progress published");
-            self.answer_dependents(txn, &planned);
-            self.spans.executed(txn);
             txn = planned.next;
             ahead = self.prefetch(ahead);
         }
-        self.empty_outbox()
+        true
+    }
+
+    /// Executes one transaction with `behind` left behind it, and answers those that wait for it.
+    fn execute_in_turn(&mut self, txn: TxnIndex, behind: u32, planned: &PlannedTransaction) -> bool {
+        // Before it is waited for anything: this needs no values.
+        let finding = self.examine(txn, behind);
+        if !self.await_required(txn, behind, planned) || !self.execute((txn, finding), planned) {
+            return false;
+        }
+        self.answer_dependents(txn, planned);
+        true
     }
 
     /// Fetches what a transaction will read of the base state, and returns the one after it.
@@ -101,7 +129,7 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
     }
 
     /// Shows that the shard moves, although no transaction is done.
-    fn count_examined(&mut self) {
+    pub(super) fn count_examined(&mut self) {
         add(self.slot, counter::EXAMINED, self.scratch.examination.take_examined());
     }
 
@@ -120,7 +148,7 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
                     return false;
                 }
                 self.flush_outbox();
-                if self.examine_behind(txn, behind) {
+                if self.examine_behind(txn, behind) || self.execute_meanwhile(txn) {
                     self.receive();
                 } else {
                     self.wait();
@@ -171,9 +199,13 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
         add(self.slot, counter::STALE, stale);
     }
 
-    /// Executes one transaction; false when its output finds no room.
-    fn execute(&mut self, (txn, finding): (TxnIndex, Finding), planned: &PlannedTransaction) -> bool {
-        self.take_arrivals(planned);
+    /// Executes one transaction and publishes its output; false when that finds no room.
+    pub(super) fn execute(
+        &mut self,
+        (txn, finding): (TxnIndex, Finding),
+        planned: &PlannedTransaction,
+    ) -> bool {
+        self.take_arrivals(txn, planned);
         self.slot.current.store(u64::from(txn.0) + 1, Ordering::Relaxed);
         fail_point("transaction begun");
         let Some((transaction, expected)) = self.plan.transaction(txn) else { return false };
@@ -206,11 +238,18 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
         source.keep_writes(&view.output, &view.written, planned.incarnation);
         self.slot.current.store(0, Ordering::Relaxed);
         add(self.slot, counter::EXECUTED, 1);
-        kept
+        if !kept {
+            return false;
+        }
+        self.done += 1;
+        Progress::done(self.plan.header.round, self.done).publish(self.slot);
+        fail_point("progress published");
+        self.spans.executed(txn);
+        true
     }
 
     /// Puts the values of a transaction's required edges where its reads look.
-    fn take_arrivals(&mut self, planned: &PlannedTransaction) {
+    fn take_arrivals(&mut self, txn: TxnIndex, planned: &PlannedTransaction) {
         for place in required(planned) {
             let (Some(&edge), Some(&arrival)) =
                 (self.plan.edges.get(place), self.scratch.arrivals.get(place))
@@ -218,6 +257,7 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
                 continue;
             };
             let Scratch { local, long_value, .. } = &mut *self.scratch;
+            local.turn_back(edge.key.0, txn);
             // A value from the base state is read there: what a message says of it need not be believed.
             if arrival.origin == Origin::BASE || local.is_written_since(edge.key.0, edge.writer) {
                 continue;

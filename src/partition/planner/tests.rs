@@ -3,7 +3,7 @@
 //! the block naively: who wrote each key last, and where.
 
 use super::*;
-use crate::partition::{ArenaLimits, ArenaReader, RoundPlan};
+use crate::partition::{ArenaLimits, ArenaReader, FREE_FIRST, RoundPlan, TIED};
 use crate::types::{BlockHeader, PreparedBlock};
 use phalanx_ipc::RegionReader;
 use proptest::prelude::*;
@@ -30,6 +30,8 @@ struct Plan {
     required: Vec<Vec<(KeyId, usize, u32)>>,
     /// Per transaction: the edges that it answers.
     dependent: Vec<HashSet<(KeyId, usize, u32)>>,
+    /// Per transaction: [`TIED`], [`FREE`] or [`FREE_FIRST`].
+    freedom: Vec<u32>,
     edges: usize,
     makespan_ns: u64,
 }
@@ -98,11 +100,11 @@ fn plan_block(
 
 fn copied(round: &RoundPlan<'_>, shards: u32, transactions: usize, totals: PlanTotals) -> Plan {
     let (mut parts, mut required) = (Vec::new(), vec![Vec::new(); transactions]);
-    let mut dependent = vec![HashSet::new(); transactions];
+    let (mut dependent, mut freedom) = (vec![HashSet::new(); transactions], vec![TIED; transactions]);
     let named = |edge: &Edge| (edge.key, edge.writer.index(), edge.to_shard);
     for shard in 0..shards {
-        let SubBlock { first, count } = round.sub_blocks[shard as usize];
-        let (mut txn, mut part) = (first, Vec::new());
+        let SubBlock { first, count, free, free_first, .. } = round.sub_blocks[shard as usize];
+        let (mut txn, mut part, mut counted) = (first, Vec::new(), [0; 3]);
         for _ in 0..count {
             let planned = round.planned[txn.index()];
             let start = planned.required_start as usize;
@@ -114,14 +116,18 @@ fn copied(round: &RoundPlan<'_>, shards: u32, transactions: usize, totals: PlanT
                 next = edge.next_dependent;
             }
             part.push(txn.index());
+            freedom[txn.index()] = planned.freedom;
+            counted[planned.freedom as usize] += 1;
             txn = planned.next;
         }
+        let [_, in_order, begun_with] = counted;
+        assert_eq!((free, free_first), (in_order + begun_with, begun_with), "free ones of shard {shard}");
         assert_eq!(txn, NO_TXN, "the chain ends with its count");
         parts.push(part);
     }
     let PlanTotals { edges, makespan_ns, .. } = totals;
     assert_eq!(round.edges.len(), edges as usize);
-    Plan { parts, required, dependent, edges: edges as usize, makespan_ns }
+    Plan { parts, required, dependent, freedom, edges: edges as usize, makespan_ns }
 }
 
 fn plan(transactions: &[Declared], shards: u32) -> Plan {
@@ -204,6 +210,36 @@ fn assert_sound(transactions: &[Declared], plan: &Plan, standing: impl Fn(usize)
     assert_eq!(plan.dependent.iter().map(HashSet::len).sum::<usize>(), plan.edges);
 }
 
+/// Who waits for whom, by the block alone: a transaction is free if nobody is before or behind it.
+fn free_by_the_oracle(transactions: &[Declared], standing: impl Fn(usize) -> Standing) -> Vec<bool> {
+    let mut last: HashMap<u8, usize> = HashMap::new();
+    let mut free: Vec<bool> = (0..transactions.len()).map(|txn| standing(txn) == Standing::Open).collect();
+    for (txn, (_, accesses)) in transactions.iter().enumerate() {
+        match standing(txn) {
+            Standing::Accepted => {}
+            Standing::Provisional => {
+                for (key, _) in accesses
+                    .iter()
+                    .filter(|(_, mode)| matches!(mode, AccessMode::Write | AccessMode::ReadWrite))
+                {
+                    last.remove(key);
+                }
+            }
+            Standing::Open => {
+                for (key, _) in accesses.iter().filter(|(_, mode)| mode.wants_value()) {
+                    if let Some(&writer) = last.get(key) {
+                        (free[txn], free[writer]) = (false, false);
+                    }
+                }
+                for (key, _) in accesses.iter().filter(|(_, mode)| mode.changes_value()) {
+                    last.insert(*key, txn);
+                }
+            }
+        }
+    }
+    free
+}
+
 fn mode() -> impl Strategy<Value = AccessMode> {
     prop_oneof![
         Just(AccessMode::Read),
@@ -250,6 +286,17 @@ proptest! {
         let standing = |txn: usize| standings[txn];
         let plan = plan_with(&transactions, shards, LIMITS, usize::MAX, standing);
         assert_sound(&transactions, &plan, standing);
+    }
+
+    #[test]
+    fn exactly_those_are_free_that_wait_for_nobody_and_that_nobody_waits_for(
+        transactions in prop::collection::vec(declared(), 0..60), standings in standings(), shards in 1..9_u32,
+    ) {
+        let standing = |txn: usize| standings[txn];
+        let plan = plan_with(&transactions, shards, LIMITS, usize::MAX, standing);
+        let free: Vec<bool> = plan.freedom.iter().map(|&freedom| freedom != TIED).collect();
+        let expected = if shards == 1 { vec![false; transactions.len()] } else { free_by_the_oracle(&transactions, standing) };
+        prop_assert_eq!(free, expected);
     }
 
     #[test]
@@ -358,6 +405,35 @@ fn a_provisional_writer_between_two_open_ones_makes_an_edge_unnecessary() {
         if txn == 2 { Standing::Provisional } else { Standing::Open }
     });
     assert_eq!(between.required[4], [], "the overlay shows what the provisional one wrote: {between:?}");
+}
+
+#[test]
+fn what_is_long_and_free_is_begun_first_and_what_is_tied_or_short_is_not() {
+    let (long, short) = (10 * LONG_NS, LONG_NS - 1);
+    let transactions = vec![
+        (short, vec![]),
+        (long, vec![(1, AccessMode::Write)]),
+        (short, vec![(1, AccessMode::Read)]),
+        (long, vec![(2, AccessMode::Read)]),
+    ];
+    assert_eq!(plan(&transactions, 2).freedom, [FREE, TIED, TIED, FREE_FIRST]);
+    let mut awaited = transactions.clone();
+    awaited.extend([(long, vec![(3, AccessMode::Write)]), (long, vec![(4, AccessMode::Write)])]);
+    awaited.push((short, vec![(3, AccessMode::Read), (4, AccessMode::Read)]));
+    let plan_with_edges = plan(&awaited, 2);
+    assert!(plan_with_edges.edges > 0, "{plan_with_edges:?}");
+    let answering =
+        plan_with_edges.required.iter().flatten().map(|&(_, writer, _)| plan_with_edges.shard_of(writer));
+    let answering: HashSet<_> = answering.collect();
+    for txn in (0..awaited.len()).filter(|&txn| plan_with_edges.freedom[txn] == FREE_FIRST) {
+        assert!(
+            !answering.contains(&plan_with_edges.shard_of(txn)),
+            "others wait for its shard: {plan_with_edges:?}"
+        );
+    }
+    assert_eq!(plan(&transactions, 1).freedom, [TIED; 4], "one shard alone keeps to the block's order");
+    let many: Vec<Declared> = (0..1_000).map(|_| (LONG_NS, vec![])).collect();
+    assert!(plan(&many, 2).freedom.iter().all(|&freedom| freedom == FREE), "none of many is long");
 }
 
 #[test]

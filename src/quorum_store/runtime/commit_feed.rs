@@ -34,6 +34,16 @@ impl CommitFeed {
     /// The next committed block; waits for it. A range that is no longer kept is passed over, as is one that was taken over from
     /// others. `None` when the runtime ends.
     pub async fn next(&mut self) -> Option<CommittedBlock> {
+        let (step, commons) = (self.next_step().await?, Arc::clone(&self.commons));
+        tokio::task::spawn_blocking(move || read(&commons, &step)).await.ok()
+    }
+
+    /// As [`next`](Self::next), its height and time only: nothing is read from the disk.
+    pub async fn next_head(&mut self) -> Option<(u64, Micros)> {
+        self.next_step().await.map(|step| (step.sequence(), step.timestamp()))
+    }
+
+    async fn next_step(&mut self) -> Option<CommitStep> {
         let mut head = self.commons.commits.watch();
         loop {
             let Some(step) = self.commons.commits.next(self.cursor) else {
@@ -42,13 +52,23 @@ impl CommitFeed {
                 continue;
             };
             self.cursor.admit(&step);
-            if !matches!(step, CommitStep::Entry(_)) {
-                continue;
+            if matches!(step, CommitStep::Entry(_)) {
+                return Some(step);
             }
-            let commons = Arc::clone(&self.commons);
-            return tokio::task::spawn_blocking(move || read(&commons, &step)).await.ok();
         }
     }
+}
+
+/// All committed blocks that are kept.
+pub fn kept(commons: &Commons) -> Vec<CommittedBlock> {
+    let (mut cursor, mut blocks) = (Cursor::default(), Vec::new());
+    while let Some(step) = commons.commits.next(cursor) {
+        cursor.admit(&step);
+        if matches!(step, CommitStep::Entry(_)) {
+            blocks.push(read(commons, &step));
+        }
+    }
+    blocks
 }
 
 fn read(commons: &Commons, step: &CommitStep) -> CommittedBlock {

@@ -163,12 +163,12 @@ impl Commons {
         let mailboxes = Mailboxes::new(&config, seat.keys.validators());
         Commons {
             seat,
+            ends: Mutex::new(Ends::new(config.ends_remembered)),
             config,
             limits,
             store,
             commits,
             mempool: Mutex::new(mempool),
-            ends: Mutex::default(),
             mailboxes,
             fetches: FetchDesk::default(),
             tallies: Tallies::default(),

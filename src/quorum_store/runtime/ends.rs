@@ -1,6 +1,6 @@
 //! How transactions of a validator's clients ended, as far as it is remembered.
 
-use crate::quorum_store::{Departure, ENDS_REMEMBERED, TxnHash, TxnOutcome};
+use crate::quorum_store::{Departure, TxnHash, TxnOutcome};
 use std::collections::{HashMap, VecDeque};
 
 /// Where a transaction stands.
@@ -32,21 +32,27 @@ impl From<Departure> for TxnStatus {
 }
 
 /// Ends, the latest ones.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Ends {
+    most: usize,
     ends: HashMap<TxnHash, TxnStatus>,
     order: VecDeque<TxnHash>,
     expired: u64,
 }
 
 impl Ends {
+    /// None yet; so many are remembered.
+    pub fn new(most: usize) -> Ends {
+        Ends { most, ends: HashMap::new(), order: VecDeque::new(), expired: 0 }
+    }
+
     /// Remembers an end.
     pub fn note(&mut self, hash: TxnHash, departure: Departure) {
         self.expired += u64::from(departure == Departure::Expired);
         if self.ends.insert(hash, departure.into()).is_none() {
             self.order.push_back(hash);
         }
-        while self.order.len() > ENDS_REMEMBERED {
+        while self.order.len() > self.most {
             if let Some(oldest) = self.order.pop_front() {
                 self.ends.remove(&oldest);
             }

@@ -212,3 +212,37 @@ fn opening_keeps_what_is_alive_and_removes_what_is_past_its_buffer() {
         bench.config.quota.batches
     );
 }
+
+/// What was committed would fill memory and rebuilds until it expires. Its peers still get it.
+#[test]
+fn a_committed_batch_is_on_disk_only_and_no_part_of_a_new_life() {
+    let bench = Bench::new(QuorumStoreConfig::default(), 4);
+    let (store, until) = (&bench.store, START.plus(secs(60)));
+    let (done, open) = (batch(1, 1, 0, until, &[txn(1, 0, 1)]), batch(1, 2, 0, until, &[txn(2, 0, 1)]));
+    let other = batch(2, 1, 0, until, &[txn(3, 0, 1)]);
+    for one in [&done, &open, &other] {
+        assert_eq!(persist(store, one), Ok(Persisted::New));
+    }
+    let whole = bench.config.quota;
+    assert_eq!(store.held(ValidatorId(1)), (2, done.info.bytes + open.info.bytes));
+    // One that is said to be in the block under another number is not that batch.
+    let stranger = BatchInfo { id: BatchId { nonce: 9, number: 9 }, ..open.info };
+    assert!(store.apply(&commit(1, START, vec![done.info, stranger])));
+    assert_eq!(store.held(ValidatorId(1)), (2, open.info.bytes));
+    let left = store.quota_left(ValidatorId(1));
+    assert_eq!(
+        (left.batches, left.db_bytes),
+        (whole.batches - 2, whole.db_bytes - done.info.bytes - open.info.bytes)
+    );
+    assert_eq!(left.memory_bytes, whole.memory_bytes - open.info.bytes);
+    let infos = |live: Vec<LiveBatch>| live.into_iter().map(|one| one.info).collect::<Vec<_>>();
+    assert_eq!(infos(store.live(START)), [open.info, other.info]);
+    assert_eq!(infos(store.live_of(ValidatorId(1), START)), [open.info]);
+    assert_eq!(store.get(&done.info.digest).as_deref(), Some(&done), "from the disk");
+    assert_eq!(persist(store, &done), Ok(Persisted::Known));
+    let (requester, mut out) = (&mut bench.requester(), Vec::new());
+    requester.serve(ValidatorId(3), done.info.digest, Epoch(1), &mut out);
+    assert!(matches!(&out[..], [Effect::Send(ValidatorId(3), Message::Fetched(batch))] if *batch == done));
+    pass(store, until.plus(secs(60)));
+    assert_eq!((store.len(), store.quota_left(ValidatorId(1))), (0, whole));
+}

@@ -84,6 +84,26 @@ fn a_commit_takes_its_transactions_out_keeps_those_that_came_too_early_and_drops
     assert_eq!(mempool.take_departures().len(), 3);
 }
 
+/// A batch that was given up and made anew stands behind its sender's next one. Once its transaction was called replaced.
+#[test]
+fn a_block_with_a_senders_later_transaction_in_an_earlier_batch_has_committed_both() {
+    let bench = Bench::new(QuorumStoreConfig::default(), 4);
+    let mut mempool = mempool(QuorumStoreConfig::default().mempool);
+    let (first, second, other) = (txn(1, 0, 5), txn(1, 1, 5), txn(2, 0, 5));
+    [&first, &second, &other]
+        .map(|one| mempool.submit(START, one.clone()))
+        .into_iter()
+        .for_each(Result::unwrap);
+    let until = START.plus(secs(60));
+    let batches = [batch(1, 1, 0, until, &[second, other]), batch(1, 2, 0, until, &[first])];
+    bench.store.persist(&batches.clone().map(Arc::new));
+    assert!(mempool.apply(&commit(1, START, batches.map(|batch| batch.info).to_vec()), &bench.store));
+    let committed = Departure::Committed { height: 1, outcome: TxnOutcome::Success };
+    let departures = mempool.take_departures();
+    assert_eq!(departures.iter().map(|&(_, departure)| departure).collect::<Vec<_>>(), [committed; 3]);
+    assert_eq!((mempool.next_of(address(1)), mempool.len()), (2, 0));
+}
+
 #[test]
 fn what_waits_too_long_or_expires_leaves_and_says_so() {
     let mut mempool = mempool(QuorumStoreConfig::default().mempool);

@@ -399,3 +399,21 @@ fn a_manager_that_starts_again_has_the_batches_and_proofs_of_the_store() {
     assert!(again.apply(&commit(1, START, vec![own.info]), &mut bench.out));
     assert!(pull(&mut again).is_empty());
 }
+
+/// Checking is what proofs cost: a proof coordinator that starts again tells all it has. Control that was run: with the check
+/// first, the second proof is refused for its signature.
+#[test]
+fn a_proof_of_a_batch_that_has_one_or_is_committed_is_refused_unchecked() {
+    let (mut bench, mut manager) = manager();
+    let (info, _) = one(1, 1, 300);
+    let bad = |info| ProofOfStore { signature: Signature([7; SIGNATURE_BYTES]), ..proof(info, 4) };
+    let tell = |manager: &mut ProofManager, proof, out: &mut Outbox| {
+        manager.hear(START, QueueNews::Proofs(ValidatorId(1), vec![proof]), out);
+        [Refusal::BadSignature, Refusal::Known, Refusal::TooLate].map(|one| manager.refusals().of(one))
+    };
+    assert_eq!(tell(&mut manager, bad(info), &mut bench.out), [1, 0, 0]);
+    assert_eq!(tell(&mut manager, proof(info, 4), &mut bench.out), [1, 0, 0]);
+    assert_eq!(tell(&mut manager, bad(info), &mut bench.out), [1, 1, 0]);
+    assert!(manager.apply(&commit(1, START, vec![info]), &mut bench.out));
+    assert_eq!(tell(&mut manager, bad(info), &mut bench.out), [1, 1, 1]);
+}

@@ -2,10 +2,8 @@
 
 use crate::doctor::check::Check;
 use crate::doctor::patient::{Patient, own_groups};
-use crate::proc::{name_of, pids};
 use phalanx::topology::{SysTree, format_list, parse_list};
 use phalanx::types::CpuId;
-use phalanx_ipc::last_core_of;
 use std::collections::{BTreeMap, BTreeSet};
 
 const CPUS: &str = "/sys/devices/system/cpu";
@@ -175,28 +173,33 @@ fn interrupts(patient: &Patient) -> Check {
     )
 }
 
-/// Whether a line of `/proc/PID/stat` is that of a process at work that is not the kernel's.
-fn is_at_work(stat: &str) -> bool {
-    let Some((_, fields)) = stat.rsplit_once(')') else { return false };
+/// Last CPU of the thread of a line of `/proc/PID/task/TID/stat`, if it is at work and not the kernel's.
+fn busy_cpu_of(stat: &str) -> Option<CpuId> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    // The first of them is field 3, the state; the flags are field 9, the last CPU is field 39.
     let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
-    // The state is field 3, the flags are field 9.
-    let kernel =
-        fields.get(6).and_then(|flags| flags.parse::<u64>().ok()).is_some_and(|it| it & KERNEL_THREAD != 0);
-    fields.first() == Some(&"R") && !kernel
+    let number = |place: usize| fields.get(place)?.parse::<u64>().ok();
+    let at_work = fields.first() == Some(&"R") && number(6)? & KERNEL_THREAD == 0;
+    let cpu = u32::try_from(number(36)?).ok()?;
+    at_work.then_some(CpuId(cpu))
+}
+
+/// Whether a thread of a process is at work on one of these CPUs. The first one of a busy program may sleep.
+fn is_busy_on(tree: &SysTree, pid: u32, cpus: &BTreeSet<CpuId>) -> bool {
+    let folder = format!("/proc/{pid}/task");
+    tree.numbered(&folder, "").into_iter().any(|thread| {
+        let stat = tree.read(&format!("{folder}/{thread}/stat"));
+        stat.and_then(|stat| busy_cpu_of(&stat)).is_some_and(|cpu| cpus.contains(&cpu))
+    })
 }
 
 fn others(patient: &Patient) -> Check {
     let name = "other processes on shard cores";
-    let (shards, own) = (patient.shard_cpus(), std::process::id());
-    let others: Vec<String> = pids()
-        .into_iter()
-        .filter(|&pid| u32::try_from(pid) != Ok(own))
-        .filter(|pid| patient.tree.read(&format!("/proc/{pid}/stat")).is_some_and(|stat| is_at_work(&stat)))
-        .filter(|&pid| {
-            let core = last_core_of(pid).and_then(|core| u32::try_from(core).ok());
-            core.is_some_and(|core| shards.contains(&CpuId(core)))
-        })
-        .filter_map(|pid| Some(format!("{} ({pid})", name_of(pid)?)))
+    let (tree, shards, own) = (&patient.tree, patient.shard_cpus(), std::process::id());
+    let pids = tree.numbered("/proc", "").into_iter();
+    let busy = pids.filter(|&pid| pid != own && is_busy_on(tree, pid, &shards));
+    let others: Vec<String> = busy
+        .map(|pid| format!("{} ({pid})", tree.read(&format!("/proc/{pid}/comm")).unwrap_or_default()))
         .collect();
     if others.is_empty() {
         return Check::ok(name, "none at work", "at this moment");
@@ -275,9 +278,29 @@ mod tests {
     }
 
     #[test]
-    fn only_processes_at_work_that_are_not_the_kernels_count() {
-        assert!(is_at_work("7 (a) b) R 1 7 7 0 -1 4194304 1"));
-        assert!(!is_at_work("7 (a) S 1 7 7 0 -1 4194304 1"));
-        assert!(!is_at_work("7 (k) R 1 7 7 0 -1 2129984 1"));
+    fn only_threads_at_work_that_are_not_the_kernels_count() {
+        let line = |name: &str, state: &str, flags: u32| {
+            format!("7 ({name}) {state} 1 7 7 0 -1 {flags} {}5 0", "0 ".repeat(29))
+        };
+        assert_eq!(busy_cpu_of(&line("a) b", "R", 4_194_304)), Some(CpuId(5)));
+        assert_eq!(busy_cpu_of(&line("a", "S", 4_194_304)), None);
+        assert_eq!(busy_cpu_of(&line("k", "R", 2_129_984)), None);
+    }
+
+    #[test]
+    fn a_program_at_work_is_found_also_if_its_first_thread_sleeps() {
+        let all: BTreeSet<CpuId> = (0..4096).map(CpuId).collect();
+        let (stop, own) = (std::sync::atomic::AtomicBool::new(false), std::process::id());
+        std::thread::scope(|scope| {
+            // This thread itself waits for it, as a first one would.
+            scope.spawn(|| {
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+            let found = scope.spawn(|| is_busy_on(&SysTree::host(), own, &all)).join();
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert!(found.unwrap());
+        });
     }
 }

@@ -12,10 +12,10 @@ const PROBE_BYTES: usize = 4096;
 pub fn checks(patient: &Patient) -> Vec<Check> {
     vec![
         release(&patient.tree),
-        pidfd(),
-        robust_futex(),
-        memfd_seals(),
-        placing(),
+        pidfd(opened()),
+        robust_futex(held()),
+        memfd_seals(sealed()),
+        placing(placed()),
         ptrace_scope(&patient.tree),
         core_pattern(&patient.tree),
     ]
@@ -51,17 +51,19 @@ fn release(tree: &SysTree) -> Check {
     }
 }
 
-fn pidfd() -> Check {
-    let name = "pidfd";
+/// Opens this process by its identity; none if it has none.
+fn opened() -> Option<Result<(), String>> {
     let opened = ProcessIdentity::current().map(ProcessHandle::open);
+    opened.map(|opened| opened.map(drop).map_err(|error| error.to_string()))
+}
+
+fn pidfd(opened: Option<Result<(), String>>) -> Check {
+    let name = "pidfd";
     match opened {
-        Some(Ok(_)) => Check::ok(name, "works", "chaos and tools signal to the process that they mean"),
-        Some(Err(error)) => Check::warn(
-            name,
-            error.to_string(),
-            "chaos cannot inject faults",
-            "allow pidfd_open in the seccomp profile",
-        ),
+        Some(Ok(())) => Check::ok(name, "works", "chaos and tools signal to the process that they mean"),
+        Some(Err(error)) => {
+            Check::warn(name, error, "chaos cannot inject faults", "allow pidfd_open in the seccomp profile")
+        }
         None => Check::fail(
             name,
             "/proc does not show this process",
@@ -71,22 +73,25 @@ fn pidfd() -> Check {
     }
 }
 
-fn robust_futex() -> Check {
+/// What a lifeline looks like whose holder is gone; `Free` if nobody could hold it.
+fn held() -> Result<LifelineState, String> {
+    let control = Control::create_private(1).map_err(|error| error.to_string())?;
+    let slot = control.slot(0).ok_or("no slot")?;
+    slot.lifeline(1).reset().map_err(|error| error.to_string())?;
+    let held = std::thread::scope(|scope| {
+        let held = scope.spawn(|| slot.lifeline(1).hold().map(drop).is_ok()).join();
+        held.unwrap_or(false)
+    });
+    Ok(if held { slot.lifeline(1).probe() } else { LifelineState::Free })
+}
+
+fn robust_futex(held: Result<LifelineState, String>) -> Check {
     let name = "robust futex";
     let why = "a death is known by the lock that the kernel gives back";
-    let held = Control::create_private(1).map_err(|error| error.to_string()).and_then(|control| {
-        let slot = control.slot(0).ok_or("no slot")?;
-        slot.lifeline(1).reset().map_err(|error| error.to_string())?;
-        let held = std::thread::scope(|scope| {
-            let held = scope.spawn(|| slot.lifeline(1).hold().map(drop).is_ok()).join();
-            held.unwrap_or(false)
-        });
-        Ok((held, slot.lifeline(1).probe()))
-    });
     match held {
         // The thread that held it is gone: that must show.
-        Ok((true, LifelineState::Gone)) => Check::ok(name, "works", why),
-        Ok((_, state)) => Check::fail(
+        Ok(LifelineState::Gone) => Check::ok(name, "works", why),
+        Ok(state @ (LifelineState::Free | LifelineState::Held)) => Check::fail(
             name,
             format!("{state:?}"),
             why,
@@ -96,34 +101,41 @@ fn robust_futex() -> Check {
     }
 }
 
-fn memfd_seals() -> Check {
+fn sealed() -> Result<(), String> {
+    let sealed = Region::create("phalanx-doctor", PROBE_BYTES).and_then(|region| region.seal_writes());
+    sealed.map_err(|error| error.to_string())
+}
+
+fn memfd_seals(sealed: Result<(), String>) -> Check {
     let name = "memfd and its seals";
     let why = "all shared memory but the control segment is made of them";
-    let sealed = Region::create("phalanx-doctor", PROBE_BYTES).and_then(|region| region.seal_writes());
     match sealed {
         Ok(()) => Check::ok(name, "work", why),
-        Err(error) => {
-            Check::fail(name, error.to_string(), why, "allow memfd_create and fcntl in the seccomp profile")
-        }
+        Err(error) => Check::fail(name, error, why, "allow memfd_create and fcntl in the seccomp profile"),
     }
 }
 
-fn placing() -> Check {
-    let name = "mbind and move_pages";
-    let why = "memory is put on nodes, and looked at there";
-    let placed = Region::create("phalanx-doctor", PROBE_BYTES).and_then(|region| {
+/// Nodes of the pages of a region that is bound and touched.
+fn placed() -> Result<Vec<u32>, String> {
+    let pages = Region::create("phalanx-doctor", PROBE_BYTES).and_then(|region| {
         region.place(&NodePolicy::Default)?;
         region.store_u64(0, 1)?;
         region.pages(None, 0)
     });
+    pages.map(|pages| pages.iter().map(|page| page.node).collect()).map_err(|error| error.to_string())
+}
+
+fn placing(placed: Result<Vec<u32>, String>) -> Check {
+    let name = "mbind and move_pages";
+    let why = "memory is put on nodes, and looked at there";
     match placed {
-        Ok(pages) => {
-            let nodes: Vec<String> = pages.iter().map(|page| page.node.to_string()).collect();
+        Ok(nodes) => {
+            let nodes: Vec<String> = nodes.iter().map(u32::to_string).collect();
             Check::ok(name, format!("work (a page of this process is on node {})", nodes.join(",")), why)
         }
         Err(error) => Check::warn(
             name,
-            error.to_string(),
+            error,
             "memory stays where it is touched first",
             "allow mbind, set_mempolicy and move_pages in the seccomp profile (or give CAP_SYS_NICE)",
         ),
@@ -185,9 +197,22 @@ mod tests {
     }
 
     #[test]
-    fn what_this_kernel_does_for_the_tests_the_doctor_finds_working() {
-        for check in [pidfd(), robust_futex(), memfd_seals()] {
+    fn what_this_kernel_does_for_the_tests_the_doctor_finds_working_and_what_none_does_it_does_not() {
+        for check in [pidfd(opened()), robust_futex(held()), memfd_seals(sealed())] {
             assert_eq!(check.verdict, Verdict::Ok, "{check:?}");
+        }
+        let refused = || "Operation not permitted".to_owned();
+        for (check, verdict) in [
+            (pidfd(Some(Err(refused()))), Verdict::Warn),
+            (pidfd(None), Verdict::Fail),
+            (robust_futex(Err(refused())), Verdict::Fail),
+            // A kernel that does not give the lock back.
+            (robust_futex(Ok(LifelineState::Held)), Verdict::Fail),
+            (memfd_seals(Err(refused())), Verdict::Fail),
+            (placing(Err(refused())), Verdict::Warn),
+        ] {
+            assert_eq!(check.verdict, verdict, "{check:?}");
+            assert!(!check.value.is_empty() && !check.mend.is_empty(), "{check:?}");
         }
     }
 }

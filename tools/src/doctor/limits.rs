@@ -2,7 +2,7 @@
 
 use crate::doctor::check::Check;
 use crate::doctor::patient::{Patient, own_groups};
-use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, rlim_t};
+use crate::doctor::session_limit::SessionLimit;
 use phalanx::topology::{SysTree, format_list};
 
 /// Descriptors of a supervisor beside those of shards, and per shard.
@@ -18,7 +18,7 @@ pub fn checks(patient: &Patient) -> Vec<Check> {
         open_files(patient),
         processes(patient),
         priority(patient),
-        address_space(),
+        address_space(&patient.tree),
         group_memory(&patient.tree),
         group_processes(patient),
         quota(patient),
@@ -53,10 +53,6 @@ fn is_root(tree: &SysTree) -> bool {
     ids.is_some_and(|ids| ids.split_whitespace().nth(1) == Some("0"))
 }
 
-fn shown(limit: rlim_t) -> String {
-    if limit == RLIM_INFINITY { "unlimited".to_owned() } else { limit.to_string() }
-}
-
 fn open_files(patient: &Patient) -> Check {
     let name = "open files (nofile)";
     let needed = FDS_BESIDE + FDS_PER_SHARD * patient.shards() as u64;
@@ -64,15 +60,15 @@ fn open_files(patient: &Patient) -> Check {
         "{} shards need {needed}; the soft limit is raised up to the hard one by itself",
         patient.shards()
     );
-    match getrlimit(Resource::RLIMIT_NOFILE) {
-        Ok((_, hard)) if hard < needed => Check::fail(
+    match SessionLimit::read(&patient.tree, "Max open files") {
+        Some(limit) if limit.hard < needed => Check::fail(
             name,
-            shown(hard),
+            limit.to_string(),
             why,
             format!("ulimit -Hn {needed}   # or LimitNOFILE={needed} in the unit"),
         ),
-        Ok((soft, hard)) => Check::ok(name, format!("{}, hard {}", shown(soft), shown(hard)), why),
-        Err(_) => Check::unknown(name),
+        Some(limit) => Check::ok(name, limit.to_string(), why),
+        None => Check::unknown(name),
     }
 }
 
@@ -80,37 +76,39 @@ fn processes(patient: &Patient) -> Check {
     let name = "processes (nproc)";
     let needed = patient.shards() as u64 + 1;
     let why = format!("{needed} processes are made; the limit counts all of the user");
-    match getrlimit(Resource::RLIMIT_NPROC) {
-        Ok((soft, _)) if soft < needed * 2 && !is_root(&patient.tree) => Check::fail(
+    match SessionLimit::read(&patient.tree, "Max processes") {
+        Some(limit) if limit.soft < needed * 2 && !is_root(&patient.tree) => Check::fail(
             name,
-            shown(soft),
+            limit.to_string(),
             why,
             format!("ulimit -u {}   # or LimitNPROC= in the unit", needed * 8),
         ),
-        Ok((soft, _)) => Check::ok(name, shown(soft), why),
-        Err(_) => Check::unknown(name),
+        Some(limit) => Check::ok(name, limit.to_string(), why),
+        None => Check::unknown(name),
     }
 }
 
 fn priority(patient: &Patient) -> Check {
     let name = "real-time priority (rtprio)";
     let why = "with it a death is answered at once although every core is at work";
-    match getrlimit(Resource::RLIMIT_RTPRIO) {
-        Ok((soft, _)) if soft < PRIORITY_NEEDED && !is_root(&patient.tree) => {
-            Check::warn(name, shown(soft), why, "ulimit -r 3   # or LimitRTPRIO=3 in the unit")
+    match SessionLimit::read(&patient.tree, "Max realtime priority") {
+        Some(limit) if limit.soft < PRIORITY_NEEDED && !is_root(&patient.tree) => {
+            Check::warn(name, limit.to_string(), why, "ulimit -r 3   # or LimitRTPRIO=3 in the unit")
         }
-        Ok((soft, _)) => Check::ok(name, shown(soft), why),
-        Err(_) => Check::unknown(name),
+        Some(limit) => Check::ok(name, limit.to_string(), why),
+        None => Check::unknown(name),
     }
 }
 
-fn address_space() -> Check {
+fn address_space(tree: &SysTree) -> Check {
     let name = "address space (as)";
     let why = "regions reserve tens of GiB and use little of it";
-    match getrlimit(Resource::RLIMIT_AS) {
-        Ok((soft, _)) if soft < 128 << 30 => Check::fail(name, shown(soft), why, "ulimit -v unlimited"),
-        Ok((soft, _)) => Check::ok(name, shown(soft), why),
-        Err(_) => Check::unknown(name),
+    match SessionLimit::read(tree, "Max address space") {
+        Some(limit) if limit.soft < 128 << 30 => {
+            Check::fail(name, limit.to_string(), why, "ulimit -v unlimited")
+        }
+        Some(limit) => Check::ok(name, limit.to_string(), why),
+        None => Check::unknown(name),
     }
 }
 

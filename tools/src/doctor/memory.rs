@@ -2,13 +2,17 @@
 
 use crate::doctor::check::Check;
 use crate::doctor::patient::Patient;
-use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
+use crate::doctor::session_limit::SessionLimit;
+use nix::errno::Errno;
 use nix::sys::statvfs::statvfs;
 use phalanx::topology::SysTree;
 
 /// What a control segment and its like may take in /dev/shm: some KiB per shard.
 const SHM_NEEDED_KIB: u64 = 64;
 const SHM_PER_SHARD_KIB: u64 = 8;
+
+/// Whether shared memory gets huge pages.
+pub(super) const SHMEM_ENABLED: &str = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
 
 /// All of them.
 pub fn checks(patient: &Patient) -> Vec<Check> {
@@ -18,7 +22,7 @@ pub fn checks(patient: &Patient) -> Vec<Check> {
         huge_pages(&patient.tree),
         shmem_huge(&patient.tree),
         anonymous_huge(&patient.tree),
-        locked_memory(),
+        locked_memory(&patient.tree),
         overcommit(&patient.tree),
         node_memory(patient),
         numa_balancing(patient),
@@ -27,17 +31,22 @@ pub fn checks(patient: &Patient) -> Vec<Check> {
 }
 
 fn shm_size(patient: &Patient) -> Check {
+    let found = statvfs("/dev/shm").map(|stat| {
+        let kib = |blocks: u64| blocks.saturating_mul(stat.fragment_size()) >> 10;
+        (kib(stat.blocks()), kib(stat.blocks_available()))
+    });
+    shm_room(found, SHM_NEEDED_KIB + SHM_PER_SHARD_KIB * patient.shards() as u64)
+}
+
+/// Judges size and free room of /dev/shm, both in KiB.
+fn shm_room(found: Result<(u64, u64), Errno>, needed_kib: u64) -> Check {
     let name = "/dev/shm size";
     let why = "the control segment lies there: some KiB per shard, reserved at start";
-    let needed = SHM_NEEDED_KIB + SHM_PER_SHARD_KIB * patient.shards() as u64;
-    match statvfs("/dev/shm") {
-        Ok(stat) => {
-            let block = stat.fragment_size();
-            let kib = |blocks: u64| blocks.saturating_mul(block) >> 10;
-            let value =
-                format!("{} MiB, {} MiB free", kib(stat.blocks()) >> 10, kib(stat.blocks_available()) >> 10);
+    match found {
+        Ok((size, free)) => {
+            let value = format!("{} MiB, {} MiB free", size >> 10, free >> 10);
             // A tmpfs without a limit tells no size.
-            if stat.blocks() != 0 && kib(stat.blocks_available()) < needed {
+            if size != 0 && free < needed_kib {
                 Check::fail(name, value, why, "mount -o remount,size=64M /dev/shm")
             } else {
                 Check::ok(name, value, why)
@@ -102,7 +111,7 @@ fn chosen(text: &str) -> &str {
 
 fn shmem_huge(tree: &SysTree) -> Check {
     let name = "huge pages for shared memory";
-    let path = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
+    let path = SHMEM_ENABLED;
     let Some(text) = tree.read(path) else { return Check::unknown(name) };
     match chosen(&text) {
         "deny" => Check::warn(
@@ -136,16 +145,16 @@ fn anonymous_huge(tree: &SysTree) -> Check {
     }
 }
 
-fn locked_memory() -> Check {
+fn locked_memory(tree: &SysTree) -> Check {
     let name = "locked memory (memlock)";
-    match getrlimit(Resource::RLIMIT_MEMLOCK) {
-        Ok((_, RLIM_INFINITY)) => Check::ok(name, "unlimited", "memory could be locked"),
-        Ok((soft, _)) => Check::ok(
+    match SessionLimit::read(tree, "Max locked memory") {
+        Some(SessionLimit { soft: u64::MAX, .. }) => Check::ok(name, "unlimited", "memory could be locked"),
+        Some(SessionLimit { soft, .. }) => Check::ok(
             name,
             format!("{} KiB", soft >> 10),
             "nothing is locked; matters only for who adds mlock",
         ),
-        Err(error) => Check::ok(name, error.desc(), "it cannot be read"),
+        None => Check::unknown(name),
     }
 }
 
@@ -232,6 +241,17 @@ mod tests {
     }
 
     #[test]
+    fn room_for_the_control_segment_must_be_there_unless_there_is_no_limit() {
+        assert_eq!(shm_room(Ok((0, 0)), 96).verdict, Verdict::Ok, "no limit");
+        assert_eq!(shm_room(Ok((1024, 96)), 96).verdict, Verdict::Ok);
+        let full = shm_room(Ok((65_536, 95)), 96);
+        assert_eq!((full.verdict, full.value.as_str()), (Verdict::Fail, "64 MiB, 0 MiB free"));
+        assert!(full.mend.contains("remount"));
+        let absent = shm_room(Err(Errno::ENOENT), 96);
+        assert!(absent.verdict == Verdict::Fail && absent.mend.starts_with("mkdir -p /dev/shm"));
+    }
+
+    #[test]
     fn what_would_keep_shards_from_starting_fails_and_what_slows_them_warns() {
         let shm = |line: &str| shm_options(&tree(&format!("/proc/self/mounts\t{line}")));
         assert_eq!(shm("tmpfs /dev/shm tmpfs rw,nosuid 0 0").verdict, Verdict::Ok);
@@ -244,8 +264,7 @@ mod tests {
         assert_eq!(shm("proc /proc proc rw 0 0").verdict, Verdict::Warn);
         let strict = tree("/proc/sys/vm/overcommit_memory\t2");
         assert_eq!(overcommit(&strict).verdict, Verdict::Fail);
-        let shmem = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
-        let huge = |choice: &str| shmem_huge(&tree(&format!("{shmem}\t{choice}")));
+        let huge = |choice: &str| shmem_huge(&tree(&format!("{SHMEM_ENABLED}\t{choice}")));
         assert_eq!(huge("always within_size advise [never] deny force").value, "never");
         assert_eq!(huge("always within_size [advise] never deny force").verdict, Verdict::Ok);
         let folder = "/sys/kernel/mm/hugepages/hugepages-2048kB";

@@ -7,6 +7,9 @@ mod leftovers;
 mod limits;
 mod memory;
 mod patient;
+mod session_limit;
+#[cfg(test)]
+mod tests;
 
 use crate::cli::{Format, Shards};
 use crate::exit::Exit;
@@ -47,10 +50,7 @@ pub fn command(options: &DoctorOptions) -> Exit {
     };
     let wishes = LayoutOptions { shards, ..options.placement.config().layout };
     let patient = Patient::examine(&wishes);
-    let mut checks = limits::checks(&patient);
-    checks.extend(memory::checks(&patient));
-    checks.extend(cpus::checks(&patient));
-    checks.extend(kernel::checks(&patient));
+    let mut checks = examine(&patient);
     checks.extend(leftovers::checks(options.clean));
     let text = match options.format {
         Format::Text => table(&checks),
@@ -66,6 +66,15 @@ pub fn command(options: &DoctorOptions) -> Exit {
         Verdict::Ok | Verdict::Warn => Exit::Ok,
         Verdict::Fail => Exit::Unfit,
     }
+}
+
+/// Everything but what earlier runs left behind.
+fn examine(patient: &Patient) -> Vec<Check> {
+    let mut checks = limits::checks(patient);
+    checks.extend(memory::checks(patient));
+    checks.extend(cpus::checks(patient));
+    checks.extend(kernel::checks(patient));
+    checks
 }
 
 fn worst(checks: &[Check]) -> Verdict {

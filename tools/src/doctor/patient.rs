@@ -1,6 +1,6 @@
 //! The host that the doctor looks at, and what would be placed where on it.
 
-use phalanx::topology::{Allowance, Layout, LayoutOptions, SysTree, Topology};
+use phalanx::topology::{Allowance, Layout, LayoutOptions, SysTree, Topology, TopologyError};
 use phalanx::types::CpuId;
 use std::collections::BTreeSet;
 
@@ -22,26 +22,32 @@ pub struct Patient {
 impl Patient {
     /// This host, with the wishes of a launch.
     pub fn examine(wishes: &LayoutOptions) -> Patient {
-        let tree = SysTree::host();
+        Patient::of(SysTree::host(), Allowance::detect, wishes)
+    }
+
+    /// The host of these files, of which so much may be used.
+    pub fn of(
+        tree: SysTree,
+        allowance: impl FnOnce(&Topology) -> Result<Allowance, TopologyError>,
+        wishes: &LayoutOptions,
+    ) -> Patient {
         let mut patient = Patient { tree, topology: None, allowance: None, layout: None, trouble: None };
-        match Topology::read(&patient.tree) {
-            Ok(topology) => patient.look_at(topology, wishes),
-            Err(error) => patient.trouble = Some(error.to_string()),
+        if let Err(error) = patient.look_at(allowance, wishes) {
+            patient.trouble = Some(error.to_string());
         }
         patient
     }
 
-    fn look_at(&mut self, topology: Topology, wishes: &LayoutOptions) {
-        let planned = Allowance::detect(&topology).and_then(|allowance| {
-            let layout = Layout::plan(&topology, &allowance, wishes);
-            self.allowance = Some(allowance);
-            layout
-        });
-        match planned {
-            Ok(layout) => self.layout = Some(layout),
-            Err(error) => self.trouble = Some(error.to_string()),
-        }
-        self.topology = Some(topology);
+    /// Finds out as much as can be.
+    fn look_at(
+        &mut self,
+        allowance: impl FnOnce(&Topology) -> Result<Allowance, TopologyError>,
+        wishes: &LayoutOptions,
+    ) -> Result<(), TopologyError> {
+        let topology = self.topology.insert(Topology::read(&self.tree)?);
+        let allowance = self.allowance.insert(allowance(topology)?);
+        self.layout = Some(Layout::plan(topology, allowance, wishes)?);
+        Ok(())
     }
 
     /// Number of shards that would be made.

@@ -1,7 +1,7 @@
 //! What became of every transaction that was submitted here: each has exactly one end.
 
 use crate::node::latency::Latencies;
-use phalanx::quorum_store::{Micros, Refusal, TxnHash};
+use phalanx::quorum_store::{Micros, Refusal, TxnHash, TxnOutcome};
 use phalanx::vm::ledger::LedgerStatus;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::mpsc::Sender;
@@ -34,6 +34,28 @@ pub enum End {
     },
     /// No block took it in time.
     Expired,
+    /// A block has it that an earlier life of the node committed.
+    Before {
+        /// The block.
+        height: u64,
+        /// What it came to.
+        outcome: TxnOutcome,
+    },
+}
+
+impl End {
+    /// Whether a block has it with an effect: a later block that has it once more changes nothing.
+    fn had_effect(self) -> bool {
+        match self {
+            End::Committed { .. } | End::Before { outcome: TxnOutcome::Success | TxnOutcome::Failed, .. } => {
+                true
+            }
+            End::Rejected { .. }
+            | End::Refused { .. }
+            | End::Expired
+            | End::Before { outcome: TxnOutcome::WithoutEffect { .. }, .. } => false,
+        }
+    }
 }
 
 /// Who submitted a transaction.
@@ -147,9 +169,12 @@ impl Book {
             self.count(end, open);
         } else {
             match self.ended.get(&hash) {
-                Some(End::Committed { .. }) => return,
-                Some(End::Expired) => self.counts.late += u64::from(matches!(end, End::Committed { .. })),
-                Some(End::Rejected { .. } | End::Refused { .. }) | None => {}
+                Some(before) if before.had_effect() => return,
+                Some(End::Expired) => self.counts.late += u64::from(end.had_effect()),
+                Some(
+                    End::Committed { .. } | End::Rejected { .. } | End::Refused { .. } | End::Before { .. },
+                )
+                | None => {}
             }
         }
         if self.ended.insert(hash, end).is_none() {
@@ -169,7 +194,8 @@ impl Book {
                 self.counts.failed += u64::from(status != LedgerStatus::Success);
                 self.latencies.count(open.submitted.elapsed());
             }
-            End::Rejected { .. } | End::Refused { .. } => self.counts.rejected += 1,
+            // What is open was submitted in this life.
+            End::Rejected { .. } | End::Refused { .. } | End::Before { .. } => self.counts.rejected += 1,
             End::Expired => self.counts.expired += 1,
         }
         if let (Source::Load { account, sequence }, Some(load)) = (open.source, &self.load) {

@@ -72,7 +72,9 @@ impl Sender {
                 self.committed = self.committed.max(sequence + 1);
                 self.stalled = true;
             }
-            End::Rejected { .. } | End::Refused { .. } | End::Expired => self.stalled = true,
+            End::Rejected { .. } | End::Refused { .. } | End::Expired | End::Before { .. } => {
+                self.stalled = true;
+            }
         }
         if self.stalled && self.open == 0 {
             self.stalled = false;

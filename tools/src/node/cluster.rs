@@ -9,8 +9,9 @@ use crate::node::plain::Plain;
 use crate::node::report::{Holds, Standing};
 use parking_lot::Mutex;
 use phalanx::quorum_store::{
-    BlockExecutor, CommitFeed, Committee, CommitteeConfig, Component, NetworkFaults, PooledTxn, Refusal,
-    RefusalCounts, ShutdownReport, SupervisionConfig, Validator, ValidatorConfig, ValidatorEnd,
+    BlockExecutor, CommitFeed, CommittedBlock, Committee, CommitteeConfig, Component, NetworkFaults,
+    PooledTxn, Refusal, RefusalCounts, ShutdownReport, SupervisionConfig, Validator, ValidatorConfig,
+    ValidatorEnd,
 };
 use phalanx::vm::ledger::Address;
 use rand::{RngExt, SeedableRng};
@@ -28,6 +29,12 @@ const RESTART_WINDOW: Duration = Duration::from_secs(60);
 /// kept of the last seconds is most of the node's memory.
 const BATCH_EXPIRY: Duration = Duration::from_secs(20);
 const BATCH_BUFFER: Duration = Duration::from_secs(5);
+/// All validators share the cores of this host, and a batch costs each of them a signature or the check of a proof, however large it
+/// is: batches are larger and rarer here than where every validator has a host of its own.
+const PULL_INTERVAL: Duration = Duration::from_millis(200);
+const BATCH_TXNS: u64 = 400;
+/// What a peer takes in one batch, half as much again as it sends.
+const BATCH_TXNS_TAKEN: u64 = 600;
 /// Keeps the random numbers of kills apart from others under the same seed.
 const STREAM: u64 = 103;
 
@@ -66,10 +73,15 @@ impl Cluster {
                 restart_window: RESTART_WINDOW,
                 ..SupervisionConfig::default()
             },
+            // The book knows how transactions ended.
+            ends_remembered: 0,
             ..ValidatorConfig::default()
         };
         validator.quorum_store.batch_expiry = BATCH_EXPIRY;
         validator.quorum_store.expiration_buffer = BATCH_BUFFER;
+        validator.quorum_store.min_pull_interval = PULL_INTERVAL;
+        validator.quorum_store.sender.batch_txns = BATCH_TXNS;
+        validator.quorum_store.receiver.batch_txns = BATCH_TXNS_TAKEN;
         let config = CommitteeConfig {
             validators: u16::try_from(options.validators).unwrap_or(u16::MAX),
             directory: home.path().to_owned(),
@@ -136,6 +148,11 @@ impl Cluster {
     /// Every block that the executing validator commits from now on.
     pub fn commits(&self) -> Option<CommitFeed> {
         self.validators().first().map(Validator::commits)
+    }
+
+    /// Blocks that were committed before now, as far as they are kept. Blocks for the disk.
+    pub fn kept_commits(&self) -> Vec<CommittedBlock> {
+        self.validators().first().map(Validator::kept_commits).unwrap_or_default()
     }
 
     /// Where each validator stands.

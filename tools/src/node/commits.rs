@@ -3,14 +3,27 @@
 use crate::node::book::{Book, End};
 use crate::node::phalanx_executor::PhalanxExecutor;
 use parking_lot::Mutex;
-use phalanx::quorum_store::{CommitFeed, Micros};
+use phalanx::quorum_store::{CommitFeed, CommittedBlock, Micros, TxnOutcome};
 use phalanx::vm::ledger::LedgerStatus;
 use std::sync::Arc;
 
 /// Enters the end of every transaction of every block that is committed from now on.
 pub async fn follow(mut feed: CommitFeed, executor: Arc<PhalanxExecutor>, book: Arc<Mutex<Book>>) {
-    while let Some(block) = feed.next().await {
-        enter_block(block.height, block.timestamp, &executor, &book);
+    while let Some((height, timestamp)) = feed.next_head().await {
+        enter_block(height, timestamp, &executor, &book);
+    }
+}
+
+/// Enters what became of transactions in blocks that earlier lives of the node committed.
+pub fn recall(blocks: Vec<CommittedBlock>, book: &Mutex<Book>) {
+    let mut book = book.lock();
+    for CommittedBlock { height, txns, .. } in blocks {
+        for (hash, outcome) in txns {
+            // That one may come again.
+            if outcome != (TxnOutcome::WithoutEffect { again: true }) {
+                book.end(hash, End::Before { height, outcome });
+            }
+        }
     }
 }
 

@@ -19,6 +19,10 @@ const SHARDS_LIMIT: Duration = Duration::from_secs(2);
 /// Tasks and blocking calls that are left may take so long; then they end with the process.
 const RUNTIME_LIMIT: Duration = Duration::from_secs(1);
 
+/// Runs of this length or more must end with level memory. Batches are kept for 25 s and commits for 35 s: the second third of such
+/// a run has them.
+const LEVEL_AFTER: Duration = Duration::from_secs(60);
+
 /// Stops everything and tells what it came to.
 pub fn finish(node: Node, options: &NodeOptions, session: &Session) -> Report {
     let mut report = Report::new(options.validators(), options.accounts, options.seed, options.load);
@@ -50,6 +54,9 @@ pub fn finish(node: Node, options: &NodeOptions, session: &Session) -> Report {
     report.held_back = load.held_back.load(Ordering::Relaxed);
     (report.component_kills, report.shard_kills) = (session.component_kills, session.shard_kills);
     report.memory_bytes = session.memory.report();
+    if session.ended_by == EndedBy::Duration && session.taken_for >= LEVEL_AFTER {
+        report.violations.extend(report.memory_bytes.growth());
+    }
     report.refusals = node.cluster.refusals();
     report.stand(node.cluster.head(), standings);
     report.blocks = report.height.saturating_sub(node.first_head);

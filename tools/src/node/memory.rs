@@ -6,6 +6,12 @@ use serde::Serialize;
 /// Samples that are kept; then every second one is dropped, and only every second one taken from there on.
 const SAMPLES_MAX: usize = 1_024;
 
+/// Looks that are told.
+const SERIES: usize = 13;
+/// Memory is level if the last third has at most this part more than the second, and this.
+const GROWTH_PART: u64 = 4;
+const GROWTH_BYTES: u64 = 16 << 20;
+
 /// Memory of this process over time.
 #[derive(Debug, Default)]
 pub struct Samples {
@@ -25,7 +31,7 @@ pub struct Memory {
 }
 
 /// What is told of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct MemoryReport {
     /// At the first look.
     pub start: Memory,
@@ -35,6 +41,20 @@ pub struct MemoryReport {
     pub end: Memory,
     /// The most of each.
     pub max: Memory,
+    /// Looks at even distances, the first and the last one among them.
+    pub series: Vec<Memory>,
+}
+
+impl MemoryReport {
+    /// By how much too much grew between the second and the last third, in words. For runs whose second third begins when all
+    /// that is kept for a time is there.
+    pub fn growth(&self) -> Option<String> {
+        let (before, after) = (self.middle.anonymous, self.end.anonymous);
+        let most = before + before / GROWTH_PART + GROWTH_BYTES;
+        (after > most).then(|| {
+            format!("memory is not level: {after} bytes in the last third, {before} in the second, at most {most} would be")
+        })
+    }
 }
 
 impl Memory {
@@ -63,6 +83,13 @@ impl Samples {
         }
     }
 
+    fn series(&self) -> Vec<Memory> {
+        let last = self.kept.len().saturating_sub(1);
+        let mut places: Vec<usize> = (0..SERIES).map(|place| last * place / (SERIES - 1)).collect();
+        places.dedup();
+        places.into_iter().filter_map(|place| self.kept.get(place).copied()).collect()
+    }
+
     /// What they come to.
     pub fn report(&self) -> MemoryReport {
         let (count, third) = (self.kept.len(), self.kept.len() / 3);
@@ -80,6 +107,7 @@ impl Samples {
             middle: middle(third, count - third),
             end: middle(count - third.max(1).min(count), count),
             max: Memory { rss: most(|memory| memory.rss), anonymous: most(|memory| memory.anonymous) },
+            series: self.series(),
         }
     }
 }
@@ -100,6 +128,21 @@ mod tests {
         assert_eq!((report.start.rss, report.max.anonymous), (0, 7));
         assert!((4_900..5_100).contains(&report.middle.rss), "{report:?}");
         assert!((8_200..8_500).contains(&report.end.rss), "{report:?}");
+    }
+
+    #[test]
+    fn memory_that_grows_on_is_told_and_what_comes_up_to_its_level_is_not() {
+        let report = |of: fn(u64) -> u64| {
+            let mut samples = Samples::default();
+            (0..60).for_each(|second| samples.add(Memory { rss: 0, anonymous: of(second) << 20 }));
+            samples.report()
+        };
+        assert_eq!(report(|second| 60 + second.min(25) * 3).growth(), None);
+        let grows = report(|second| 60 + second * 3);
+        assert!(grows.growth().is_some_and(|words| words.contains("not level")));
+        let series: Vec<u64> = grows.series.iter().map(|one| one.anonymous >> 20).collect();
+        assert_eq!((series.len(), series[0], series[12]), (13, 60, 60 + 59 * 3));
+        assert!(series.is_sorted());
     }
 
     #[test]

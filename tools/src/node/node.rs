@@ -4,7 +4,7 @@ use crate::cli::Shards;
 use crate::node::book::Book;
 use crate::node::clients::{Clients, LoadCounts, LoadOptions};
 use crate::node::cluster::Cluster;
-use crate::node::commits::follow;
+use crate::node::commits::{follow, recall};
 use crate::node::error::NodeError;
 use crate::node::health::HealthDesk;
 use crate::node::home::Home;
@@ -90,7 +90,10 @@ impl Node {
         };
         let cluster = Arc::new(cluster);
         home.keep(options)?;
-        if let Some(feed) = cluster.commits() {
+        // The feed first: a block that is in both changes nothing.
+        let feed = cluster.commits();
+        recall(cluster.kept_commits(), &book);
+        if let Some(feed) = feed {
             runtime.spawn(follow(feed, Arc::clone(&executor), Arc::clone(&book)));
         }
         let intake = Arc::new(Intake::new(ledger.config, Arc::clone(&cluster), Arc::clone(&book)));

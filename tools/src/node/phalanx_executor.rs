@@ -231,7 +231,7 @@ fn refused(height: u64, cause: &ExecuteError) -> ExecutorError {
         }
         ExecuteError::Arena(_) => fatal(height, cause, "lower the limits of blocks"),
         ExecuteError::State(_) => fatal(height, cause, "the ledger has outgrown this host"),
-        ExecuteError::StatePoisoned { .. } | ExecuteError::Stopped => {
+        ExecuteError::StatePoisoned { .. } | ExecuteError::MemoryLost { .. } | ExecuteError::Stopped => {
             fatal(height, cause, "start the node again on the same directory")
         }
         ExecuteError::SupplyChanged { .. } => fatal(height, cause, "keep the directory and report it"),

@@ -180,6 +180,7 @@ impl Watch<'_> {
             book.expire(now_micros().minus(IDLE_GRACE));
             book.counts()
         };
+        self.feed(counts);
         if self.sample.is_now(now) {
             self.memory.add(Memory::now());
             self.per_second = counts.committed - self.committed_before;
@@ -199,7 +200,12 @@ impl Watch<'_> {
             respawns: self.node.family.casualties().respawns,
             phase,
         });
+    }
+
+    /// Feeds the watchdog, which may be hungrier than a figure a second.
+    fn feed(&self, counts: Counts) {
         if self.node.health.condition() == Condition::Ok {
+            let height = self.node.cluster.head();
             self.service.alive(|| format!("block {height}, {} transactions committed", counts.committed));
         }
     }

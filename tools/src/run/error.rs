@@ -175,6 +175,7 @@ fn next_move(cause: &ExecuteError) -> &'static str {
         | ExecuteError::Cancelled { .. }
         | ExecuteError::PoisonTransaction { .. }
         | ExecuteError::StatePoisoned { .. }
+        | ExecuteError::MemoryLost { .. }
         | ExecuteError::SupplyChanged { .. }
         | ExecuteError::Durable(_)
         | ExecuteError::Topology(_)

@@ -83,6 +83,47 @@ fn a_reader_of_commits_that_hangs_in_any_position_holds_up_nobody_and_has_all_of
     }
 }
 
+/// What peers send to one that hangs fills its mailbox. What finds no room is dropped and counted, commits come all the same, and
+/// when it is back it has all of them.
+#[test]
+fn a_reader_of_commits_whose_mailbox_is_full_in_any_position_misses_none_and_holds_up_nobody() {
+    for (component, step) in HELD {
+        println!("{component}");
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = config();
+        config.supervision.hang_limit = secs(3_000);
+        config.mailboxes.bulk = 1;
+        let mut town = Town::new(directory.path(), config, NetworkFaults::default(), 1);
+        hold(&mut town, component, step);
+        let full = |town: &Town| {
+            let counters = town.validator(1).counters();
+            let own = counters.mailboxes.iter().find(|(one, _)| *one == component);
+            own.map_or(0, |(_, counts)| counts.bulk_full)
+        };
+        let (begun, mut sender) = (Instant::now(), 5_000);
+        while full(&town) == 0 {
+            assert!(begun.elapsed() < secs(60), "{component} has room: {:?}", town.validator(1).counters());
+            // Signatures of peers come only for its own batches.
+            let place = if component == Component::ProofCoordinator { 1 } else { 2 };
+            town.submit(place, sender, 1);
+            sender += 1;
+            std::thread::sleep(millis(30));
+        }
+        let head = town.validator(1).cursors().head;
+        let begun = Instant::now();
+        while town.validator(1).cursors().head < head + 3 {
+            assert!(begun.elapsed() < secs(60), "{component} holds commits up: {:#?}", town.state());
+            town.submit(2, sender, 1);
+            sender += 1;
+            std::thread::sleep(millis(30));
+        }
+        town.traps[1].release();
+        town.wait_for_commits("every commit");
+        town.check_rest(component.name());
+        town.shut_down();
+    }
+}
+
 /// As above, and the supervision notices: what hangs stays where it is, another life takes its place.
 #[test]
 fn a_component_that_hangs_is_replaced_and_the_hung_one_changes_nothing_when_it_wakes_up() {

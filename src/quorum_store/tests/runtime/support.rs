@@ -267,6 +267,7 @@ pub fn config() -> ValidatorConfig {
         mailboxes: MailboxConfig::default(),
         epoch: Epoch(1),
         source: PayloadSource::QuorumStore,
+        ends_remembered: 200_000,
     }
 }
 

@@ -97,8 +97,12 @@ impl Validator {
             kept.entries.iter().for_each(|entry| fresh.append_commit(entry, kept.collapsed).unwrap());
             disk = Arc::new(fresh);
         }
-        let opened = Validator::open(id, count, config, keys, disk, (now, next));
-        Validator { ids_go_back, ..opened }
+        let mut opened = Validator::open(id, count, config, keys, disk, (now, next));
+        opened.ids_go_back = ids_go_back;
+        if ids_go_back {
+            opened.start(Part::Generator, now, &mut Vec::new());
+        }
+        opened
     }
 
     pub fn kill(&mut self, part: Part) {

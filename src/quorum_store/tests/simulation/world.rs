@@ -306,11 +306,12 @@ impl World {
         let from = ValidatorId(u16::try_from(place).unwrap());
         for effect in out {
             match effect {
-                Effect::Send(to, message) => self.send(from, to.index(), &message),
+                Effect::Send(to, message) => {
+                    self.note_told(&message);
+                    self.send(from, to.index(), &message);
+                }
                 Effect::Broadcast(message) => {
-                    if let Message::Batches(batches) = &message {
-                        batches.iter().for_each(|batch| self.note_created(batch.info));
-                    }
+                    self.note_told(&message);
                     (0..self.validators.len())
                         .filter(|&to| to != place)
                         .for_each(|to| self.send(from, to, &message));
@@ -319,6 +320,13 @@ impl World {
                     self.soon(2, Event::News(place, effect));
                 }
             }
+        }
+    }
+
+    /// Batches that are told to anybody, the first time or again.
+    fn note_told(&mut self, message: &Message) {
+        if let Message::Batches(batches) = message {
+            batches.iter().for_each(|batch| self.note_created(batch.info));
         }
     }
 

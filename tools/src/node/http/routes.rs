@@ -7,7 +7,7 @@ use crate::node::http::body;
 use crate::node::intake::{Intake, Refused, Taken};
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
-use phalanx::quorum_store::TxnHash;
+use phalanx::quorum_store::{TxnHash, TxnOutcome};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -101,6 +101,14 @@ fn status_object(hash: &TxnHash, known: Known) -> Value {
         }
         Known::Ended(End::Refused { refusal }) => {
             json!({"hash": hash, "status": "rejected", "outcome": refusal.name()})
+        }
+        Known::Ended(End::Before { height, outcome }) => {
+            let (status, outcome) = match outcome {
+                TxnOutcome::Success => ("committed", "success"),
+                TxnOutcome::Failed => ("committed", "failed"),
+                TxnOutcome::WithoutEffect { .. } => ("rejected", "without_effect"),
+            };
+            json!({"hash": hash, "status": status, "height": height, "outcome": outcome})
         }
         Known::Ended(End::Expired) => json!({"hash": hash, "status": "expired"}),
     }

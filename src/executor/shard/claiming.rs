@@ -1,0 +1,152 @@
+//! Free transactions: who executes which is settled while the round runs. A shard claims its own in order; with nothing left
+//! to do it takes over what is left of others.
+
+use super::round::Round;
+use crate::executor::transport::Transport;
+use crate::partition::{FREE, FREE_FIRST, PlannedTransaction, SubBlock};
+use crate::types::{RoundId, ShardId, TxnIndex};
+use crate::vm::{Finding, Vm};
+use phalanx_ipc::{CLAIMS_MAX, ChildSlot, fail_point};
+use std::iter::successors;
+use std::ops::Range;
+
+/// What a shard has claimed of its own free transactions.
+#[derive(Debug)]
+pub(super) struct OwnClaims {
+    round: RoundId,
+    grain: u32,
+    held: Range<u32>,
+    exhausted: bool,
+}
+
+impl OwnClaims {
+    pub(super) fn of(part: &SubBlock, round: RoundId) -> OwnClaims {
+        OwnClaims { round, grain: part.grain, held: 0..0, exhausted: false }
+    }
+
+    /// Whether the shard is to execute the one at `position`; ask for each in turn.
+    pub(super) fn hold(&mut self, slot: &ChildSlot, position: u32) -> bool {
+        if position >= CLAIMS_MAX {
+            // Past what others can claim.
+            return true;
+        }
+        while position >= self.held.end && !self.exhausted {
+            match slot.claims.take_front(self.round.0, self.grain) {
+                Some(held) => self.held = held,
+                None => self.exhausted = true,
+            }
+        }
+        self.held.contains(&position)
+    }
+}
+
+/// The free transactions of one shard by position, as far as they were looked up.
+#[derive(Debug, Default)]
+pub(super) struct FreeList {
+    of: Option<(RoundId, ShardId)>,
+    txns: Vec<TxnIndex>,
+}
+
+impl<V: Vm, T: Transport> Round<'_, V, T> {
+    /// Executes the free transactions that the shard begins with; false when the round is cut short.
+    pub(super) fn execute_first(&mut self, part: &SubBlock, own: &mut OwnClaims) -> bool {
+        if part.free_first == 0 {
+            return true;
+        }
+        self.look_up_free(self.id);
+        for position in 0..part.free_first {
+            if own.hold(self.slot, position) && !self.execute_free(position, Finding::NOTHING) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Executes one free transaction out of turn, its own last one or somebody else's, while `waiting` waits for others. False
+    /// if there is none, or when the round is cut short.
+    pub(super) fn execute_meanwhile(&mut self, waiting: TxnIndex) -> bool {
+        let shards = self.plan.sub_blocks.len();
+        let claimed = (0..shards).find_map(|step| self.claim_from((self.id.index() + step) % shards, 1));
+        let Some((whose, claimed)) = claimed else { return false };
+        self.look_up_free(whose);
+        self.spans.resume();
+        let executed = claimed.into_iter().all(|position| self.execute_free(position, Finding::NOTHING));
+        self.spans.wait(Some(waiting));
+        executed
+    }
+
+    /// Claims up to `at_most` of what is left of a shard's free transactions.
+    fn claim_from(&self, shard: usize, at_most: u32) -> Option<(ShardId, Range<u32>)> {
+        self.plan.sub_blocks.get(shard).filter(|part| part.free > 0)?;
+        let shard = ShardId(u32::try_from(shard).ok()?);
+        let claims = &self.control.slot(shard.0)?.claims;
+        Some((shard, claims.take_back(self.plan.header.round.0, at_most)?))
+    }
+
+    /// Takes over from others until nothing is left; false when the round is cut short.
+    pub(super) fn take_over(&mut self) -> bool {
+        let shards = self.plan.sub_blocks.len();
+        self.scratch.examination.clear();
+        for step in 1..shards {
+            let victim = (self.id.index() + step) % shards;
+            let grain = self.plan.sub_blocks[victim].grain;
+            while let Some((victim, claimed)) = self.claim_from(victim, grain) {
+                fail_point("work taken over");
+                self.look_up_free(victim);
+                if !self.execute_run(claimed) {
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// Executes claimed transactions one after the other, examined together.
+    fn execute_run(&mut self, claimed: Range<u32>) -> bool {
+        for position in claimed.clone() {
+            let (plan, free) = (self.plan, &self.scratch.free.txns);
+            let upcoming = free.get(position as usize..claimed.end as usize).unwrap_or(&[]);
+            let upcoming = upcoming.iter().map_while(|&txn| Some(plan.transaction(txn)?.0));
+            let finding = self.scratch.examination.next(self.vm, upcoming);
+            self.count_examined();
+            if !self.execute_free(position, finding) {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn execute_free(&mut self, position: u32, finding: Finding) -> bool {
+        let Some(&txn) = self.scratch.free.txns.get(position as usize) else { return false };
+        let Some(&planned) = self.plan.planned.get(txn.index()) else { return false };
+        !self.board.is_aborted(self.plan.header.round) && self.execute((txn, finding), &planned)
+    }
+
+    /// Lists the free transactions of a shard in the order of their positions.
+    fn look_up_free(&mut self, shard: ShardId) {
+        let wanted = Some((self.plan.header.round, shard));
+        if self.scratch.free.of == wanted {
+            return;
+        }
+        let FreeList { of, txns } = &mut self.scratch.free;
+        *of = wanted;
+        txns.clear();
+        let Some(part) = self.plan.sub_blocks.get(shard.index()) else { return };
+        if part.free_first > 0 {
+            txns.extend(part_of(self.plan.planned, part, FREE_FIRST));
+        }
+        txns.extend(part_of(self.plan.planned, part, FREE));
+    }
+}
+
+/// The transactions of a part that have this freedom, in block order.
+fn part_of<'p>(
+    planned: &'p [PlannedTransaction],
+    part: &SubBlock,
+    freedom: u32,
+) -> impl Iterator<Item = TxnIndex> + use<'p> {
+    let chain = successors(Some(part.first), |txn| Some(planned.get(txn.index())?.next));
+    chain
+        .take(part.count as usize)
+        .filter(move |txn| planned.get(txn.index()).is_some_and(|planned| planned.freedom == freedom))
+}
