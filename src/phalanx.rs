@@ -1,13 +1,16 @@
 //! The library's face: launch a family of shard processes, submit blocks, wait for their outputs.
 
+mod block_handle;
 mod builder;
 
+pub use block_handle::BlockHandle;
 pub use builder::PhalanxBuilder;
 
 use crate::durable::{DurableError, DurableProgress, JournalWatch};
 use crate::executor::{BlockExecutor, BlockOutput, BlockStats, Call, ExecuteError};
 #[cfg(feature = "fail-points")]
 use crate::fail_points::{FailPointError, FailSpec};
+use crate::phalanx::block_handle::Job;
 use crate::state::StateDigest;
 use crate::supervisor::{
     AuditFinding, AuditMark, HealthDesk, Incidents, LaunchError, Placement, PlacementDesk, PlacementReport,
@@ -16,14 +19,13 @@ use crate::supervisor::{
 use crate::telemetry::{Timeline, TimelineBook};
 use crate::types::PreparedBlock;
 use crate::vm::ledger::{LedgerConfig, LedgerVm};
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError, bounded};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use parking_lot::Mutex;
 use phalanx_ipc::OsCause;
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -96,93 +98,16 @@ pub struct Totals {
     pub stats: BlockStats,
 }
 
-/// Decided once per block: either it may be committed, or its caller has given it up.
-#[derive(Debug, Default)]
-struct Decision(AtomicU8);
-
-const OPEN: u8 = 0;
-const CLAIMED: u8 = 1;
-const ABANDONED: u8 = 2;
-
-impl Decision {
-    /// The coordinator is about to commit; false if the caller has given up.
-    fn claim(&self) -> bool {
-        self.0.compare_exchange(OPEN, CLAIMED, Ordering::SeqCst, Ordering::SeqCst).is_ok()
-    }
-
-    /// The caller gives up; false if the commit is under way.
-    fn abandon(&self) -> bool {
-        self.0.compare_exchange(OPEN, ABANDONED, Ordering::SeqCst, Ordering::SeqCst) != Err(CLAIMED)
-    }
-
-    fn is_abandoned(&self) -> bool {
-        self.0.load(Ordering::SeqCst) == ABANDONED
-    }
-}
-
-#[derive(Debug)]
-struct Job {
-    block: Arc<PreparedBlock>,
-    deadline: Instant,
-    decision: Arc<Decision>,
-    answer: Sender<Result<BlockOutput, ExecuteError>>,
-}
-
-impl Job {
-    fn answer_cancelled(&self) {
-        let (accepted, transactions) = (0, self.block.len());
-        // The caller may have gone.
-        let _ = self.answer.send(Err(ExecuteError::Cancelled { accepted, transactions }));
-    }
-}
-
 impl DeskState {
     /// Takes blocks that their callers gave up out of the queue.
     fn drop_abandoned(&mut self) {
         self.queue.retain(|job| {
-            let abandoned = job.decision.is_abandoned();
+            let abandoned = job.is_abandoned();
             if abandoned {
                 job.answer_cancelled();
             }
             !abandoned
         });
-    }
-}
-
-/// A submitted block.
-#[derive(Debug)]
-pub struct BlockHandle {
-    transactions: usize,
-    deadline: Instant,
-    decision: Arc<Decision>,
-    answer: Receiver<Result<BlockOutput, ExecuteError>>,
-}
-
-impl BlockHandle {
-    /// Waits for the block's output, until its deadline at most. (A commit that is under way at the deadline is
-    /// waited for: it takes milliseconds and cannot be taken back.)
-    ///
-    /// # Errors
-    /// [`ExecuteError`]: nothing of the block is committed.
-    pub fn wait(self) -> Result<BlockOutput, ExecuteError> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        match self.answer.recv_timeout(left) {
-            Ok(result) => result,
-            Err(RecvTimeoutError::Disconnected) => Err(ExecuteError::Stopped),
-            Err(RecvTimeoutError::Timeout) if self.decision.abandon() => {
-                Err(ExecuteError::DeadlineExceeded {
-                    accepted: 0,
-                    transactions: self.transactions,
-                    last_death: None,
-                })
-            }
-            Err(RecvTimeoutError::Timeout) => self.answer.recv().unwrap_or(Err(ExecuteError::Stopped)),
-        }
-    }
-
-    /// Gives the block up unless its commit is under way; true if nothing of it will be committed.
-    pub fn cancel(&self) -> bool {
-        self.decision.abandon()
     }
 }
 
@@ -221,10 +146,8 @@ impl Phalanx {
             // Its name is needed later, where it would hold up other blocks.
             let _ = block.hash();
         }
-        let (sender, receiver) = bounded(1);
         let left = deadline.saturating_duration_since(Instant::now());
         let margin = ANSWER_MARGIN.min(left / 16);
-        let decision = Arc::new(Decision::default());
         let mut desk = self.desk.inner.lock();
         if desk.stopped {
             return Err(ExecuteError::Stopped);
@@ -233,14 +156,10 @@ impl Phalanx {
         if desk.queue.len() >= QUEUE_LIMIT {
             return Err(ExecuteError::Busy { queued: desk.queue.len() });
         }
-        desk.queue.push_back(Job {
-            block: Arc::clone(block),
-            deadline: deadline.checked_sub(margin).unwrap_or(deadline),
-            decision: Arc::clone(&decision),
-            answer: sender,
-        });
+        let (job, handle) = Job::new(block, deadline.checked_sub(margin).unwrap_or(deadline), deadline);
+        desk.queue.push_back(job);
         self.desk.tell();
-        Ok(BlockHandle { transactions: block.len(), deadline, decision, answer: receiver })
+        Ok(handle)
     }
 
     /// Executes and commits one block: [`submit`](Self::submit) and [`BlockHandle::wait`].
@@ -430,8 +349,9 @@ fn execute(processes: &mut Processes, desk: &Desk, job: &Job) {
     let result = processes.call(&Call {
         block: &job.block,
         deadline: job.deadline,
-        cancelled: &|| job.decision.is_abandoned() || desk.inner.lock().stopped,
-        claim: &|| job.decision.claim(),
+        cancelled: &|| job.is_abandoned() || desk.inner.lock().stopped,
+        claim: &|| job.claim(),
+        tell: &|accepted, last_death| job.tell(accepted, last_death),
         next: &|| desk.inner.lock().queue.front().map(|next| Arc::clone(&next.block)),
     });
     let mut state = desk.inner.lock();
@@ -442,8 +362,7 @@ fn execute(processes: &mut Processes, desk: &Desk, job: &Job) {
         Err(_) => state.totals.failed_blocks += 1,
     }
     drop(state);
-    // The caller may have gone.
-    let _ = job.answer.send(result);
+    job.answer(result);
 }
 
 /// What the coordinator's thread is to do.
@@ -462,7 +381,7 @@ fn next_job(desk: &Desk) -> Next {
         return Next::Stop;
     }
     while let Some(job) = state.queue.pop_front() {
-        if !job.decision.is_abandoned() {
+        if !job.is_abandoned() {
             return Next::Job(job);
         }
         job.answer_cancelled();

@@ -102,6 +102,7 @@ impl BlockExecutor for Threads {
             deadline,
             cancelled: &|| false,
             claim: &|| true,
+            tell: &|_, _| {},
             next: &|| None,
         })
     }

@@ -238,7 +238,14 @@ impl BlockExecutor for Processes {
         block: &Arc<PreparedBlock>,
         deadline: Instant,
     ) -> Result<BlockOutput, ExecuteError> {
-        self.call(&Call { block, deadline, cancelled: &|| false, claim: &|| true, next: &|| None })
+        self.call(&Call {
+            block,
+            deadline,
+            cancelled: &|| false,
+            claim: &|| true,
+            tell: &|_, _| {},
+            next: &|| None,
+        })
     }
 
     fn digest(&self) -> StateDigest {

@@ -99,6 +99,7 @@ impl<F: Fleet> Coordinator<F> {
             RoundEnd::CutShort(Cut::Death | Cut::Partial) | RoundEnd::Finished => {}
         }
         self.judge_deaths(call, first_in_line)?;
+        (call.tell)(done, self.run.last_death.as_ref());
         let limit = self.options.rounds_without_progress.saturating_add(patience);
         if global && self.run.without_progress > limit {
             let error = self.no_progress();
