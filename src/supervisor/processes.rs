@@ -150,7 +150,9 @@ impl Processes {
                     ready: ready.len(),
                     shards: config.shards,
                     waited_ms: begun.elapsed().as_millis(),
-                    detail: detail.unwrap_or_else(|| "raise attach_limit or read the log".to_owned()),
+                    detail: detail.unwrap_or_else(|| {
+                        "read the log, or start fewer shards; a program can raise attach_limit".to_owned()
+                    }),
                 });
             }
         }
