@@ -1,5 +1,6 @@
 //! Random bytes over everything that one shard can write: its output arena, its ends of the rings (cells and indices),
-//! its doorbell, its slot of the control segment, while blocks run and after it died.
+//! its doorbell, its slot of the control segment, while blocks run and after it died; and over the words in all slots from which
+//! free work is claimed.
 //!
 //! What would break it: a length that is trusted, a loop over a count of a peer's, a dead shard whose lifeline looks held
 //! for ever, a ring of a doorbell that a damaged word swallows for good, a slot that names a life that never was, a
@@ -37,7 +38,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 const SHARDS: usize = 4;
@@ -54,6 +55,7 @@ const SLOT_PID: u64 = 8;
 const SLOT_READY: u64 = 152;
 const SLOT_DAMAGED: u64 = 256 + 6 * 8;
 const SLOT_LIFELINES: u64 = 640;
+const SLOT_CLAIMS: u64 = 2560;
 const LIFELINES_BYTES: usize = 80;
 const DOORBELL_BYTES: u64 = 256;
 const RING_TAIL: u64 = 0;
@@ -152,6 +154,14 @@ impl Family {
         let bytes = size_of::<ChildSlot>() as u64;
         let start = CONTROL_HEADER + shard as u64 * bytes;
         Target { file: Arc::clone(&self.control), name: "slot", start, bytes }
+    }
+
+    /// The words from which all shards claim free work.
+    fn claims(&self) -> Vec<Target> {
+        let slots = (0..SHARDS).map(|shard| self.slot(shard));
+        slots
+            .map(|slot| Target { name: "claims", start: slot.start + SLOT_CLAIMS, bytes: 8, ..slot })
+            .collect()
     }
 
     fn ring(&self, consumer: usize, producer: usize) -> Target {
@@ -392,6 +402,55 @@ fn scribbles_over_one_shards_memory_harm_no_other_and_no_later_block() {
 fn scribbles_over_one_shards_memory_while_signed_blocks_run_harm_no_other() {
     let tally = damage(4, true, &[300, 50, 300, 50, 300, 50]);
     assert!(tally.cut_short > 0 && tally.victims_replaced > 0, "the damage had no effect: {tally:?}");
+}
+
+/// All shards claim from these words, so nobody knows who wrote what they say: a shard that leaves what another one has left is
+/// replaced.
+#[test]
+fn scribbles_over_the_words_that_free_work_is_claimed_from_never_change_a_result() {
+    let seed = seed();
+    let (mut dice, mut scene) = (Dice::new(seed), Scene::new(seed, 20_000, false));
+    let blocks = blocks_of(&mut scene, &mut dice, &[2_000; 24]);
+    let patient = Pacing { immediate: u32::MAX, intensity: u32::MAX, ..Pacing::default() };
+    let family = Family::of(&scene, scene.builder(SHARDS).stall_limit(STALL).pacing(patient));
+    let (done, acts) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let targets = family.claims();
+            while !done.load(Ordering::Relaxed) {
+                let (target, word) = (dice.pick(&targets), targets[dice.below(SHARDS)].word(0));
+                match dice.below(4) {
+                    0 => target.scribble(&mut dice),
+                    // What is done already is left again.
+                    1 => target.set(0, word & !(0xf_ffff << 20)),
+                    // More is left than there is.
+                    2 => target.set(0, word | 0xf_ffff),
+                    // Another one's work is left here.
+                    _ => target.set(0, word),
+                }
+                acts.fetch_add(1, Ordering::Relaxed);
+                std::thread::sleep(Duration::from_micros(*dice.pick(&[0, 20, 200])));
+            }
+        });
+        let results: Vec<_> = blocks
+            .iter()
+            .map(|(block, _)| family.phalanx.execute(block, Instant::now() + UNDER_DAMAGE))
+            .collect();
+        done.store(true, Ordering::Relaxed);
+        for (result, (_, expected)) in results.into_iter().zip(&blocks) {
+            let output = result.unwrap_or_else(|error| panic!("{error}: PHALANX_SEED={seed}"));
+            assert_same(expected, &output, &format!("PHALANX_SEED={seed}"));
+        }
+    });
+    let stats = family.phalanx.stats().stats;
+    println!(
+        "{} acts, {} of {} rounds cut short, {} damaged",
+        acts.into_inner(),
+        stats.rounds_cut_short,
+        stats.rounds,
+        stats.damaged
+    );
+    assert!(stats.damaged > 0 && stats.rounds > 24, "the damage had no effect: {stats:?}");
 }
 
 /// Executes blocks as the oracle does until `done`; all calls take less than `limit` each.

@@ -89,7 +89,7 @@ fn left_in(word: u64) -> Range<u32> {
 #[cfg(all(test, not(loom)))]
 mod tests {
     //! What would break: a position claimed twice or by nobody (see the models in `tests/loom.rs` too), a claim on a list that
-    //! is no longer laid out, a damaged word that hands out positions past the end.
+    //! is no longer laid out, a damaged word whose ends are crossed that hands out any.
 
     use super::*;
 
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_longer_than_can_be_claimed_is_cut_and_a_damaged_word_hands_out_nothing_past_the_end() {
+    fn a_list_longer_than_can_be_claimed_is_cut_and_a_word_with_crossed_ends_hands_out_nothing() {
         let claims = Claims::default();
         claims.lay_out(1, u32::MAX);
         assert_eq!(claims.take_back(1, 1), Some(CLAIMS_MAX - 1..CLAIMS_MAX));

@@ -6,6 +6,8 @@ use phalanx_ipc::{PeerReader, Region, RegionError};
 use std::os::fd::OwnedFd;
 
 const OUTPUTS: usize = 0;
+/// Zeros behind the last output: no output has a length of zero.
+const END_BYTES: usize = 8;
 /// Longest output, reads included. A transaction beyond it cannot be executed.
 const TOTAL_BYTES_MAX: usize = MAX_OUTPUT_BYTES * 64;
 /// How far ahead of the walk over headers lines are fetched, in bytes: they lie in the shard's cache.
@@ -56,12 +58,22 @@ impl OutputArenaWriter {
     /// Starts a round: everything before is given up.
     pub(crate) fn clear(&mut self) {
         (self.used, self.values_used) = (0, 0);
+        // There is room for it, so it cannot fail.
+        let _ = self.end_at(0);
+    }
+
+    /// Ends the walk over outputs at `end`, whatever a damaged counter says: what lies behind is of earlier rounds.
+    fn end_at(&mut self, end: usize) -> Result<(), RegionError> {
+        self.region.slice_mut::<u8>(OUTPUTS + end, END_BYTES).map(|word| word.fill(0))
     }
 
     /// Appends one encoded output; false when there is no room. Publish the progress counter afterwards.
     pub(crate) fn push(&mut self, output: &[u8]) -> bool {
         let end = self.used + output.len();
-        if end > self.layout.outputs || output.len() > TOTAL_BYTES_MAX {
+        if end + END_BYTES > self.layout.outputs || output.len() > TOTAL_BYTES_MAX {
+            return false;
+        }
+        if self.end_at(end).is_err() {
             return false;
         }
         let Ok(target) = self.region.slice_mut::<u8>(OUTPUTS + self.used, output.len()) else { return false };
@@ -174,5 +186,45 @@ impl OutputArenaReader {
         offset >= self.layout.values_start()
             && length as usize <= MAX_VALUE_BYTES
             && self.region.copy_out(offset, length as usize, into).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! What would break: outputs of an earlier round that count again, since a damaged counter says that there are more than the shard
+    //! has left. Negative control run: without the zeros behind the last output it fails.
+
+    use super::*;
+    use crate::types::{Incarnation, OutputWriter, StatusCode, TxnIndex};
+    use crate::vm::Outcome;
+
+    fn arena(bytes: usize) -> (OutputArenaWriter, OutputArenaReader) {
+        let layout = OutputArenaLayout::of(bytes);
+        let region = Region::create("phalanx-test-outputs", layout.bytes()).unwrap();
+        let reader = OutputArenaReader::map(region.reader_fd().unwrap(), layout).unwrap();
+        (OutputArenaWriter::new(region, layout), reader)
+    }
+
+    fn output_of(txn: u32) -> Vec<u8> {
+        let outcome = Outcome { status: StatusCode::SUCCESS, gas_used: 0 };
+        OutputWriter::default().finish(TxnIndex(txn), Incarnation(1), outcome).to_vec()
+    }
+
+    fn copied(reader: &OutputArenaReader, count: u32) -> Vec<u8> {
+        let mut into = Vec::new();
+        reader.copy_outputs(count, 10_000, &mut into, || Ok::<(), RegionError>(())).unwrap();
+        into
+    }
+
+    #[test]
+    fn outputs_of_an_earlier_round_do_not_count_whatever_the_counter_says() {
+        let (mut writer, reader) = arena(1 << 16);
+        writer.clear();
+        assert!((0..5).all(|txn| writer.push(&output_of(txn))));
+        assert_eq!(copied(&reader, 5), (0..5).flat_map(output_of).collect::<Vec<u8>>());
+        writer.clear();
+        assert!(copied(&reader, 5).is_empty(), "nothing of this round yet");
+        assert!(writer.push(&output_of(7)) && writer.push(&output_of(8)));
+        assert_eq!(copied(&reader, 5), [output_of(7), output_of(8)].concat());
     }
 }

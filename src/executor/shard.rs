@@ -101,9 +101,9 @@ struct Scratch {
 /// Why a shard left its round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum RoundEnd {
-    /// All its transactions are executed and all edges answered.
+    /// Its transactions are executed, or claimed by others, and all edges answered.
     Finished,
-    /// The coordinator cut the round short, or the output arena is full: the rest is planned again.
+    /// The coordinator cut the round short, the output arena is full, or the store cannot be read: the rest is planned again.
     CutShort,
 }
 

@@ -158,7 +158,6 @@ impl Processes {
         }
     }
 
-    /// Executes one block with everything that a caller can ask for.
     /// The calling thread is to coordinate and nothing else: it runs first if that is wanted.
     pub(crate) fn take_over(&self) {
         self.coordinator.take_seat();
@@ -167,6 +166,7 @@ impl Processes {
         }
     }
 
+    /// Executes one block with everything that a caller can ask for.
     pub(crate) fn call(&mut self, call: &Call<'_>) -> Result<BlockOutput, ExecuteError> {
         self.coordinator.execute(call)
     }

@@ -40,6 +40,15 @@ impl OwnClaims {
     }
 }
 
+/// What came of looking for work while waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Meanwhile {
+    Executed,
+    NothingLeft,
+    /// The coordinator cut the round short, or the shard cannot go on.
+    CutShort,
+}
+
 /// The free transactions of one shard by position, as far as they were looked up.
 #[derive(Debug, Default)]
 pub(super) struct FreeList {
@@ -62,25 +71,27 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
         true
     }
 
-    /// Executes one free transaction out of turn, its own last one or somebody else's, while `waiting` waits for others. False
-    /// if there is none, or when the round is cut short.
-    pub(super) fn execute_meanwhile(&mut self, waiting: TxnIndex) -> bool {
+    /// Executes one free transaction out of turn, its own last one or somebody else's, while `waiting` waits for others.
+    pub(super) fn execute_meanwhile(&mut self, waiting: TxnIndex) -> Meanwhile {
         let shards = self.plan.sub_blocks.len();
         let claimed = (0..shards).find_map(|step| self.claim_from((self.id.index() + step) % shards, 1));
-        let Some((whose, claimed)) = claimed else { return false };
+        let Some((whose, claimed)) = claimed else { return Meanwhile::NothingLeft };
         self.look_up_free(whose);
         self.spans.resume();
         let executed = claimed.into_iter().all(|position| self.execute_free(position, Finding::NOTHING));
         self.spans.wait(Some(waiting));
-        executed
+        if executed { Meanwhile::Executed } else { Meanwhile::CutShort }
     }
 
-    /// Claims up to `at_most` of what is left of a shard's free transactions.
+    /// Claims up to `at_most` of what is left of a shard's free transactions. A damaged word hands out positions behind the last
+    /// one, which are nobody's.
     fn claim_from(&self, shard: usize, at_most: u32) -> Option<(ShardId, Range<u32>)> {
-        self.plan.sub_blocks.get(shard).filter(|part| part.free > 0)?;
+        let part = self.plan.sub_blocks.get(shard).filter(|part| part.free > 0)?;
         let shard = ShardId(u32::try_from(shard).ok()?);
         let claims = &self.control.slot(shard.0)?.claims;
-        Some((shard, claims.take_back(self.plan.header.round.0, at_most)?))
+        let claimed = claims.take_back(self.plan.header.round.0, at_most)?;
+        let claimed = claimed.start..claimed.end.min(part.free);
+        (!claimed.is_empty()).then_some((shard, claimed))
     }
 
     /// Takes over from others until nothing is left; false when the round is cut short.
@@ -112,6 +123,7 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
             if !self.execute_free(position, finding) {
                 return false;
             }
+            self.flush_outbox();
         }
         true
     }

@@ -1,7 +1,7 @@
 //! One round of one shard: its transactions in block order, every edge answered, then what others have left, until the end or
 //! the cut.
 
-use super::claiming::OwnClaims;
+use super::claiming::{Meanwhile, OwnClaims};
 use super::{Arrival, RoundEnd, Scratch, add, counter};
 use crate::executor::board::BoardReader;
 use crate::executor::cold_desk::ColdDesk;
@@ -148,10 +148,14 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
                     return false;
                 }
                 self.flush_outbox();
-                if self.examine_behind(txn, behind) || self.execute_meanwhile(txn) {
+                if self.examine_behind(txn, behind) {
                     self.receive();
-                } else {
-                    self.wait();
+                    continue;
+                }
+                match self.execute_meanwhile(txn) {
+                    Meanwhile::Executed => self.receive(),
+                    Meanwhile::NothingLeft => self.wait(),
+                    Meanwhile::CutShort => return false,
                 }
             }
             self.spans.resume();
@@ -199,7 +203,7 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
         add(self.slot, counter::STALE, stale);
     }
 
-    /// Executes one transaction and publishes its output; false when that finds no room.
+    /// Executes one transaction and publishes its output; false when that finds no room, or the store cannot be read.
     pub(super) fn execute(
         &mut self,
         (txn, finding): (TxnIndex, Finding),
@@ -351,7 +355,7 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
     }
 
     /// Sends from the outbox what fits now.
-    fn flush_outbox(&mut self) {
+    pub(super) fn flush_outbox(&mut self) {
         if self.scratch.waiting == 0 {
             return;
         }
