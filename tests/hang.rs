@@ -127,8 +127,10 @@ fn a_shard_that_is_starved_of_its_core_is_not_killed() {
         assert_same(expected, &got, &format!("starved, reproduce with PHALANX_SEED={seed}"));
     }
     drop(busy);
+    let incidents = phalanx.take_incidents();
     for (before, after) in before.iter().zip(phalanx.health()) {
-        assert_eq!((before.pid, before.generation), (after.pid, after.generation), "it was killed");
+        let (before, after) = ((before.pid, before.generation), (after.pid, after.generation));
+        assert_eq!(before, after, "it was killed: {incidents:?}, PHALANX_SEED={seed}");
     }
 }
 

@@ -4,7 +4,8 @@ use std::fs;
 use std::io;
 use std::time::Duration;
 
-use nix::unistd::{SysconfVar, sysconf};
+use nix::time::{clock_getcpuclockid, clock_gettime};
+use nix::unistd::Pid;
 
 /// A process, told apart from any later one with the same pid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -63,12 +64,12 @@ pub fn parent_of(pid: i32) -> Option<i32> {
     Some(Stat::read(pid)?.parent)
 }
 
-/// CPU time a process has used, user and system, in steps of one clock tick (mostly 10 ms); none if unknown.
+/// CPU time that all threads of a process have used, user and system; none if unknown. Where the kernel does not know what a hypervisor
+/// takes, that counts, too.
 pub fn cpu_time_of(pid: i32) -> Option<Duration> {
-    let ticks_per_second =
-        sysconf(SysconfVar::CLK_TCK).ok().flatten().and_then(|ticks| u64::try_from(ticks).ok())?;
-    let ticks = Stat::read(pid)?.cpu_ticks;
-    Some(Duration::from_nanos(ticks.checked_mul(1_000_000_000)?.checked_div(ticks_per_second)?))
+    // 0 would be the caller.
+    let pid = Some(Pid::from_raw(pid)).filter(|pid| pid.as_raw() > 0)?;
+    Some(clock_gettime(clock_getcpuclockid(pid).ok()?).ok()?.into())
 }
 
 /// The core that a process ran on last; none if unknown.
@@ -97,7 +98,6 @@ fn stat_path(pid: i32) -> String {
 struct Stat {
     state: char,
     parent: i32,
-    cpu_ticks: u64,
     start_time: u64,
 }
 
@@ -112,11 +112,9 @@ impl Stat {
         let mut fields = after_name.split_ascii_whitespace();
         let state = fields.next()?.chars().next()?;
         let parent = fields.next()?.parse().ok()?;
-        // Now at field 5. utime and stime are fields 14 and 15, the start time is field 22.
-        let user: u64 = fields.nth(9)?.parse().ok()?;
-        let system: u64 = fields.next()?.parse().ok()?;
-        let start_time = fields.nth(6)?.parse().ok()?;
-        Some(Stat { state, parent, cpu_ticks: user.checked_add(system)?, start_time })
+        // Now at field 5; the start time is field 22.
+        let start_time = fields.nth(17)?.parse().ok()?;
+        Some(Stat { state, parent, start_time })
     }
 }
 
@@ -134,6 +132,6 @@ mod tests {
     fn a_name_with_brackets_and_spaces_does_not_shift_the_fields() {
         let line = "42 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 100 20 13 14 15 16 17 18 777 20";
         let stat = Stat::parse(line).unwrap();
-        assert_eq!((stat.state, stat.parent, stat.cpu_ticks, stat.start_time), ('S', 1, 120, 777));
+        assert_eq!((stat.state, stat.parent, stat.start_time), ('S', 1, 777));
     }
 }

@@ -17,19 +17,25 @@ struct Sighting {
     motion: [u64; 3],
     activity: Activity,
     since: Instant,
+    /// Its CPU time at the last look, and how much of it counts since it moved last.
     cpu: Option<Duration>,
+    used: Duration,
     /// Looks at the process since it has been still for a while, and those that saw it asleep.
     looks: u32,
     asleep: u32,
 }
 
-/// Fewest looks at a process that tell whether it is asleep.
+/// Fewest looks at a process that tell whether it is asleep, or burns CPU time.
 const LOOKS_MIN: u32 = 4;
 
 impl Sighting {
-    fn look(&mut self, state: Option<char>) {
+    /// Of CPU time at most `most` counts: one look may see a long time in which a hypervisor ran somebody else.
+    fn look(&mut self, state: Option<char>, cpu: Option<Duration>, most: Duration) {
         self.looks += 1;
         self.asleep += u32::from(state == Some('S'));
+        let spent = cpu.zip(self.cpu).map_or(Duration::ZERO, |(now, then)| now.saturating_sub(then));
+        self.used += spent.min(most);
+        self.cpu = cpu.or(self.cpu);
     }
 
     /// Whether it has slept for most of the time, of its own accord.
@@ -89,21 +95,19 @@ impl StallWatch {
                 continue;
             }
             let state = state_of(pid);
-            seen.look(state);
+            seen.look(state, cpu_time_of(pid), limit / LOOKS_MIN);
             if stalled < limit {
                 continue;
             }
             if matches!(state, Some('T' | 't')) {
                 return Some((member, DeathCause::Stopped { stalled }));
             }
-            let used =
-                cpu_time_of(pid).zip(seen.cpu).map_or(Duration::ZERO, |(now, then)| now.saturating_sub(then));
             let should_move = match seen.activity {
                 Activity::Running => true,
                 Activity::Waiting | Activity::Damaged => phase == Phase::Cut,
                 Activity::Parked => false,
             };
-            if should_move && (used >= limit || seen.sleeps()) {
+            if should_move && (seen.used >= limit || seen.sleeps()) {
                 return Some((member, DeathCause::Hang { stalled }));
             }
         }
@@ -126,6 +130,7 @@ fn sighting(
         activity: slot.activity(),
         since: now,
         cpu: cpu_time_of(pid),
+        used: Duration::ZERO,
         looks: 0,
         asleep: 0,
     }
