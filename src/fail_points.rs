@@ -16,7 +16,7 @@ pub enum Passer {
 }
 
 /// Every fail point by name.
-pub const FAIL_POINTS: [(&str, Passer); 31] = [
+pub const FAIL_POINTS: [(&str, Passer); 32] = [
     ("plan sealed", Passer::Coordinator),
     ("round announced to one shard", Passer::Coordinator),
     ("round announced", Passer::Coordinator),
@@ -32,6 +32,7 @@ pub const FAIL_POINTS: [(&str, Passer); 31] = [
     ("slot cleared", Passer::Supervisor),
     ("shard forked", Passer::Supervisor),
     ("shard noted", Passer::Supervisor),
+    ("shard untied", Passer::NewShard),
     ("shard born", Passer::NewShard),
     ("lifeline held", Passer::NewShard),
     ("regions mapped", Passer::NewShard),

@@ -12,7 +12,7 @@
 
 mod common;
 
-use common::{Dice, Scene, assert_same, deadline, eventually, seed, segments_of, send_signal};
+use common::{Dice, Scene, assert_same, deadline, eventually, seed, segments_of, send_signal, state_of};
 use nix::sys::signal::Signal;
 use phalanx::Phalanx;
 use phalanx::executor::BlockOutput;
@@ -190,6 +190,40 @@ fn a_crash_loop_is_slowed_down_and_shown_and_ends_by_itself() {
     assert_eq!(exits.count() as u64, fired, "every death is in the book");
     drop(phalanx);
     assert!(segments_of(0).is_empty());
+}
+
+/// A shard that is stopped before the kernel knows to kill it with its supervisor outlives that one. Its family ends it.
+/// Negative control: with an `end_orphans` that looks at nobody both rounds of the test failed.
+#[test]
+fn a_shard_stopped_before_it_is_tied_to_its_supervisor_does_not_outlive_it() {
+    for go_on in [true, false] {
+        let mut matrix = Matrix::new();
+        let pacing = Pacing { start_limit_ms: 60_000, ..Pacing::default() };
+        let phalanx = matrix.scene.launch(matrix.scene.builder(2).pacing(pacing).log("off"));
+        let stop = FailAction::Signal(Signal::SIGSTOP as i32);
+        let point = FailSpec { point: "shard untied", first: 1, times: 1, action: stop };
+        phalanx.arm_fail_point(point).unwrap();
+        let before = phalanx.health()[1].clone();
+        assert!(send_signal(before.pid, "phx-shard", Signal::SIGKILL));
+        let newborn = || phalanx.health()[1].pid;
+        let is_stopped = || newborn() != before.pid && state_of(newborn()) == Some('T');
+        assert!(eventually(Duration::from_secs(20), is_stopped), "{:?}", phalanx.health());
+        let orphan = newborn();
+        let supervisor = phalanx.supervisor().pid.unwrap();
+        assert!(send_signal(supervisor, "phx-supervisor", Signal::SIGKILL));
+        if go_on {
+            let (block, expected) = matrix.blocks.remove(0);
+            assert_same(
+                &expected,
+                &phalanx.execute(&block, deadline()).unwrap(),
+                "after the supervisor's death",
+            );
+        } else {
+            phalanx.shutdown(deadline()).unwrap();
+        }
+        let gone = || state_of(orphan).is_none_or(|state| state == 'Z');
+        assert!(eventually(Duration::from_secs(20), gone), "{orphan} is left, go on: {go_on}");
+    }
 }
 
 /// With nobody left a block fails in time, saying why; with the fallback it is executed in this process, and shard

@@ -119,9 +119,9 @@ impl ControlView {
         let slot = self.child_slot(index)?;
         for _ in 0..LOOKS_MAX {
             let generation = slot.generation.load(Ordering::Acquire);
-            let process = process_of(slot);
+            let process = slot.process();
             fence(Ordering::Acquire);
-            if slot.generation.load(Ordering::Relaxed) == generation && process_of(slot) == process {
+            if slot.generation.load(Ordering::Relaxed) == generation && slot.process() == process {
                 return Some(snapshot(slot, generation, process));
             }
         }
@@ -146,12 +146,6 @@ impl fmt::Debug for ControlView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ControlView {{ {}, {} slots }}", self.name, self.slots)
     }
-}
-
-/// The newest process; none while there is no pid.
-fn process_of(slot: &ChildSlot) -> Option<ProcessIdentity> {
-    let pid = slot.pid.load(Ordering::Acquire);
-    (pid > 0).then(|| ProcessIdentity { pid, start_time: slot.start_time.load(Ordering::Relaxed) })
 }
 
 fn snapshot(slot: &ChildSlot, generation: u32, process: Option<ProcessIdentity>) -> SlotSnapshot {

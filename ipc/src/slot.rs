@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use crate::claims::Claims;
 use crate::fault::is_noted;
+use crate::identity::ProcessIdentity;
 use crate::lifeline::Lifeline;
 
 /// Generations whose exit status is remembered.
@@ -262,6 +263,12 @@ impl ChildSlot {
         let word = self.exits[exit_index(generation)].load(Ordering::Acquire);
         let status = u32::try_from(word & u64::from(u32::MAX)).ok()?;
         (generation != 0 && word >> 32 == u64::from(generation)).then_some(status.cast_signed())
+    }
+
+    /// The newest process; none while there is no pid.
+    pub fn process(&self) -> Option<ProcessIdentity> {
+        let pid = self.pid.load(Ordering::Acquire);
+        (pid > 0).then(|| ProcessIdentity { pid, start_time: self.start_time.load(Ordering::Relaxed) })
     }
 
     /// Notes the process of a generation. For the supervisor only.

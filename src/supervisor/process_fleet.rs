@@ -14,7 +14,8 @@ use crate::supervisor::supervisor_link::SupervisorLink;
 use crate::topology::RegionKind;
 use crate::types::{Generation, RoundId, ShardId, TxnIndex};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use phalanx_ipc::{ChildSlot, Control, Doorbell, LifelineState, SlotState};
+use nix::sys::signal::Signal;
+use phalanx_ipc::{ChildSlot, Control, Doorbell, LifelineState, ProcessHandle, SlotState};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::os::fd::BorrowedFd;
@@ -179,6 +180,23 @@ impl ProcessFleet {
             tracing::warn!(cause, "supervisor is lost");
             self.desk.incidents().note_supervisor(&self.control, self.link.pid(), cause);
             self.desk.set_supervisor(0);
+            self.end_orphans();
+        }
+    }
+
+    /// Kills whom the slots still name after their supervisor's end. The kernel has killed the shards with it, all but one
+    /// that was stopped before it had asked for that.
+    fn end_orphans(&self) {
+        for shard in self.shards() {
+            let process = self.control.slot(shard.0).and_then(ChildSlot::process);
+            // The start time must be right, too: a damaged slot names nobody.
+            let Some(orphan) = process.and_then(|process| ProcessHandle::open(process).ok()) else {
+                continue;
+            };
+            // One that is gone meanwhile needs no signal.
+            if orphan.signal(Signal::SIGKILL).is_ok() {
+                tracing::debug!(%shard, pid = orphan.identity().pid, "shard is ended after its supervisor");
+            }
         }
     }
 
@@ -218,6 +236,13 @@ impl ProcessFleet {
             self.is_ready(shard).is_none()
                 && self.control.slot(shard.0).is_some_and(|slot| slot.state() != SlotState::Resting)
         })
+    }
+}
+
+impl Drop for ProcessFleet {
+    fn drop(&mut self) {
+        self.link.stop();
+        self.end_orphans();
     }
 }
 

@@ -57,7 +57,6 @@ pub(super) struct Birth<'a, V> {
 impl<V: Vm> Birth<'_, V> {
     /// Runs the shard; returns the exit code if it cannot start or panics.
     pub(super) fn live(&self) -> i32 {
-        name_process(&format!("phx-shard-{}", self.id));
         let Some(slot) = self.control.slot(self.id.0) else { return EXIT_START };
         let lived = crate::vm::catch_panic(|| self.start_and_run(slot));
         match lived {
@@ -80,7 +79,10 @@ impl<V: Vm> Birth<'_, V> {
             turns::as_newborn();
         }
         SignalSetup::child()?;
+        fail_point("shard untied");
         die_with_parent(self.supervisor)?;
+        // Whoever looks for shards by name finds those that go with their supervisor.
+        name_process(&format!("phx-shard-{}", self.id));
         fail_point("shard born");
         slot.lifeline(self.generation).hold()?;
         fail_point("lifeline held");

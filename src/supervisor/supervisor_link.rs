@@ -224,7 +224,7 @@ impl SupervisorLink {
     }
 
     /// Stops the supervisor and its shards in order, or kills it when that takes too long.
-    fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         if self.ended {
             return;
         }
@@ -232,7 +232,10 @@ impl SupervisorLink {
         let deadline = Instant::now() + STOP_LIMIT;
         while Instant::now() < deadline {
             match self.process.try_wait() {
-                Ok(Some(_)) => return,
+                Ok(Some(_)) => {
+                    self.ended = true;
+                    return;
+                }
                 Ok(None) => {
                     // The socket hangs up when the supervisor exits; it is reaped on the next turn.
                     let _ = self.channel.poll(Some(Duration::from_millis(20)));

@@ -179,7 +179,12 @@ fn hold(
         Err(what) => findings.judge(Check::Memory, Err(what)),
     }
     let totals = phalanx.stats();
-    findings.judge(Check::LostBlock, blocks.agree(&totals));
+    if observed.violated.load(Ordering::Relaxed) {
+        let why = "blocks on their way when the trial was called off were not taken";
+        findings.enter(Check::LostBlock, Finding::Skipped(why.to_owned()));
+    } else {
+        findings.judge(Check::LostBlock, blocks.agree(&totals));
+    }
     let tally = *blocks.tally();
     findings.judge(Check::Digest, Ok(format!("{} blocks", tally.blocks)));
     findings.judge(Check::Deadline, Ok(format!("{} blocks", tally.blocks)));
