@@ -1,7 +1,8 @@
 //! `phalanx bench executor` on a loaded host, with tiny blocks.
 //!
 //! What would break without it: an executor that no longer starts or differs from sequential execution, rows that vanish
-//! from the JSON object, figures that contradict each other. Speeds are not looked at. Negative controls: NOTDONE
+//! from the JSON object, figures that contradict each other. Speeds are not looked at.
+//! Negative control: with a Block-STM that does not start the first test failed at its row.
 
 #![allow(missing_docs, reason = "a test program")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
@@ -96,14 +97,19 @@ fn assert_sound(row: &Value) {
         ["low", "median", "high"].map(|key| number(row, &format!("/ratio_to_sequential/{key}")));
     assert!(0.0 < low && low <= ratio && ratio <= high, "{row}");
     let phase = |name: &str| number(row, &format!("/phases/{name}_ns"));
-    assert!((1e9 / phase("total") / median - 1.0).abs() < 0.7, "two rounds have one middle: {row}");
+    // The middle of times is not that of speeds when one of two rounds was disturbed; both lie within the same bounds.
+    let (slowest, fastest) = (min * (1.0 - 1e-9), max * (1.0 + 1e-9));
+    assert!((slowest..=fastest).contains(&(1e9 / phase("total"))), "{row}");
     assert!(0.0 < phase("execute"), "{row}");
     assert!(phase("serial") >= 0.0, "{row}");
-    assert!(number(row, "/cpu_s_per_transaction") > 0.0 && number(row, "/memory_mib") > 0.0, "{row}");
+    assert!(number(row, "/cpu_s_per_transaction") > 0.0, "{row}");
     assert!(number(row, "/rounds_per_block") >= 1.0, "{row}");
     let executor = row["executor"].as_str().unwrap();
     let is_planned = ["threads", "processes", "processes-ahead"].contains(&executor);
     assert_eq!(phase("plan") > 0.0 && phase("validate") > 0.0 && phase("commit") > 0.0, is_planned, "{row}");
+    // What an executor takes within this process may have been free before; processes are its own.
+    let memory = number(row, "/memory_mib");
+    assert!(memory > 0.0 || memory == 0.0 && !executor.starts_with("processes"), "{row}");
     assert_eq!(row["phases"]["wait_ns"].is_number(), is_planned, "{row}");
     assert_eq!(row["phases"]["wait_reason"].is_string(), !is_planned, "{row}");
     if is_planned {
