@@ -12,7 +12,8 @@ use nix::sys::statfs::fstatfs;
 use crate::mapping::Mapping;
 use crate::numa::extents;
 use crate::os::OsCause;
-use crate::region::{Region, RegionError, page_size};
+use crate::page::page_size;
+use crate::region::{Region, RegionError};
 
 /// Size and alignment of a huge page, in bytes: what one entry of a page directory maps.
 pub const HUGE_PAGE_BYTES: usize = 2 << 20;

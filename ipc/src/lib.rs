@@ -43,6 +43,8 @@ mod numa;
 #[cfg(not(loom))]
 mod os;
 #[cfg(not(loom))]
+mod page;
+#[cfg(not(loom))]
 mod pin;
 #[cfg(not(loom))]
 mod process;

@@ -12,7 +12,7 @@ use nix::sys::uio::pread;
 
 use crate::numa::extents;
 use crate::os::OsCause;
-use crate::region::page_size;
+use crate::page::page_size;
 
 /// Pages of a shared memory file that the kernel knows to be lost: the first byte of each, from the file's beginning,
 /// ascending. Stale at once.

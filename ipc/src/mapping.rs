@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
 
 use crate::huge_pages::HUGE_PAGE_BYTES;
-use crate::region::page_size;
+use crate::page::page_size;
 
 /// A shared mapping of a whole file from its first byte on, kept out of core dumps. Unmapped when dropped.
 ///

@@ -16,7 +16,7 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use nix::unistd::{Whence, lseek};
 
 use crate::os::OsCause;
-use crate::region::page_size;
+use crate::page::page_size;
 
 /// Nodes that a mask can name.
 const NODES: usize = 1024;

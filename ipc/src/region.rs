@@ -21,12 +21,13 @@ use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, FcntlArg, OFlag, SealFlag, fallocate, fcntl, open};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::{Mode, fstat};
-use nix::unistd::{SysconfVar, ftruncate, sysconf};
+use nix::unistd::ftruncate;
 
 use crate::huge_pages::HUGE_PAGE_BYTES;
 use crate::mapping::Mapping;
 use crate::numa::{self, NodePolicy, PagePlace};
 use crate::os::OsCause;
+use crate::page::page_size;
 
 /// Why a region could not be made, mapped, sealed or read.
 #[derive(Debug, thiserror::Error)]
@@ -453,12 +454,6 @@ fn prefetch(map: &Mapping, offset: usize) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         _mm_prefetch::<_MM_HINT_T0>(map.start().as_ptr().add(offset).cast());
     }
-}
-
-/// Size of a page in bytes; 4096 if the system does not say.
-pub(crate) fn page_size() -> usize {
-    let answer = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
-    answer.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(4096)
 }
 
 /// Size of a file that can never shrink, in bytes, rounded down to words.
