@@ -37,7 +37,8 @@ pub struct ProcessHandle {
 }
 
 impl ProcessHandle {
-    /// Holds exactly this process. Errors with `Gone` if it does not run any more; a zombie does not.
+    /// Holds exactly this process. Errors with `Gone` if it does not run any more, as a zombie does not, or if the kernel does
+    /// not show which process it is: nobody is signalled to on a guess.
     pub fn open(identity: ProcessIdentity) -> Result<ProcessHandle, HandleError> {
         let pid = identity.pid;
         // SAFETY: pidfd_open takes two numbers and touches no memory.
@@ -49,7 +50,7 @@ impl ProcessHandle {
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         // Looked at after the descriptor was taken: if the start time is right now, it was the right process then, since
         // a pid is not given back to an earlier process.
-        if !identity.is_alive() {
+        if ProcessIdentity::of(pid) != Some(identity) || !identity.is_alive() {
             return Err(HandleError::Gone { pid });
         }
         Ok(ProcessHandle { fd, identity })

@@ -8,12 +8,14 @@
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use phalanx_ipc::{
     Control, ControlError, ControlView, Fault, HandleError, ProcessHandle, ProcessIdentity, SlotState,
     monotonic_now,
 };
 use std::fs;
+use std::os::fd::AsRawFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command};
 use std::sync::atomic::Ordering;
@@ -110,4 +112,30 @@ fn a_signal_reaches_the_process_that_is_meant_or_nobody() {
     assert_eq!(child.wait().unwrap().signal(), Some(9));
     assert!(matches!(handle.signal(Signal::SIGKILL), Err(HandleError::Gone { .. })), "it is reaped");
     assert!(matches!(ProcessHandle::open(identity), Err(HandleError::Gone { .. })));
+}
+
+/// With one descriptor left a process can be held but not looked at. Negative control: with `is_alive` alone, which calls nobody dead
+/// on a guess, the stranger is held. Runs in a process of its own, since others need descriptors.
+#[test]
+fn whom_the_kernel_does_not_show_is_not_held() {
+    const ALONE: &str = "PHALANX_TEST_FEW_DESCRIPTORS";
+    if std::env::var_os(ALONE).is_none() {
+        let itself = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "whom_the_kernel_does_not_show_is_not_held"])
+            .env(ALONE, "1")
+            .output()
+            .unwrap();
+        assert!(itself.status.success(), "{}", String::from_utf8_lossy(&itself.stdout));
+        return;
+    }
+    let (mut child, identity) = sleeper();
+    let stranger = ProcessIdentity { start_time: identity.start_time + 1, ..identity };
+    let next = fs::File::open("/dev/null").unwrap().as_raw_fd();
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, u64::try_from(next).unwrap() + 1, hard).unwrap();
+    let held = ProcessHandle::open(stranger);
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(matches!(held, Err(HandleError::Gone { .. })), "{held:?}");
 }

@@ -252,10 +252,10 @@ impl SpanReader {
     }
 
     /// Appends what `member` wrote in `round`, of a block of so many transactions. The member must have left the round or
-    /// be gone; what it had begun then ends now.
+    /// be gone; what it had begun then ends when its death was `noticed` (ns of the monotonic clock), or else now.
     pub(super) fn collect(
         &self,
-        member: Member,
+        (member, noticed): (Member, Option<u64>),
         round: RoundId,
         transactions: usize,
         into: &mut BlockTimeline,
@@ -266,13 +266,14 @@ impl SpanReader {
             return Ok(());
         }
         let (count, now) = (self.word(head::COUNT)?, monotonic_ns());
+        let until = noticed.map_or(now, |noticed| noticed.min(now));
         let written = usize::try_from(count).unwrap_or(usize::MAX).min(self.room);
         into.dropped = into.dropped.saturating_add(self.word(head::DROPPED)?);
         into.refused = into.refused.saturating_add(count.saturating_sub(written as u64));
         let mut bytes = Vec::new();
         self.region.look_over(HEAD_BYTES, written * SPAN_BYTES)?;
         self.region.copy_out(HEAD_BYTES, written * SPAN_BYTES, &mut bytes)?;
-        let mut check = Check { member, round, transactions, born: self.born, now, latest: self.born };
+        let mut check = Check { member, round, transactions, born: self.born, until, latest: self.born };
         let mut words = bytes.chunks_exact(WORD).map(word_of);
         for _ in 0..written {
             let span =
@@ -284,7 +285,7 @@ impl SpanReader {
                 (code_of(SpanKind::Round), self.word(head::ENTERED)?),
                 (self.word(head::KIND)?, self.word(head::SINCE)?),
             ] {
-                into.take(check.span([since, now, kind << 32, 0], true));
+                into.take(check.span([since, until, kind << 32, 0], true));
             }
         }
         Ok(())
@@ -314,7 +315,8 @@ struct Check {
     round: RoundId,
     transactions: usize,
     born: u64,
-    now: u64,
+    /// No span ends after.
+    until: u64,
     /// End of the last stretch of parking, running or waiting: they follow each other.
     latest: u64,
 }
@@ -329,7 +331,7 @@ impl Check {
         };
         let in_block = txn.is_none_or(|txn| txn.index() < self.transactions)
             && usize::try_from(done).is_ok_and(|done| done <= self.transactions);
-        if start_ns > end_ns || end_ns > self.now || !in_block {
+        if start_ns > end_ns || end_ns > self.until || !in_block {
             return None;
         }
         match kind {
@@ -378,7 +380,7 @@ mod tests {
 
     fn collect(reader: &SpanReader) -> BlockTimeline {
         let mut block = BlockTimeline::default();
-        reader.collect(MEMBER, ROUND, 10, &mut block).unwrap();
+        reader.collect((MEMBER, None), ROUND, 10, &mut block).unwrap();
         block
     }
 
@@ -406,7 +408,7 @@ mod tests {
         );
         assert!(block.spans.windows(2).all(|pair| pair[0].end_ns <= pair[1].end_ns), "{block:?}");
         let mut other = BlockTimeline::default();
-        reader.collect(MEMBER, RoundId(8), 10, &mut other).unwrap();
+        reader.collect((MEMBER, None), RoundId(8), 10, &mut other).unwrap();
         assert_eq!(other, BlockTimeline::default(), "another round's spans are none of this one");
     }
 
@@ -430,6 +432,21 @@ mod tests {
         let block = collect(&reader);
         assert_eq!(kinds(&block), [SpanKind::Parked, SpanKind::Round, SpanKind::Waiting]);
         assert_eq!(block.spans.iter().map(|span| span.unfinished).collect::<Vec<_>>(), [false, true, true]);
+    }
+
+    /// Negative control: with `now` for the end of what is open, it reaches into the next life.
+    #[test]
+    fn what_a_dead_shard_had_begun_ends_before_its_next_life_begins() {
+        let (_, mut writer, reader) = ends();
+        writer.enter(ROUND);
+        writer.wait(None);
+        let noticed = monotonic_ns();
+        let mut block = BlockTimeline::default();
+        reader.collect((MEMBER, Some(noticed)), ROUND, 10, &mut block).unwrap();
+        assert_eq!(kinds(&block), [SpanKind::Parked, SpanKind::Round, SpanKind::Waiting]);
+        let open: Vec<u64> =
+            block.spans.iter().filter(|span| span.unfinished).map(|span| span.end_ns).collect();
+        assert_eq!((open, block.refused), (vec![noticed; 2], 0));
     }
 
     #[test]

@@ -118,7 +118,8 @@ pub struct Span {
     pub txn: Option<TxnIndex>,
     /// Transactions executed in it.
     pub transactions: u32,
-    /// Whether it never ended: its shard died, and the end is when the coordinator took the spans in.
+    /// Whether it never ended: its shard died, and the end is when the supervisor noticed it or, if it had not yet, when
+    /// the coordinator took the spans in. No span of the shard's next life begins before.
     pub unfinished: bool,
 }
 
