@@ -24,11 +24,13 @@ use phalanx::vm::BuiltInVm;
 use phalanx::vm::ledger::{Address, LedgerConfig, LedgerVm, SignatureMode, genesis};
 use phalanx::{Phalanx, QUEUE_LIMIT};
 use phalanx_bench::{Accounts, WORKLOAD_CHAIN_ID};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Time enough for a call whose deadline has passed to return, on a loaded host.
-const SOON: Duration = Duration::from_secs(3);
+const SOON: Duration = Duration::from_secs(7);
 
 /// Stops shard 0, so that a block submitted now stays in its round until [`let_go`].
 fn hold_up(phalanx: &Phalanx) -> i32 {
@@ -38,8 +40,9 @@ fn hold_up(phalanx: &Phalanx) -> i32 {
     pid
 }
 
+/// It may have been killed meanwhile, if what held the caller up was the host.
 fn let_go(pid: i32) {
-    assert!(send_signal(pid, "phx-shard", Signal::SIGCONT));
+    send_signal(pid, "phx-shard", Signal::SIGCONT);
 }
 
 /// A family whose stopped shards are left alone for longer than any test takes.
@@ -91,7 +94,8 @@ fn a_deadline_during_a_round_is_kept_and_the_executor_goes_on() {
     let begun = Instant::now();
     let error = phalanx.execute(&blocks[0].0, begun + Duration::from_millis(100)).unwrap_err();
     assert!(matches!(error, ExecuteError::DeadlineExceeded { .. }), "{error}");
-    assert!(begun.elapsed() >= Duration::from_millis(100) && begun.elapsed() < SOON, "{:?}", begun.elapsed());
+    // The coordinator leaves itself a sixteenth of the time to give up in.
+    assert!(begun.elapsed() >= Duration::from_millis(93) && begun.elapsed() < SOON, "{:?}", begun.elapsed());
     let_go(held);
     assert_same(&blocks[0].1, &phalanx.execute(&blocks[0].0, deadline()).unwrap(), "the same block again");
     assert_ne!(phalanx.digest(), before);
@@ -338,7 +342,8 @@ fn a_shutdown_with_blocks_in_flight_answers_them_and_leaves_nothing() {
             Err(error) => panic!("{error}"),
         }
         assert_eq!(children_of(own), Vec::<i32>::new());
-        assert!(pids.iter().all(|&pid| state_of(pid).is_none_or(|state| state == 'Z')));
+        let gone = || pids.iter().all(|&pid| state_of(pid).is_none_or(|state| state == 'Z'));
+        assert!(eventually(PATIENCE, gone), "orphans of a supervisor that took too long end with it");
         assert_eq!(segments_of(own), Vec::<String>::new());
     });
 }
@@ -402,7 +407,8 @@ fn two_families_in_one_process_do_not_disturb_each_other() {
     assert_ne!(supervisors[0], supervisors[1]);
 }
 
-/// Once broke: a supervisor that was gone before it was handed its order stayed a zombie. A launch that must fail, in a process of its own; returns the error and how long it took.
+/// A launch that must fail, in a process of its own; returns the error and how long it took. Once broke: a supervisor that
+/// was gone before it was handed its order stayed a zombie.
 fn failing_launch(config: &ProcessesConfig, scene: &Scene) -> (LaunchError, Duration) {
     let own = i32::try_from(std::process::id()).unwrap();
     let before = fds_of(own).len();
@@ -436,8 +442,12 @@ fn an_image_that_is_no_supervisor_is_a_clear_error_in_time_and_leaves_nothing() 
 fn an_image_that_never_answers_is_a_clear_error_in_time_and_leaves_nothing() {
     alone("an_image_that_never_answers_is_a_clear_error_in_time_and_leaves_nothing", || {
         let scene = Scene::new(35, 4, false);
+        let folder = tempfile::tempdir().unwrap();
+        let silent = folder.path().join("silent");
+        fs::write(&silent, "#!/bin/sh\nexec sleep 600\n").unwrap();
+        fs::set_permissions(&silent, fs::Permissions::from_mode(0o755)).unwrap();
         let config = ProcessesConfig {
-            image: SupervisorImage::Path("/usr/bin/yes".into()),
+            image: SupervisorImage::Path(silent),
             attach_limit: Duration::from_secs(1),
             ..scene.processes_config(2)
         };

@@ -92,11 +92,16 @@ fn kill_at_random(shards: usize, signed: bool, blocks: usize, size: usize) {
     let blocks = scene.expected(std::iter::repeat_n(size, blocks));
     let phalanx = scene.phalanx(shards);
     let (mut dice, mut kills) = (Dice::new(seed), 0_u32);
+    let (mut executed, mut in_vain) = (0, 0_u32);
     let totals = execute_all(&phalanx, &blocks, &context, |phalanx| {
         std::thread::sleep(Duration::from_micros(dice.next() % 6_000));
-        let victim = dice.pick(&phalanx.health()).pid;
-        if kills < 400 && send_signal(victim, SHARD, Signal::SIGKILL) {
-            kills += 1;
+        let health = phalanx.health();
+        // Killed before their first transaction each time, shards get nowhere, and on a slow host that may go on for long.
+        let now = health.iter().map(|shard| shard.executed).sum::<u64>();
+        in_vain = if now == executed { in_vain } else { 0 };
+        executed = now;
+        if kills < 400 && in_vain < 10 && send_signal(dice.pick(&health).pid, SHARD, Signal::SIGKILL) {
+            (kills, in_vain) = (kills + 1, in_vain + 1);
         }
     });
     println!("{context}: {kills} kills, {totals:?}");
@@ -141,7 +146,7 @@ fn all_shards_killed_at_once_never_change_a_block() {
     let seed = seed();
     let context = format!("reproduce with PHALANX_SEED={seed}");
     let mut scene = Scene::new(seed, 60, false);
-    let blocks = scene.expected(std::iter::repeat_n(1_000, 25));
+    let blocks = scene.expected(std::iter::repeat_n(3_000, 25));
     let phalanx = scene.phalanx(4);
     let (mut dice, mut massacres) = (Dice::new(seed), 0_u32);
     let totals = execute_all(&phalanx, &blocks, &context, |phalanx| {
@@ -404,7 +409,7 @@ fn a_killed_coordinator_leaves_no_process_and_no_segment() {
         let gone = |&pid: &i32| state_of(pid).is_none_or(|state| matches!(state, 'Z' | 'X'));
         let clean = || family.iter().all(gone) && segments_of(pid).is_empty();
         assert!(
-            eventually(Duration::from_secs(1), clean),
+            eventually(Duration::from_secs(5), clean),
             "{:?} {:?}",
             family.iter().map(|&pid| (pid, comm_of(pid), state_of(pid))).collect::<Vec<_>>(),
             segments_of(pid)

@@ -12,7 +12,7 @@
 
 mod common;
 
-use common::{Dice, Scene, assert_same, deadline, eventually, seed, segments_of, send_signal, state_of};
+use common::{Dice, Scene, assert_same, deadline, eventually, seed, send_signal, state_of};
 use nix::sys::signal::Signal;
 use phalanx::Phalanx;
 use phalanx::executor::BlockOutput;
@@ -125,7 +125,9 @@ fn provoke(phalanx: &Phalanx, point: &str, passer: Passer, dice: &mut Dice) -> b
 }
 
 fn kill_a_shard(phalanx: &Phalanx, dice: &mut Dice) {
-    std::thread::sleep(Duration::from_micros(dice.next() % 3_000));
+    // Now and then early: a fast host ends a round in less than half a millisecond.
+    let longest = *dice.pick(&[300, 3_000]);
+    std::thread::sleep(Duration::from_micros(dice.next() % longest));
     send_signal(dice.pick(&phalanx.health()).pid, "phx-shard", Signal::SIGKILL);
 }
 
@@ -163,8 +165,13 @@ fn a_crash_loop_is_slowed_down_and_shown_and_ends_by_itself() {
         .unwrap();
     let mut blocks = matrix.blocks.drain(..);
     assert!(send_signal(phalanx.health()[1].pid, "phx-shard", Signal::SIGKILL));
-    assert!(eventually(Duration::from_secs(20), || phalanx.health()[1].resting), "{:?}", phalanx.health());
-    let sick = phalanx.health()[1].clone();
+    let mut sick = phalanx.health()[1].clone();
+    let rests = || {
+        sick = phalanx.health()[1].clone();
+        // Its rest may be over, and its next life not begun.
+        sick.resting && sick.retry_in.is_some()
+    };
+    assert!(eventually(Duration::from_secs(20), rests), "{:?}", phalanx.health());
     assert!(sick.useless_deaths > Pacing::default().intensity && !sick.ready, "{sick:?}");
     assert!(sick.retry_in.is_some_and(|left| left <= Duration::from_millis(200)), "{sick:?}");
     assert!(sick.last_death.is_some(), "{sick:?}");
@@ -188,8 +195,10 @@ fn a_crash_loop_is_slowed_down_and_shown_and_ends_by_itself() {
     let exits =
         incidents.iter().filter(|incident| incident.death.cause == phalanx::executor::DeathCause::Exit(7));
     assert_eq!(exits.count() as u64, fired, "every death is in the book");
+    let segment = std::path::Path::new("/dev/shm").join(phalanx.segment().trim_start_matches('/'));
+    assert!(segment.exists(), "negative control: {segment:?}");
     drop(phalanx);
-    assert!(segments_of(0).is_empty());
+    assert!(!segment.exists(), "{segment:?}");
 }
 
 /// A shard that is stopped before the kernel knows to kill it with its supervisor outlives that one. Its family ends it.
@@ -249,7 +258,9 @@ fn without_any_shard_a_block_fails_in_time_or_is_executed_in_this_process() {
             phalanx::supervisor::Fallback::Error => {
                 let begun = std::time::Instant::now();
                 let error = phalanx.execute(&block, begun + Duration::from_secs(3)).unwrap_err();
-                assert!(error.to_string().contains("no shard is left"), "{error}");
+                // On a host that stands still the caller's own clock may be first; it knows of the deaths.
+                let named = error.to_string();
+                assert!(named.contains("no shard is left") || named.contains("last: "), "{error}");
                 assert!(begun.elapsed() < Duration::from_secs(20));
                 assert!(!phalanx.supervisor().in_process);
                 assert!(phalanx.disarm_fail_point().1 > 0);

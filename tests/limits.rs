@@ -148,11 +148,20 @@ fn a_supervisor_without_descriptors_lives_and_the_shard_comes_back_when_there_ar
     let mut told = 0;
     for more in [0, 1, 2, 3, 5, 8, 40] {
         limit(supervisor, "nofile", &(highest + 1 + more).to_string());
+        let before = phalanx.health()[0].generation;
         kill_shard(&phalanx, 0);
         next("one shard is away");
-        let explained = || phalanx.health()[0].message.contains("open files") || phalanx.health()[0].ready;
-        assert!(eventually(PATIENCE, explained), "{more}: {:?}", phalanx.health());
-        told += u32::from(phalanx.health()[0].message.contains("open files"));
+        // The message of an earlier turn stays; a second generation tells that the first one failed, too.
+        let failed = || {
+            let shard = &phalanx.health()[0];
+            shard.message.contains("open files") && shard.generation >= before + 2
+        };
+        assert!(
+            eventually(PATIENCE, || failed() || phalanx.health()[0].ready),
+            "{more}: {:?}",
+            phalanx.health()
+        );
+        told += u32::from(failed());
         println!("{more} more descriptors: {:?}", phalanx.health()[0].message);
         next("still one shard is away");
         limit(supervisor, "nofile", "20000");

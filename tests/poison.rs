@@ -100,7 +100,8 @@ fn is_poison(fault: &Fault, says: &[&str]) {
         assert!(eventually(Duration::from_secs(20), || all_ready(&phalanx)), "{:?}", phalanx.health());
         let pids: Vec<i32> = phalanx.health().iter().map(|shard| shard.pid).chain([supervisor]).collect();
         phalanx.shutdown(deadline()).unwrap();
-        assert!(pids.iter().all(|&pid| state_of(pid).is_none_or(|state| state == 'Z')), "{fault:?}");
+        let gone = || pids.iter().all(|&pid| state_of(pid).is_none_or(|state| state == 'Z'));
+        assert!(eventually(Duration::from_secs(20), gone), "{fault:?}");
     }
 }
 
@@ -196,14 +197,21 @@ fn a_crash_on_a_wrong_guess_changes_nothing() {
         for fault in crashes().into_iter().chain([Fault::Loop, Fault::Sleep, Fault::Stop]) {
             let context = format!("{fault:?}, {shards} shards, PHALANX_SEED={seed}");
             let before = deaths(&phalanx);
-            let block = wrong_guess(&mut bank, &fault);
-            assert_right(&mut bank, &phalanx, &block, &context);
-            // Negative control: the guess is wrong, except where one shard alone never guesses.
-            let died = || deaths(&phalanx) > before;
-            assert_eq!(
-                eventually(Duration::from_millis(if shards == 1 { 0 } else { 5_000 }), died),
-                shards > 1
-            );
+            // Negative control: the guess is wrong, except where one shard alone never guesses. A shard that is away for long
+            // does not guess either.
+            let limit = deadline();
+            loop {
+                let block = wrong_guess(&mut bank, &fault);
+                assert_right(&mut bank, &phalanx, &block, &context);
+                let died = || deaths(&phalanx) > before;
+                if shards == 1 {
+                    assert!(!died(), "{context}");
+                } else if !eventually(Duration::from_millis(500), died) {
+                    assert!(Instant::now() < limit, "nobody guessed wrong: {context}");
+                    continue;
+                }
+                break;
+            }
         }
     }
 }
@@ -216,18 +224,25 @@ fn a_panic_on_a_wrong_guess_is_a_rejected_incarnation_and_nobody_dies() {
         let context = format!("{shards} shards, PHALANX_SEED={seed}");
         let mut bank = Bank::new(seed);
         let phalanx = launch(&bank, shards);
-        let before = phalanx.health();
-        let block = wrong_guess(&mut bank, &fault);
-        let expected = bank.expect(&block);
-        let got = phalanx.execute(&block, deadline()).unwrap();
-        assert_same(&expected, &got, &context);
-        assert_eq!(got.stats().reexecuted > 0, shards > 1, "{context}: {:?}", got.stats());
-        let after = phalanx.health();
-        for (then, now) in before.iter().zip(&after) {
-            assert_eq!((then.pid, then.spawns, now.deaths), (now.pid, now.spawns, 0), "{context}");
+        let (before, limit) = (phalanx.health(), deadline());
+        loop {
+            let block = wrong_guess(&mut bank, &fault);
+            let expected = bank.expect(&block);
+            let got = phalanx.execute(&block, deadline()).unwrap();
+            assert_same(&expected, &got, &context);
+            let after = phalanx.health();
+            for (then, now) in before.iter().zip(&after) {
+                assert_eq!((then.pid, then.spawns, now.deaths), (now.pid, now.spawns, 0), "{context}");
+            }
+            let heard = after.iter().filter(|shard| shard.message.ends_with(": a wrong guess")).count();
+            assert!(heard <= usize::from(shards > 1), "{context}: {after:?}");
+            if heard == usize::from(shards > 1) {
+                assert_eq!(got.stats().reexecuted > 0, shards > 1, "{context}: {:?}", got.stats());
+                break;
+            }
+            // A shard that is away for long does not guess.
+            assert!(Instant::now() < limit, "nobody guessed wrong: {context}");
         }
-        let heard = after.iter().filter(|shard| shard.message.ends_with(": a wrong guess")).count();
-        assert_eq!(heard, usize::from(shards > 1), "{context}: {after:?}");
     }
 }
 
@@ -283,33 +298,45 @@ fn a_transaction_that_brings_its_shard_down_only_once_is_no_poison() {
     }
 }
 
-/// While one slow but honest transaction executes on accepted values, its shard gets `signal` again and again.
+/// While one slow but honest transaction executes on accepted values, its shard gets `signal` again and again. On a host that
+/// stands still for a while the transaction may be done before its time: then once more.
 fn is_not_blamed_for(signal: Signal, times: u64) {
-    let seed = seed();
     for shards in [1, 4] {
-        let context = format!("{signal}, {shards} shards, PHALANX_SEED={seed}");
-        let mut bank = Bank::new(seed);
-        let phalanx = launch(&bank, shards);
-        let tally = Tally::new(&format!("honest-{signal}-{shards}"));
-        bank.tally = tally.path();
-        let (slow, _) = bank.pair(SIZE, 0, &Fault::Busy { ms: 70 }, &When::Always);
-        let expected = bank.expect(&slow);
-        tally.open();
-        let done = AtomicBool::new(false);
-        let (got, struck) = std::thread::scope(|scope| {
-            let tormentor = scope.spawn(|| {
-                (1..=times).filter(|&turn| strike_at(&phalanx, &tally, turn, signal, &done)).count() as u64
-            });
-            let got = phalanx.execute(&slow, deadline());
-            done.store(true, Ordering::Relaxed);
-            (got, tormentor.join().unwrap())
-        });
-        println!("{context}: {struck} of {times} struck, {} executions", tally.executions());
-        let got = got.unwrap_or_else(|error| panic!("{context}: {error}"));
-        assert_same(&expected, &got, &context);
-        assert_eq!(struck, times, "{context}: negative control: it was struck at work");
-        assert!(tally.executions() > times, "{context}: {}", tally.executions());
+        let limit = deadline();
+        while !is_struck_and_not_blamed(signal, times, shards) {
+            assert!(
+                Instant::now() < limit,
+                "{signal}, {shards} shards: it was done before it was struck each time"
+            );
+        }
     }
+}
+
+/// True if all the signals came in time.
+fn is_struck_and_not_blamed(signal: Signal, times: u64, shards: usize) -> bool {
+    let seed = seed();
+    let context = format!("{signal}, {shards} shards, PHALANX_SEED={seed}");
+    let mut bank = Bank::new(seed);
+    let phalanx = launch(&bank, shards);
+    let tally = Tally::new(&format!("honest-{signal}-{shards}"));
+    bank.tally = tally.path();
+    let (slow, _) = bank.pair(SIZE, 0, &Fault::Busy { ms: 70 }, &When::Always);
+    let expected = bank.expect(&slow);
+    tally.open();
+    let done = AtomicBool::new(false);
+    let (got, struck) = std::thread::scope(|scope| {
+        let tormentor = scope.spawn(|| {
+            (1..=times).filter(|&turn| strike_at(&phalanx, &tally, turn, signal, &done)).count() as u64
+        });
+        let got = phalanx.execute(&slow, deadline());
+        done.store(true, Ordering::Relaxed);
+        (got, tormentor.join().unwrap())
+    });
+    println!("{context}: {struck} of {times} struck, {} executions", tally.executions());
+    let got = got.unwrap_or_else(|error| panic!("{context}: {error}"));
+    assert_same(&expected, &got, &context);
+    assert!(struck < times || tally.executions() > times, "{context}: {}", tally.executions());
+    struck == times
 }
 
 /// Waits for execution number `turn` and signals all shards, one of which is at it; false if it was done before.
@@ -362,9 +389,17 @@ fn a_transaction_that_has_its_shard_killed_or_stopped_for_ever_is_named_without_
     }
 }
 
-/// Once broke: a hanging shard that was killed because the round was cut short for another reason counted for nobody.
+/// Once broke: a hanging shard that was killed because the round was cut short for another reason counted for nobody. On a loaded
+/// host it may look starved, and count for nobody rightly: once it must count.
 #[test]
 fn a_hang_that_is_found_while_a_round_is_cut_short_counts() {
+    let executions: Vec<u64> =
+        (0..5).map(|_| hang_in_a_cut_round()).take_while(|&executions| executions != 2).collect();
+    assert!(executions.len() < 5, "not both executions counted: {executions:?}");
+}
+
+/// How often the hanging transaction was executed.
+fn hang_in_a_cut_round() -> u64 {
     let seed = seed();
     let context = format!("PHALANX_SEED={seed}");
     let mut bank = Bank::new(seed);
@@ -376,7 +411,7 @@ fn a_hang_that_is_found_while_a_round_is_cut_short_counts() {
     std::thread::scope(|scope| {
         // The other shard: the one that has executed something.
         let killer = scope.spawn(|| {
-            assert!(eventually(Duration::from_secs(30), || tally.executions() == 1));
+            assert!(eventually(Duration::from_secs(30), || tally.executions() >= 1));
             let works = || phalanx.health().into_iter().find(|shard| shard.executed > 0);
             assert!(eventually(Duration::from_secs(30), || works().is_some()));
             works().is_some_and(|other| send_signal(other.pid, SHARD, Signal::SIGKILL))
@@ -384,16 +419,17 @@ fn a_hang_that_is_found_while_a_round_is_cut_short_counts() {
         assert_poison(&phalanx, &faulty, 0, &["it hangs"], &context);
         assert!(killer.join().unwrap(), "{context}");
     });
-    assert_eq!(tally.executions(), 2, "{context}: both executions counted");
+    let executions = tally.executions();
     drop(tally);
     assert_right(&mut bank, &phalanx, &clean, &context);
+    executions
 }
 
 #[test]
 fn with_on_death_fail_a_crash_or_a_hang_is_told_at_once() {
     let seed = seed();
     let mut bank = Bank::new(seed);
-    let builder = bank.scene.builder(3).on_death(OnDeath::Fail).stall_limit(STALL);
+    let builder = bank.scene.builder(3).on_death(OnDeath::Fail).stall_limit(2 * STALL);
     let phalanx = bank.scene.launch(builder.pacing(patient_pacing()));
     for fault in [Fault::Segfault, Fault::Exit(7), Fault::Loop, Fault::Sleep, Fault::Stop] {
         let context = format!("{fault:?}, PHALANX_SEED={seed}");

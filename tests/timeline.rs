@@ -2,7 +2,9 @@
 //!
 //! What would break it: a span that is never closed, a shard's spans of another round taken in, a clock that is not the
 //! same for all processes, a death that takes its round's spans along. Oracles: the block's own statistics, and that the
-//! spans of one track lie apart or inside each other. Negative controls: CONTROLS
+//! spans of one track lie apart or inside each other. Negative controls, each of which tests here failed: the first member's
+//! spans left out, waiting that is never turned into running again, parking that begins a millisecond too early; and of the
+//! library's own tests: spans of a dead shard that end when the coordinator took them in.
 
 #![allow(missing_docs, reason = "a test program")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
@@ -216,7 +218,8 @@ fn unfinished_under_kills(scene: &Scene, blocks: &Expected) -> usize {
 fn assert_lives_follow(block: &BlockTimeline) {
     for span in &block.spans {
         let Track::Shard(shard, life) = span.track else { continue };
-        let of_next = |other: &&Span| matches!(other.track, Track::Shard(of, its) if of == shard && its > life);
+        let of_next =
+            |other: &&Span| matches!(other.track, Track::Shard(of, its) if of == shard && its > life);
         for next in block.spans.iter().filter(of_next) {
             assert!(span.end_ns <= next.start_ns, "{span:?} {next:?}");
         }

@@ -17,6 +17,9 @@ struct Sighting {
     motion: [u64; 3],
     activity: Activity,
     since: Instant,
+    /// The last time that somebody looked, and how much of the time since it moved last counts.
+    looked: Instant,
+    still: Duration,
     /// Its CPU time at the last look, and how much of it counts since it moved last.
     cpu: Option<Duration>,
     used: Duration,
@@ -29,6 +32,12 @@ struct Sighting {
 const LOOKS_MIN: u32 = 4;
 
 impl Sighting {
+    /// Still until `now`. At most `most` of the time since the last look counts: the whole host may have been stopped in it.
+    fn go_by(&mut self, now: Instant, most: Duration) {
+        self.still += now.duration_since(self.looked).min(most);
+        self.looked = now;
+    }
+
     /// Of CPU time at most `most` counts: one look may see a long time in which a hypervisor ran somebody else.
     fn look(&mut self, state: Option<char>, cpu: Option<Duration>, most: Duration) {
         self.looks += 1;
@@ -89,16 +98,17 @@ impl StallWatch {
                 *seen = sighting(member, (round, phase), slot, pid, now);
                 continue;
             }
-            let stalled = now.duration_since(seen.since);
+            seen.go_by(now, limit / LOOKS_MIN);
             // In an ordinary round nobody is still for so long, and nobody's state is read.
-            if stalled < limit / 4 {
+            if seen.still < limit / 4 {
                 continue;
             }
             let state = state_of(pid);
             seen.look(state, cpu_time_of(pid), limit / LOOKS_MIN);
-            if stalled < limit {
+            if seen.still < limit {
                 continue;
             }
+            let stalled = now.duration_since(seen.since);
             if matches!(state, Some('T' | 't')) {
                 return Some((member, DeathCause::Stopped { stalled }));
             }
@@ -129,6 +139,8 @@ fn sighting(
         motion: motion_of(slot),
         activity: slot.activity(),
         since: now,
+        looked: now,
+        still: Duration::ZERO,
         cpu: cpu_time_of(pid),
         used: Duration::ZERO,
         looks: 0,

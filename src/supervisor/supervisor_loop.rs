@@ -28,6 +28,8 @@ use std::time::{Duration, Instant};
 const DUMP_LIMIT: Duration = Duration::from_secs(10);
 /// Time between two looks at whether it does. A starved one takes a while to begin.
 const DUMP_LOOK: Duration = Duration::from_millis(500);
+/// Time between looks at new processes, until they are ready.
+const START_LOOK: Duration = Duration::from_millis(20);
 
 /// Why the supervisor stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +117,10 @@ impl<V: Vm> Supervisor<V> {
 
     fn wait(&self, signals: &SignalFd) -> Result<(), StopCause> {
         let due = self.children.iter().filter_map(|child| child.state.due());
-        let due = due.chain(self.dying.values().map(|dying| dying.look_at)).min();
+        let due = due.chain(self.dying.values().map(|dying| dying.look_at));
+        // Nobody tells when a new process is ready; once it is seen to be, nothing is due.
+        let starts = self.children.iter().any(|child| matches!(child.state, ChildState::Starting { .. }));
+        let due = due.chain(starts.then(|| Instant::now() + START_LOOK)).min();
         let timeout = due.map_or(PollTimeout::NONE, |due| {
             let left = due.saturating_duration_since(Instant::now()).as_micros().div_ceil(1_000);
             i32::try_from(left)

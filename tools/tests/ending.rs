@@ -56,11 +56,21 @@ fn sigterm_ends_everything_with_143() {
 fn sigint_ends_a_run_that_has_not_started_its_shards() {
     let run = Run::start(&["--accounts", "3000000", "--executor", "sequential"]);
     let traces = run.traces();
-    // The handlers are in place within milliseconds; before, the signal itself ends the process.
-    std::thread::sleep(Duration::from_secs(1));
+    // Before the handlers are in place the signal itself ends the process.
+    let deadline = Instant::now() + common::LIMIT;
+    while !catches_sigint(run.pid()) {
+        assert!(Instant::now() < deadline, "no handler is put in place");
+        std::thread::sleep(Duration::from_millis(5));
+    }
     run.signal(Signal::SIGINT);
     assert_eq!(run.finish().code(), 130);
     traces.assert_gone();
+}
+
+fn catches_sigint(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim();
+    u64::from_str_radix(caught, 16).unwrap() & 1 << (Signal::SIGINT as u64 - 1) != 0
 }
 
 #[test]

@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 /// How long the caller of a failed block waits for the kernel to tell how a shard ended. Tearing down a gigabyte of
 /// mappings takes up to 50 ms.
 const EXPLAIN_LIMIT: Duration = Duration::from_millis(150);
+/// The same where the death is all that the caller hears of: a host that starves the supervisor may take longer to tell.
+const FATAL_EXPLAIN_LIMIT: Duration = Duration::from_secs(2);
 /// Global rounds in a row that may be cut short by deaths before the block is given up. Somebody who kills a shard every
 /// few milliseconds on a loaded host easily hits a handful of rounds before their first transaction is done.
 const CUT_GLOBAL_ROUNDS_MAX: u32 = 64;
@@ -121,10 +123,11 @@ impl<F: Fleet> Coordinator<F> {
         {
             journal.readers_died();
         }
-        for death in std::mem::take(&mut self.run.lost) {
-            if self.options.on_death == OnDeath::Fail {
-                return Err(ExecuteError::ShardDied(self.fleet.explain(death, limit)));
-            }
+        let lost = std::mem::take(&mut self.run.lost);
+        if self.options.on_death == OnDeath::Fail {
+            return self.fail_with(lost, call);
+        }
+        for death in lost {
             tracing::warn!(%death, "shard died");
             if death.txn == Some(first) {
                 let death = self.fleet.explain(death, limit);
@@ -134,6 +137,14 @@ impl<F: Fleet> Coordinator<F> {
             }
         }
         Ok(())
+    }
+
+    /// Fails the block if a shard died, with a death that was not only the answer to another one, if there is such a death.
+    fn fail_with(&mut self, mut lost: Vec<Death>, call: &Call<'_>) -> Result<(), ExecuteError> {
+        lost.sort_by_key(|death| matches!(death.cause, DeathCause::Late { .. }));
+        let Some(first) = lost.into_iter().next() else { return Ok(()) };
+        let limit = FATAL_EXPLAIN_LIMIT.min(call.deadline.saturating_duration_since(Instant::now()));
+        Err(ExecuteError::ShardDied(self.fleet.explain(first, limit)))
     }
 
     /// A shard died while it executed `first`, the first transaction in line.

@@ -100,7 +100,9 @@ fn while_components_die_at_random_and_frames_are_lost_everything_is_committed_on
     config.quorum_store.proof_timeout = secs(1);
     let mut town = Town::new(directory.path(), config, faults, seed);
     let begun = Instant::now();
-    while begun.elapsed() < secs(seconds) {
+    let mut kills = 0;
+    while begun.elapsed() < secs(seconds) || kills < 60 {
+        kills += 1;
         let (victim, part) = (random.random_range(0..4), random.random_range(0..Component::ALL.len()));
         assert!(town.runtime.block_on(town.validator(victim).kill(Component::ALL[part])));
         let sender = random.random_range(0..40);

@@ -74,7 +74,9 @@ fn a_reader_of_commits_that_hangs_in_any_position_holds_up_nobody_and_has_all_of
         );
         let is_closed = |place: usize| matches!(town.validator(place).cursors().gate, Gate::Closed { .. });
         eventually("a closed gate", || is_closed(1), || format!("{:#?}", town.state()));
-        assert!(!is_closed(2), "the gate of another validator: {:#?}", town.state());
+        // A host that starves it may close its gate for a moment.
+        eventually("an open gate of another validator", || !is_closed(2), || format!("{:#?}", town.state()));
+        assert!(is_closed(1), "{:#?}", town.state());
         town.traps[1].release();
         town.wait_for_commits("every commit");
         town.check_rest(component.name());
@@ -175,6 +177,7 @@ fn a_full_queue_of_batches_drops_them_and_holds_no_signature_up() {
     let mut config = config();
     config.mailboxes.bulk = 1;
     config.supervision.hang_limit = secs(3_000);
+    config.quorum_store.proof_timeout = secs(60);
     let mut town = Town::new(directory.path(), config, NetworkFaults::default(), 1);
     // A batch of validator 1 that nobody else has heard of.
     town.committee.network().partition([ValidatorId(1)].into_iter().collect());
@@ -186,7 +189,8 @@ fn a_full_queue_of_batches_drops_them_and_holds_no_signature_up() {
     );
     let trap = std::sync::Arc::clone(&town.traps[1]);
     trap.arm(Step::PutBatches, When::Before, Act::Hang);
-    town.committee.network().partition(SignerSet::default());
+    // Two are no quorum: the batch gets no proof, however long this takes.
+    town.committee.network().partition([ValidatorId(1), ValidatorId(2)].into_iter().collect());
     let dropped = |town: &Town| {
         let counters = town.validator(1).counters();
         let of_batches = counters.mailboxes.iter().find(|(one, _)| *one == Component::BatchCoordinator);
@@ -200,6 +204,7 @@ fn a_full_queue_of_batches_drops_them_and_holds_no_signature_up() {
         std::thread::sleep(millis(30));
     }
     assert_eq!(town.validator(1).counters().proofs, 0);
+    town.committee.network().partition(SignerSet::default());
     // Tells its batch again; the peers' signatures come behind batches that find no room.
     assert!(town.runtime.block_on(town.validator(1).kill(Component::ProofCoordinator)));
     let proven = || town.validator(1).counters().proofs == 1;

@@ -37,7 +37,7 @@ fn a_committee_that_loses_its_process_at_any_moment_goes_on_where_it_was() {
     let mut ids: BTreeMap<BatchKey, BatchDigest> = BTreeMap::new();
     for life in 0..6 {
         for sender in 0..12 {
-            town.submit((sender % 4) as usize, sender, random.random_range(1..6));
+            town.submit_late((sender % 4) as usize, sender, random.random_range(1..6));
         }
         std::thread::sleep(millis(random.random_range(0..400)));
         let said: Vec<(usize, TxnHash)> = {
@@ -87,7 +87,7 @@ fn a_block_that_was_staged_and_not_executed_is_executed_by_the_next_process() {
     let directory = tempfile::tempdir().unwrap();
     let mut town = again(directory.path(), Arc::default(), 1);
     *town.ledger.refuses.lock() = Some(ExecutorError::Again { height: 1, reason: "not yet".to_owned() });
-    town.submit(3, 1, 2);
+    town.submit(3, 1, 1);
     let staged = || town.validator(0).counters().executor_retries > 0;
     eventually("a staged block", staged, || format!("{:#?}", town.state()));
     let NextBlock::Ordered(block) = town.validator(0).agreement().next(0) else { panic!("it is ordered") };

@@ -339,12 +339,31 @@ impl Town {
     /// The next transactions of a sender, given to one validator.
     pub fn submit(&mut self, place: usize, sender: u64, count: u64) {
         for _ in 0..count {
-            let next = self.next.entry(sender).or_default();
-            let txn = real_txn(sender, *next, 1 + sender * 13 % 400);
-            *next += 1;
+            let txn = self.next_txn(sender);
             let hash = self.committee.validators()[place].submit(txn.bytes).unwrap();
             self.submitted.push((place, hash));
         }
+    }
+
+    /// As [`submit`](Self::submit), where batches of a lost process may still bring transactions of the sender: goes on where
+    /// the ledger is.
+    pub fn submit_late(&mut self, place: usize, sender: u64, count: u64) {
+        for _ in 0..count {
+            let mut txn = self.next_txn(sender);
+            let hash = loop {
+                match self.committee.validators()[place].submit(txn.bytes) {
+                    Err(Refusal::SequenceTooOld) => txn = self.next_txn(sender),
+                    submitted => break submitted.unwrap(),
+                }
+            };
+            self.submitted.push((place, hash));
+        }
+    }
+
+    fn next_txn(&mut self, sender: u64) -> PooledTxn {
+        let next = self.next.entry(sender).or_default();
+        *next += 1;
+        real_txn(sender, *next - 1, 1 + sender * 13 % 400)
     }
 
     /// Those of the client's transactions that have no end yet.
@@ -425,7 +444,7 @@ impl Town {
     }
 
     pub fn shut_down(self) {
-        let reports = self.runtime.block_on(self.committee.shutdown(secs(30)));
+        let reports = self.runtime.block_on(self.committee.shutdown(secs(120)));
         for report in reports {
             assert!(report.is_closed(), "{report:?}");
             assert!(report.steps.iter().all(|(_, end)| *end == StepEnd::Stopped), "{report:?}");
