@@ -85,6 +85,31 @@ fn segment_is_cleaned_away(living: &Path) -> bool {
     value.contains(&name_of(&segment))
 }
 
+/// Leaves a supervisor that does not see its coordinator die, and cleans; false if it was gone before that could be looked at.
+fn orphans_are_cleaned_away(lives: &Traces) -> bool {
+    let killed = endless();
+    let left = killed.traces();
+    let supervisor = supervisor_of(&left);
+    // A stopped coordinator does not see that its supervisor does not answer.
+    killed.signal(Signal::SIGSTOP);
+    strike(supervisor, Signal::SIGSTOP);
+    killed.signal(Signal::SIGKILL);
+    drop(killed);
+    until("it is an orphan", || left.processes().len() <= 3);
+    let is_gone = || left.processes().iter().all(|&(pid, _)| pid != supervisor);
+    let is_told = |value: &str| value.split(' ').any(|pid| pid == supervisor.to_string());
+    let (verdict, value) = doctor(&[], "processes without a coordinator");
+    let found = verdict == "warn" && is_told(&value);
+    assert!(found || is_gone(), "{verdict} {value}");
+    let (_, value) = doctor(&["--clean"], "processes without a coordinator");
+    let living_ones: Vec<String> = lives.processes().iter().map(|(pid, _)| pid.to_string()).collect();
+    assert!(!value.split(' ').any(|pid| living_ones.iter().any(|living| living == pid)), "{value}");
+    until("they are gone", || left.processes().is_empty());
+    doctor(&["--clean"], "segments of dead owners");
+    left.assert_gone();
+    found && is_told(&value)
+}
+
 #[test]
 fn what_a_killed_run_left_is_cleaned_away_and_a_living_run_is_left_alone() {
     let mut living = endless();
@@ -95,28 +120,8 @@ fn what_a_killed_run_left_is_cleaned_away_and_a_living_run_is_left_alone() {
     // Whoever launches a family meanwhile removes it too: then once more.
     assert!((0..50).any(|_| segment_is_cleaned_away(&segments[0])), "somebody was faster every time");
 
-    // A stopped supervisor does not see its coordinator die.
-    let killed = endless();
-    let left = killed.traces();
-    let supervisor = supervisor_of(&left);
-    // Nor does a stopped coordinator see that its supervisor does not answer.
-    killed.signal(Signal::SIGSTOP);
-    strike(supervisor, Signal::SIGSTOP);
-    killed.signal(Signal::SIGKILL);
-    drop(killed);
-    until("it is an orphan", || left.processes().len() == 3);
-    let (verdict, value) = doctor(&[], "processes without a coordinator");
-    assert!(
-        verdict == "warn" && value.split(' ').any(|pid| pid == supervisor.to_string()),
-        "{verdict} {value}"
-    );
-    let (_, value) = doctor(&["--clean"], "processes without a coordinator");
-    assert!(value.contains(&supervisor.to_string()), "{value}");
-    let living_ones: Vec<String> = lives.processes().iter().map(|(pid, _)| pid.to_string()).collect();
-    assert!(!value.split(' ').any(|pid| living_ones.iter().any(|living| living == pid)), "{value}");
-    until("they are gone", || left.processes().is_empty());
-    doctor(&["--clean"], "segments of dead owners");
-    left.assert_gone();
+    // Another doctor may be at work, too.
+    assert!((0..50).any(|_| orphans_are_cleaned_away(&lives)), "somebody was faster every time");
 
     assert!(!living.is_over());
     assert_eq!(

@@ -175,6 +175,7 @@ fn rounds() -> u64 {
     std::env::var("PHALANX_NODE_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(3)
 }
 
+/// Once broke, with three of them at once: a transaction whose sequence number a batch of the life before used stayed open for ever.
 #[test]
 fn a_node_that_is_killed_again_and_again_loses_nothing_that_it_called_committed() {
     let home = tempfile::tempdir().unwrap();

@@ -1,8 +1,8 @@
 //! What became of every transaction that was submitted here: each has exactly one end.
 
 use crate::node::latency::Latencies;
-use phalanx::quorum_store::{Micros, Refusal, TxnHash, TxnOutcome};
-use phalanx::vm::ledger::LedgerStatus;
+use phalanx::quorum_store::{Micros, Refusal, TxnHash, TxnOutcome, TxnSummary};
+use phalanx::vm::ledger::{Address, LedgerStatus};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::mpsc::Sender;
 use std::time::Instant;
@@ -20,7 +20,8 @@ pub enum End {
         /// What it came to.
         status: LedgerStatus,
     },
-    /// A committed block has it, and it had no effect and never will.
+    /// A committed block has it, and it had no effect and never will; or the block has another one with its sequence number, or
+    /// a later one of its sender.
     Rejected {
         /// The block.
         height: u64,
@@ -110,7 +111,7 @@ impl Counts {
 #[derive(Debug)]
 struct Open {
     submitted: Instant,
-    expiration: Micros,
+    txn: TxnSummary,
     source: Source,
 }
 
@@ -128,6 +129,8 @@ pub enum Known {
 pub struct Book {
     open: HashMap<TxnHash, Open>,
     expirations: BTreeSet<(Micros, TxnHash)>,
+    /// Those that are open, in the order of each sender's sequence numbers.
+    places: BTreeSet<(Address, u64, TxnHash)>,
     ended: HashMap<TxnHash, End>,
     order: VecDeque<TxnHash>,
     counts: Counts,
@@ -142,31 +145,37 @@ impl Book {
     }
 
     /// Enters a transaction that is about to be submitted; false if it is known already.
-    pub fn enter(&mut self, hash: TxnHash, expiration: Micros, source: Source) -> bool {
+    pub fn enter(&mut self, txn: TxnSummary, source: Source) -> bool {
+        let hash = txn.hash;
         if self.open.contains_key(&hash) || self.ended.contains_key(&hash) {
             return false;
         }
         self.counts.submitted += 1;
-        self.expirations.insert((expiration, hash));
-        self.open.insert(hash, Open { submitted: Instant::now(), expiration, source });
+        self.expirations.insert((txn.expiration, hash));
+        self.places.insert((txn.sender, txn.sequence, hash));
+        self.open.insert(hash, Open { submitted: Instant::now(), txn, source });
         true
     }
 
     /// Takes back what was entered and then refused: it was never submitted.
     pub fn strike(&mut self, hash: &TxnHash) {
-        if let Some(open) = self.open.remove(hash) {
-            self.expirations.remove(&(open.expiration, *hash));
+        if self.close(hash).is_some() {
             self.counts.submitted -= 1;
         }
+    }
+
+    fn close(&mut self, hash: &TxnHash) -> Option<Open> {
+        let open = self.open.remove(hash)?;
+        self.expirations.remove(&(open.txn.expiration, *hash));
+        self.places.remove(&(open.txn.sender, open.txn.sequence, *hash));
+        Some(open)
     }
 
     /// A transaction has its end. What was not submitted here is remembered too. One that is committed stays so: a later block
     /// that has it once more changes nothing.
     pub fn end(&mut self, hash: TxnHash, end: End) {
-        let open = self.open.remove(&hash);
-        if let Some(open) = &open {
-            self.expirations.remove(&(open.expiration, hash));
-            self.count(end, open);
+        if let Some(open) = self.close(&hash) {
+            self.count(end, &open);
         } else {
             match self.ended.get(&hash) {
                 Some(before) if before.had_effect() => return,
@@ -201,6 +210,17 @@ impl Book {
         if let (Source::Load { account, sequence }, Some(load)) = (open.source, &self.load) {
             // The clients may have gone.
             let _ = load.send(LoadEnd { account, sequence, end });
+        }
+    }
+
+    /// A block at `height` has a sender's transaction with this sequence number, and it had an effect: what is open with this or
+    /// an earlier one can have none any more. To be called when all that the block has is entered.
+    pub fn pass(&mut self, sender: Address, sequence: u64, height: u64) {
+        let first = (sender, 0, TxnHash([0; 32]));
+        let passed = self.places.range(first..=(sender, sequence, TxnHash([0xff; 32])));
+        let passed: Vec<TxnHash> = passed.map(|&(_, _, hash)| hash).collect();
+        for hash in passed {
+            self.end(hash, End::Rejected { height, status: LedgerStatus::SequenceTooOld });
         }
     }
 
@@ -240,6 +260,12 @@ mod tests {
         TxnHash([byte; 32])
     }
 
+    /// Sender 7's, valid until the end of the first second.
+    fn txn(byte: u8, sequence: u64) -> TxnSummary {
+        let (hash, sender) = (hash(byte), Address([7; 32]));
+        TxnSummary { hash, sender, sequence, expiration: Micros(1_000_000) }
+    }
+
     #[test]
     fn every_transaction_has_one_end_and_the_sums_add_up() {
         let (sender, ends) = channel();
@@ -247,8 +273,8 @@ mod tests {
         let committed = End::Committed { height: 3, status: LedgerStatus::Success };
         for byte in 0..4 {
             let source = Source::Load { account: byte.into(), sequence: 0 };
-            assert!(book.enter(hash(byte), Micros(1_000_000), source));
-            assert!(!book.enter(hash(byte), Micros(1_000_000), Source::Http), "entered twice");
+            assert!(book.enter(txn(byte, byte.into()), source));
+            assert!(!book.enter(txn(byte, byte.into()), Source::Http), "entered twice");
         }
         assert_eq!(book.counts().open(), 4);
         book.end(hash(0), committed);
@@ -266,6 +292,27 @@ mod tests {
         assert_eq!(book.counts().late, 1, "a commit after the end is seen");
         book.end(hash(0), End::Rejected { height: 4, status: LedgerStatus::SequenceTooOld });
         assert_eq!(book.look_up(&hash(0)), Some(Known::Ended(committed)), "a second copy changes nothing");
+    }
+
+    /// Once broke: what the mempool had let go, since another one had its sequence number, stayed open for ever. Negative control:
+    /// with a `pass` that does nothing the first assertion after it failed.
+    #[test]
+    fn what_another_one_has_taken_the_place_of_is_rejected_and_nothing_else_is() {
+        let mut book = Book::new(None);
+        for (byte, sequence) in [(1, 4), (2, 5), (3, 5), (4, 6)] {
+            assert!(book.enter(txn(byte, sequence), Source::Http));
+        }
+        let other = TxnSummary { sender: Address([8; 32]), ..txn(5, 5) };
+        assert!(book.enter(other, Source::Http));
+        let committed = End::Committed { height: 9, status: LedgerStatus::Success };
+        book.end(hash(2), committed);
+        book.pass(Address([7; 32]), 5, 9);
+        let passed = Some(Known::Ended(End::Rejected { height: 9, status: LedgerStatus::SequenceTooOld }));
+        assert_eq!((book.look_up(&hash(1)), book.look_up(&hash(3))), (passed, passed));
+        assert_eq!(book.look_up(&hash(2)), Some(Known::Ended(committed)));
+        assert_eq!((book.look_up(&hash(4)), book.look_up(&hash(5))), (Some(Known::Open), Some(Known::Open)));
+        assert_eq!((book.counts().rejected, book.counts().open()), (2, 2));
+        assert_eq!((book.places.len(), book.expirations.len()), (2, 2));
     }
 
     #[test]

@@ -31,10 +31,13 @@ pub fn recall(blocks: Vec<CommittedBlock>, book: &Mutex<Book>) {
 pub fn enter_block(height: u64, timestamp: Micros, executor: &PhalanxExecutor, book: &Mutex<Book>) {
     let settled = executor.take_settled(height);
     let mut book = book.lock();
-    for (hash, status) in settled {
-        if let Some(end) = end_of(height, status) {
-            book.end(hash, end);
+    for (txn, status) in &settled {
+        if let Some(end) = end_of(height, *status) {
+            book.end(txn.hash, end);
         }
+    }
+    for (txn, _) in settled.iter().filter(|(_, status)| status.pays()) {
+        book.pass(txn.sender, txn.sequence, height);
     }
     book.expire(timestamp);
 }

@@ -95,7 +95,7 @@ impl Intake {
         let hash = txn.summary.hash;
         {
             let mut book = self.book.lock();
-            if !book.enter(hash, txn.summary.expiration, Source::Http) {
+            if !book.enter(txn.summary, Source::Http) {
                 // What is in the book is known.
                 let known = book.look_up(&hash).unwrap_or(Known::Open);
                 return Ok(Taken::Before(hash, known));
@@ -122,10 +122,9 @@ impl Intake {
         {
             let mut book = self.book.lock();
             for own in &group {
-                let (hash, sequence) = (own.txn.summary.hash, own.txn.summary.sequence);
-                let source = Source::Load { account: own.account, sequence };
+                let source = Source::Load { account: own.account, sequence: own.txn.summary.sequence };
                 // False for one that is offered again.
-                book.enter(hash, own.txn.summary.expiration, source);
+                book.enter(own.txn.summary, source);
             }
         }
         let mut genuine = genuine.into_iter();

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use phalanx::durable::DurableError;
 use phalanx::executor::{BlockOutput, ExecuteError};
 use phalanx::quorum_store::{
-    BlockExecutor, BlockToExecute, ExecutedBlock, ExecutorError, PooledTxn, TxnBytes, TxnHash, TxnOutcome,
+    BlockExecutor, BlockToExecute, ExecutedBlock, ExecutorError, PooledTxn, TxnBytes, TxnOutcome, TxnSummary,
 };
 use phalanx::types::{BlockHeader, PrepareError, PreparedBlock};
 use phalanx::vm::Vm;
@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 /// A block that takes longer is given up and tried again.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// What a transaction came to, by its hash.
-pub type Settled = Vec<(TxnHash, LedgerStatus)>;
+/// What the transactions of a block came to.
+pub type Settled = Vec<(TxnSummary, LedgerStatus)>;
 
 /// Executes ordered blocks over the shard processes of a family.
 ///
@@ -125,9 +125,9 @@ impl PhalanxExecutor {
 
     fn settle(&self, block: &BlockToExecute, statuses: &[LedgerStatus]) {
         // What does not decode was refused long before; nobody asks for it.
-        let hash = |bytes: &TxnBytes| PooledTxn::read(bytes.clone()).ok().map(|txn| txn.summary.hash);
+        let summary = |bytes: &TxnBytes| PooledTxn::read(bytes.clone()).ok().map(|txn| txn.summary);
         let each = block.transactions.iter().zip(statuses);
-        let settled = each.filter_map(|(bytes, &status)| Some((hash(bytes)?, status))).collect();
+        let settled = each.filter_map(|(bytes, &status)| Some((summary(bytes)?, status))).collect();
         let mut all = self.settled.lock();
         all.insert(block.height, settled);
         while all.len() > SETTLED_KEPT {
