@@ -131,6 +131,8 @@ pub struct Book {
     expirations: BTreeSet<(Micros, TxnHash)>,
     /// Those that are open, in the order of each sender's sequence numbers.
     places: BTreeSet<(Address, u64, TxnHash)>,
+    /// By sender: the last sequence number that was used, and the block that did.
+    used: HashMap<Address, (u64, u64)>,
     ended: HashMap<TxnHash, End>,
     order: VecDeque<TxnHash>,
     counts: Counts,
@@ -154,6 +156,10 @@ impl Book {
         self.expirations.insert((txn.expiration, hash));
         self.places.insert((txn.sender, txn.sequence, hash));
         self.open.insert(hash, Open { submitted: Instant::now(), txn, source });
+        // A mempool that has not come so far yet would take it, and let it go later.
+        if let Some(&(sequence, height)) = self.used.get(&txn.sender) {
+            self.end_passed(txn.sender, sequence, height);
+        }
         true
     }
 
@@ -216,6 +222,12 @@ impl Book {
     /// A block at `height` has a sender's transaction with this sequence number, and it had an effect: what is open with this or
     /// an earlier one can have none any more. To be called when all that the block has is entered.
     pub fn pass(&mut self, sender: Address, sequence: u64, height: u64) {
+        let used = self.used.entry(sender).or_insert((sequence, height));
+        *used = (*used).max((sequence, height));
+        self.end_passed(sender, sequence, height);
+    }
+
+    fn end_passed(&mut self, sender: Address, sequence: u64, height: u64) {
         let first = (sender, 0, TxnHash([0; 32]));
         let passed = self.places.range(first..=(sender, sequence, TxnHash([0xff; 32])));
         let passed: Vec<TxnHash> = passed.map(|&(_, _, hash)| hash).collect();
@@ -313,6 +325,11 @@ mod tests {
         assert_eq!((book.look_up(&hash(4)), book.look_up(&hash(5))), (Some(Known::Open), Some(Known::Open)));
         assert_eq!((book.counts().rejected, book.counts().open()), (2, 2));
         assert_eq!((book.places.len(), book.expirations.len()), (2, 2));
+        // Entered too late, while a mempool may still take it.
+        assert!(book.enter(txn(6, 5), Source::Http));
+        assert_eq!(book.look_up(&hash(6)), passed);
+        assert!(book.enter(txn(7, 6), Source::Http));
+        assert_eq!(book.look_up(&hash(7)), Some(Known::Open));
     }
 
     #[test]
