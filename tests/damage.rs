@@ -400,8 +400,12 @@ fn scribbles_over_one_shards_memory_harm_no_other_and_no_later_block() {
 
 #[test]
 fn scribbles_over_one_shards_memory_while_signed_blocks_run_harm_no_other() {
-    let tally = damage(4, true, &[300, 50, 300, 50, 300, 50]);
-    assert!(tally.cut_short > 0 && tally.victims_replaced > 0, "the damage had no effect: {tally:?}");
+    // So few acts may all be harmless: then others.
+    let tallies: Vec<Tally> = (0..5)
+        .map(|_| damage(4, true, &[300, 50, 300, 50, 300, 50]))
+        .take_while(|tally| tally.cut_short == 0 || tally.victims_replaced == 0)
+        .collect();
+    assert!(tallies.len() < 5, "the damage had no effect: {tallies:?}");
 }
 
 /// All shards claim from these words, so nobody knows who wrote what they say: a shard that leaves what another one has left is

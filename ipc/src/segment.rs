@@ -91,16 +91,13 @@ fn lock_directory() -> Result<Flock<File>, ControlError> {
     let mut directory = File::open(DIRECTORY).map_err(refused("open", DIRECTORY))?;
     let started = Instant::now();
     loop {
+        // Looked at before the try: one that comes late has its try all the same.
+        let waited = started.elapsed();
         match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => return Ok(lock),
-            Err((file, Errno::EWOULDBLOCK | Errno::EINTR)) if started.elapsed() < LOCK_LIMIT => {
-                directory = file
-            }
+            Err((file, Errno::EWOULDBLOCK | Errno::EINTR)) if waited < LOCK_LIMIT => directory = file,
             Err((_, Errno::EWOULDBLOCK | Errno::EINTR)) => {
-                return Err(ControlError::Locked {
-                    directory: DIRECTORY,
-                    waited_ms: started.elapsed().as_millis(),
-                });
+                return Err(ControlError::Locked { directory: DIRECTORY, waited_ms: waited.as_millis() });
             }
             Err((_, errno)) => return Err(refused("lock", DIRECTORY)(errno.into())),
         }
