@@ -156,11 +156,15 @@ impl Book {
         self.expirations.insert((txn.expiration, hash));
         self.places.insert((txn.sender, txn.sequence, hash));
         self.open.insert(hash, Open { submitted: Instant::now(), txn, source });
-        // A mempool that has not come so far yet would take it, and let it go later.
+        true
+    }
+
+    /// A mempool has taken what was entered. One that does not know the newest block yet takes what has come too late, and lets it
+    /// go afterwards.
+    pub fn taken(&mut self, txn: &TxnSummary) {
         if let Some(&(sequence, height)) = self.used.get(&txn.sender) {
             self.end_passed(txn.sender, sequence, height);
         }
-        true
     }
 
     /// Takes back what was entered and then refused: it was never submitted.
@@ -325,11 +329,12 @@ mod tests {
         assert_eq!((book.look_up(&hash(4)), book.look_up(&hash(5))), (Some(Known::Open), Some(Known::Open)));
         assert_eq!((book.counts().rejected, book.counts().open()), (2, 2));
         assert_eq!((book.places.len(), book.expirations.len()), (2, 2));
-        // Entered too late, while a mempool may still take it.
-        assert!(book.enter(txn(6, 5), Source::Http));
-        assert_eq!(book.look_up(&hash(6)), passed);
-        assert!(book.enter(txn(7, 6), Source::Http));
-        assert_eq!(book.look_up(&hash(7)), Some(Known::Open));
+        // Taken too late by a mempool that lags.
+        for (byte, sequence, end) in [(6, 5, passed), (7, 6, Some(Known::Open))] {
+            assert!(book.enter(txn(byte, sequence), Source::Http));
+            book.taken(&txn(byte, sequence));
+            assert_eq!(book.look_up(&hash(byte)), end);
+        }
     }
 
     #[test]

@@ -104,7 +104,10 @@ impl Intake {
         let submitted = self.cluster.submit(&txn);
         self.count(1, begun.elapsed());
         match submitted {
-            Ok(()) | Err(Refusal::Known) => Ok(Taken::New(hash)),
+            Ok(()) | Err(Refusal::Known) => {
+                self.book.lock().taken(&txn.summary);
+                Ok(Taken::New(hash))
+            }
             Err(refusal) => {
                 self.book.lock().strike(&hash);
                 Err(Refused::ByMempool(refusal))
@@ -134,7 +137,10 @@ impl Intake {
                 Some(false) | None => Err(Refusal::BadSignature),
             };
             match submitted {
-                Ok(()) | Err(Refusal::Known) => false,
+                Ok(()) | Err(Refusal::Known) => {
+                    self.book.lock().taken(&own.txn.summary);
+                    false
+                }
                 Err(refusal) if is_passing(refusal) => true,
                 Err(refusal) => {
                     self.book.lock().end(own.txn.summary.hash, End::Refused { refusal });
