@@ -18,7 +18,6 @@ use phalanx::executor::{BlockOutput, DeathCause};
 use phalanx::supervisor::{Incidents, ShardHealth};
 use phalanx::types::{Block, PreparedBlock};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 const SHARD: &str = "phx-shard";
@@ -33,22 +32,19 @@ fn execute_during(
     context: &str,
     torment: impl FnOnce() + Send,
 ) {
-    let (done, empty) = (AtomicBool::new(false), scene.prepare(&Block::default()));
+    let empty = scene.prepare(&Block::default());
     std::thread::scope(|scope| {
-        let tormentor = scope.spawn(|| {
-            torment();
-            done.store(true, Ordering::Relaxed);
-        });
+        let tormentor = scope.spawn(torment);
         for (number, (block, expected)) in blocks.iter().enumerate() {
             let got = phalanx.execute(block, deadline());
             let got = got.unwrap_or_else(|error| panic!("block {number}, {context}: {error}"));
             assert_same(expected, &got, &format!("block {number}, {context}"));
-            if done.load(Ordering::Relaxed) {
+            if tormentor.is_finished() {
                 break;
             }
         }
         // A fast host comes to their end early, and while nobody executes nobody looks after a stopped supervisor.
-        while !done.load(Ordering::Relaxed) {
+        while !tormentor.is_finished() {
             std::thread::sleep(Duration::from_millis(5));
             phalanx.execute(&empty, deadline()).unwrap_or_else(|error| panic!("{context}: {error}"));
         }
