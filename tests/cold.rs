@@ -135,17 +135,20 @@ fn shards_and_supervisor_that_are_killed_while_they_read_the_store_change_nothin
             }
         });
         // A fast host needs more blocks for as many kills.
-        let mut executed = 0;
-        for part in blocks.chunks(25) {
-            execute(&phalanx, part, &format!("PHALANX_SEED={seed}, under kills"));
-            executed += part.len();
-            if kills.load(Ordering::SeqCst) >= 20 {
-                break;
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let mut executed = 0;
+            for part in blocks.chunks(25) {
+                execute(&phalanx, part, &format!("PHALANX_SEED={seed}, under kills"));
+                executed += part.len();
+                if kills.load(Ordering::SeqCst) >= 20 {
+                    break;
+                }
             }
-        }
+            executed
+        }));
         over.store(true, Ordering::SeqCst);
         killer.join().unwrap();
-        executed
+        outcome.unwrap()
     });
     let kills = kills.into_inner();
     println!("{kills} kills, {:?}", cache_of(&phalanx));
