@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Time enough for a call whose deadline has passed to return, on a loaded host.
-const SOON: Duration = Duration::from_secs(7);
+const SOON: Duration = Duration::from_secs(3);
 
 /// Stops shard 0, so that a block submitted now stays in its round until [`let_go`].
 fn hold_up(phalanx: &Phalanx) -> i32 {
@@ -40,9 +40,8 @@ fn hold_up(phalanx: &Phalanx) -> i32 {
     pid
 }
 
-/// It may have been killed meanwhile, if what held the caller up was the host.
 fn let_go(pid: i32) {
-    send_signal(pid, "phx-shard", Signal::SIGCONT);
+    assert!(send_signal(pid, "phx-shard", Signal::SIGCONT));
 }
 
 /// A family whose stopped shards are left alone for longer than any test takes.
@@ -94,9 +93,9 @@ fn a_deadline_during_a_round_is_kept_and_the_executor_goes_on() {
     let begun = Instant::now();
     let error = phalanx.execute(&blocks[0].0, begun + Duration::from_millis(100)).unwrap_err();
     assert!(matches!(error, ExecuteError::DeadlineExceeded { .. }), "{error}");
-    // The coordinator leaves itself a sixteenth of the time to give up in.
-    assert!(begun.elapsed() >= Duration::from_millis(93) && begun.elapsed() < SOON, "{:?}", begun.elapsed());
-    let_go(held);
+    assert!(begun.elapsed() >= Duration::from_millis(100) && begun.elapsed() < SOON, "{:?}", begun.elapsed());
+    // The coordinator kills it some 100 ms after it gave up: by now, if this thread was held up.
+    send_signal(held, "phx-shard", Signal::SIGCONT);
     assert_same(&blocks[0].1, &phalanx.execute(&blocks[0].0, deadline()).unwrap(), "the same block again");
     assert_ne!(phalanx.digest(), before);
     assert_same(&blocks[1].1, &phalanx.execute(&blocks[1].0, deadline()).unwrap(), "the next one");
@@ -342,8 +341,7 @@ fn a_shutdown_with_blocks_in_flight_answers_them_and_leaves_nothing() {
             Err(error) => panic!("{error}"),
         }
         assert_eq!(children_of(own), Vec::<i32>::new());
-        let gone = || pids.iter().all(|&pid| state_of(pid).is_none_or(|state| state == 'Z'));
-        assert!(eventually(PATIENCE, gone), "orphans of a supervisor that took too long end with it");
+        assert!(pids.iter().all(|&pid| state_of(pid).is_none_or(|state| state == 'Z')));
         assert_eq!(segments_of(own), Vec::<String>::new());
     });
 }

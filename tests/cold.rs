@@ -114,7 +114,7 @@ fn shards_and_supervisor_that_are_killed_while_they_read_the_store_change_nothin
     let seed = seed();
     println!("PHALANX_SEED={seed}");
     let mut scene = scene(1_203);
-    let blocks: Expected = scene.expected([600; 75]);
+    let blocks: Expected = scene.expected([600; 90]);
     let directory = scratch();
     let config = config(directory.path());
     let phalanx = scene.durable(3, config.clone());
@@ -137,7 +137,7 @@ fn shards_and_supervisor_that_are_killed_while_they_read_the_store_change_nothin
         // A fast host needs more blocks for as many kills.
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let mut executed = 0;
-            for part in blocks.chunks(25) {
+            for part in blocks.chunks(30) {
                 execute(&phalanx, part, &format!("PHALANX_SEED={seed}, under kills"));
                 executed += part.len();
                 if kills.load(Ordering::SeqCst) >= 20 {

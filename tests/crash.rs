@@ -409,7 +409,7 @@ fn a_killed_coordinator_leaves_no_process_and_no_segment() {
         let gone = |&pid: &i32| state_of(pid).is_none_or(|state| matches!(state, 'Z' | 'X'));
         let clean = || family.iter().all(gone) && segments_of(pid).is_empty();
         assert!(
-            eventually(Duration::from_secs(5), clean),
+            eventually(Duration::from_secs(1), clean),
             "{:?} {:?}",
             family.iter().map(|&pid| (pid, comm_of(pid), state_of(pid))).collect::<Vec<_>>(),
             segments_of(pid)

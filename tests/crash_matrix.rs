@@ -258,9 +258,7 @@ fn without_any_shard_a_block_fails_in_time_or_is_executed_in_this_process() {
             phalanx::supervisor::Fallback::Error => {
                 let begun = std::time::Instant::now();
                 let error = phalanx.execute(&block, begun + Duration::from_secs(3)).unwrap_err();
-                // On a host that stands still the caller's own clock may be first; it knows of the deaths.
-                let named = error.to_string();
-                assert!(named.contains("no shard is left") || named.contains("last: "), "{error}");
+                assert!(error.to_string().contains("no shard is left"), "{error}");
                 assert!(begun.elapsed() < Duration::from_secs(20));
                 assert!(!phalanx.supervisor().in_process);
                 assert!(phalanx.disarm_fail_point().1 > 0);

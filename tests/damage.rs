@@ -387,7 +387,7 @@ fn damage(episodes: u64, signed: bool, sizes: &[usize]) -> Tally {
     }
     println!("PHALANX_SEED={seed}: {tally:?}");
     // None, but that a starved one may be taken for hanging.
-    assert!(tally.others_replaced <= 1 + tally.calls / 8, "PHALANX_SEED={seed}: {tally:?}");
+    assert!(tally.others_replaced <= tally.calls / 8, "PHALANX_SEED={seed}: {tally:?}");
     tally
 }
 

@@ -100,8 +100,7 @@ fn is_poison(fault: &Fault, says: &[&str]) {
         assert!(eventually(Duration::from_secs(20), || all_ready(&phalanx)), "{:?}", phalanx.health());
         let pids: Vec<i32> = phalanx.health().iter().map(|shard| shard.pid).chain([supervisor]).collect();
         phalanx.shutdown(deadline()).unwrap();
-        let gone = || pids.iter().all(|&pid| state_of(pid).is_none_or(|state| state == 'Z'));
-        assert!(eventually(Duration::from_secs(20), gone), "{fault:?}");
+        assert!(pids.iter().all(|&pid| state_of(pid).is_none_or(|state| state == 'Z')), "{fault:?}");
     }
 }
 
@@ -429,7 +428,7 @@ fn hang_in_a_cut_round() -> u64 {
 fn with_on_death_fail_a_crash_or_a_hang_is_told_at_once() {
     let seed = seed();
     let mut bank = Bank::new(seed);
-    let builder = bank.scene.builder(3).on_death(OnDeath::Fail).stall_limit(2 * STALL);
+    let builder = bank.scene.builder(3).on_death(OnDeath::Fail).stall_limit(STALL);
     let phalanx = bank.scene.launch(builder.pacing(patient_pacing()));
     for fault in [Fault::Segfault, Fault::Exit(7), Fault::Loop, Fault::Sleep, Fault::Stop] {
         let context = format!("{fault:?}, PHALANX_SEED={seed}");

@@ -228,7 +228,7 @@ fn ten_million_tiny_transactions_are_refused_by_default_and_executed_with_the_li
             ),
             "{error}"
         );
-        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
         assert_same(&blocks[0].1, &phalanx.execute(&blocks[0].0, deadline()).unwrap(), "after the large one");
         drop(phalanx);
 
@@ -245,7 +245,7 @@ fn ten_million_tiny_transactions_are_refused_by_default_and_executed_with_the_li
             let error = handle.wait().unwrap_err();
             println!("cancelled after {after_ms} ms, answered after {:?}: {error}", given_up.elapsed());
             assert!(matches!(error, ExecuteError::Cancelled { .. }), "{error}");
-            assert!(given_up.elapsed() < Duration::from_secs(20), "{after_ms} ms: {:?}", given_up.elapsed());
+            assert!(given_up.elapsed() < Duration::from_secs(5), "{after_ms} ms: {:?}", given_up.elapsed());
         }
         for (patience_ms, shard) in [(30, 0), (300, 1)] {
             assert!(eventually(PATIENCE, || all_ready(&phalanx)));
@@ -255,7 +255,7 @@ fn ten_million_tiny_transactions_are_refused_by_default_and_executed_with_the_li
             let error = handle.wait().unwrap_err();
             println!("deadline of {patience_ms} ms kept after {:?}: {error}", begun.elapsed());
             assert!(matches!(error, ExecuteError::DeadlineExceeded { .. }), "{error}");
-            assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+            assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
         }
         assert_eq!(phalanx.digest(), before);
         assert!(eventually(PATIENCE, || all_ready(&phalanx)));

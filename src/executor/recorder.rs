@@ -76,7 +76,7 @@ impl Recorder {
             // Its successor, if it has one already, was made after that.
             let noticed = fleet.slot(member.shard).and_then(|slot| slot.noticed_of(member.generation.0));
             let noticed = noticed.and_then(|at| u64::try_from(at.as_nanos()).ok());
-            if let Err(error) = spans.collect((member, noticed), *round, *transactions, block) {
+            if let Err(error) = spans.collect(member, noticed, *round, *transactions, block) {
                 tracing::warn!(shard = %member.shard, %error, "spans cannot be read");
             }
         }

@@ -255,7 +255,8 @@ impl SpanReader {
     /// be gone; what it had begun then ends when its death was `noticed` (ns of the monotonic clock), or else now.
     pub(super) fn collect(
         &self,
-        (member, noticed): (Member, Option<u64>),
+        member: Member,
+        noticed: Option<u64>,
         round: RoundId,
         transactions: usize,
         into: &mut BlockTimeline,
@@ -380,7 +381,7 @@ mod tests {
 
     fn collect(reader: &SpanReader) -> BlockTimeline {
         let mut block = BlockTimeline::default();
-        reader.collect((MEMBER, None), ROUND, 10, &mut block).unwrap();
+        reader.collect(MEMBER, None, ROUND, 10, &mut block).unwrap();
         block
     }
 
@@ -408,7 +409,7 @@ mod tests {
         );
         assert!(block.spans.windows(2).all(|pair| pair[0].end_ns <= pair[1].end_ns), "{block:?}");
         let mut other = BlockTimeline::default();
-        reader.collect((MEMBER, None), RoundId(8), 10, &mut other).unwrap();
+        reader.collect(MEMBER, None, RoundId(8), 10, &mut other).unwrap();
         assert_eq!(other, BlockTimeline::default(), "another round's spans are none of this one");
     }
 
@@ -442,7 +443,7 @@ mod tests {
         writer.wait(None);
         let noticed = monotonic_ns();
         let mut block = BlockTimeline::default();
-        reader.collect((MEMBER, Some(noticed)), ROUND, 10, &mut block).unwrap();
+        reader.collect(MEMBER, Some(noticed), ROUND, 10, &mut block).unwrap();
         assert_eq!(kinds(&block), [SpanKind::Parked, SpanKind::Round, SpanKind::Waiting]);
         let open: Vec<u64> =
             block.spans.iter().filter(|span| span.unfinished).map(|span| span.end_ns).collect();

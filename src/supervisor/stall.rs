@@ -147,3 +147,22 @@ fn sighting(
         asleep: 0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Generation, ShardId};
+
+    /// Negative control: with the whole time since the last look counted, the first assertion failed.
+    #[test]
+    fn a_pause_of_the_whole_host_counts_for_little_of_a_stall() {
+        let control = Control::create_private(1).unwrap();
+        let member = Member { shard: ShardId(0), generation: Generation(1), pid: 0 };
+        let (begun, most) = (Instant::now(), Duration::from_millis(5));
+        let mut seen = sighting(member, (RoundId(1), Phase::Open), control.slot(0).unwrap(), 0, begun);
+        seen.go_by(begun + Duration::from_secs(10), most);
+        assert_eq!(seen.still, most);
+        seen.go_by(begun + Duration::from_secs(10) + most / 5, most);
+        assert_eq!(seen.still, most + most / 5, "ordinary looks count in full");
+    }
+}

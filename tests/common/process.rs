@@ -80,17 +80,18 @@ pub fn segments_of(pid: i32) -> Vec<String> {
 /// little of it.
 pub fn eventually(limit: Duration, mut holds: impl FnMut() -> bool) -> bool {
     const PAUSE: Duration = Duration::from_millis(20);
-    let (mut waited, mut last) = (Duration::ZERO, Instant::now());
+    let mut waited = Duration::ZERO;
     loop {
+        let begun = Instant::now();
         if holds() {
             return true;
         }
+        waited += begun.elapsed();
         if waited >= limit {
             return false;
         }
+        let begun = Instant::now();
         std::thread::sleep(Duration::from_millis(2));
-        let now = Instant::now();
-        waited += now.duration_since(last).min(PAUSE);
-        last = now;
+        waited += begun.elapsed().min(PAUSE);
     }
 }

@@ -86,8 +86,7 @@ fn timed(row: &Value) {
     assert_eq!(row["error"], Value::Null, "{row}");
     assert!(row["samples"].as_u64().unwrap() > 0, "{row}");
     let [p50, p99] = ["p50_ns", "p99_ns"].map(|key| row[key]["median"].as_f64().unwrap());
-    // What reading the clock costs is taken off: on some hosts nothing is left.
-    assert!(0.0 <= p50 && p50 <= p99 && 0.0 < p99, "{row}");
+    assert!(0.0 < p50 && p50 <= p99, "{row}");
 }
 
 #[test]

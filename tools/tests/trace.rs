@@ -113,7 +113,9 @@ fn all_blocks_and_shards_are_in_the_trace_and_agree_with_the_report() {
     for (executor, shards) in [("processes", 3), ("threads", 2)] {
         let count = shards.to_string();
         let options = ["--executor", executor, "--shards", &count, "--blocks", "4", "--block-size", "250"];
-        let (events, report) = trace(&folder, &[&options[..], &["--trace-transactions"]].concat());
+        // A host that takes a core away for a second has a round cut short: then once more.
+        let uncut = (0..10).map(|_| trace(&folder, &[&options[..], &["--trace-transactions"]].concat()));
+        let (events, report) = uncut.into_iter().find(|(_, report)| report["rounds_cut_short"] == 0).unwrap();
         assert_names(&events, shards, executor == "processes");
         assert_nested(&events);
         assert_agrees(&events, &report);
@@ -125,11 +127,8 @@ fn all_blocks_and_shards_are_in_the_trace_and_agree_with_the_report() {
         let rounds = of("round").filter(|span| owner(span) == COORDINATOR).count() as u64;
         assert_eq!(rounds, report["rounds"].as_u64().unwrap(), "{executor}");
         let executed: u64 = of("running").map(|span| span["args"]["transactions"].as_u64().unwrap()).sum();
-        // A host that takes a core away for a second has a round cut short.
-        if report["rounds_cut_short"] == 0 {
-            assert_eq!(executed, 1000 + report["reexecuted"].as_u64().unwrap(), "{executor}");
-            assert_eq!(of("transaction").count() as u64, executed, "{executor}");
-        }
+        assert_eq!(executed, 1000 + report["reexecuted"].as_u64().unwrap(), "{executor}");
+        assert_eq!(of("transaction").count() as u64, executed, "{executor}");
     }
 }
 

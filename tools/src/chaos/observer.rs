@@ -37,6 +37,8 @@ pub struct Observed {
     /// Set when something is wrong enough to end the trial early.
     pub violated: AtomicBool,
     samples: Mutex<Samples>,
+    /// Held while the observer looks, with files open.
+    pub(super) looking: Mutex<()>,
 }
 
 impl Default for Observed {
@@ -47,6 +49,7 @@ impl Default for Observed {
             over: AtomicBool::new(false),
             violated: AtomicBool::new(false),
             samples: Mutex::default(),
+            looking: Mutex::default(),
         }
     }
 }
@@ -81,7 +84,10 @@ impl Observer<'_> {
             let now = Instant::now();
             if now >= look_at {
                 look_at = now + LOOK_EVERY;
-                self.look();
+                {
+                    let _looking = self.observed.looking.lock();
+                    self.look();
+                }
                 self.show();
             }
             if now >= judge_at {

@@ -368,24 +368,25 @@ impl Trial<'_> {
         if let Err(violation) = self.blocks.compare_all()? {
             self.object(violation);
         }
-        let mut last = Counts::now(self.phalanx);
+        let mut last = self.counts();
         let _ = eventually(REST_LIMIT, || {
             std::thread::sleep(Duration::from_millis(20));
-            let before = std::mem::replace(&mut last, Counts::now(self.phalanx));
+            let before = std::mem::replace(&mut last, self.counts());
             if before == last { Ok(()) } else { Err(()) }
         });
         Ok(last)
     }
 
+    /// The counts between two looks of the observer, which opens files.
+    fn counts(&self) -> Counts {
+        let _quiet = self.observer.observed.looking.lock();
+        Counts::now(self.phalanx)
+    }
+
     fn judge_counts(&self, before: Counts) {
         let fds = eventually(REST_LIMIT.min(Duration::from_secs(3)), || {
-            let now = Counts::now(self.phalanx);
-            // Fewer are no leak: the count at the beginning may have caught somebody reading a file.
-            let none_more = |now: Option<usize>, before: Option<usize>| {
-                now.is_some_and(|now| before.is_some_and(|before| now <= before))
-            };
-            let none_left = none_more(now.own_fds, before.own_fds)
-                && none_more(now.supervisor_fds, before.supervisor_fds);
+            let now = self.counts();
+            let same = (now.own_fds, now.supervisor_fds) == (before.own_fds, before.supervisor_fds);
             let said = format!(
                 "coordinator {} then {}, supervisor {} then {}",
                 number(before.own_fds),
@@ -393,11 +394,11 @@ impl Trial<'_> {
                 number(before.supervisor_fds),
                 number(now.supervisor_fds)
             );
-            if none_left { Ok(said) } else { Err(said) }
+            if same { Ok(said) } else { Err(said) }
         });
         self.judge(Check::Fd, fds);
         let threads = eventually(REST_LIMIT.min(Duration::from_secs(3)), || {
-            let now = Counts::now(self.phalanx);
+            let now = self.counts();
             let same = now.own_threads == before.own_threads && now.supervisor_threads == Some(1);
             let (then, own, supervisor) = (before.own_threads, now.own_threads, now.supervisor_threads);
             let said = format!(

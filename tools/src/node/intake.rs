@@ -4,7 +4,7 @@ use crate::node::book::{Book, End, Known, Source};
 use crate::node::cluster::Cluster;
 use crate::node::http::is_passing;
 use parking_lot::Mutex;
-use phalanx::quorum_store::{PooledTxn, Refusal, TxnBytes, TxnHash};
+use phalanx::quorum_store::{PooledTxn, Refusal, TxnBytes, TxnHash, TxnSummary};
 use phalanx::vm::ledger::{LedgerConfig, LedgerVm, SignedTransaction, TransactionError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -130,6 +130,7 @@ impl Intake {
                 book.enter(own.txn.summary, source);
             }
         }
+        let entered: Vec<TxnSummary> = group.iter().map(|own| own.txn.summary).collect();
         let mut genuine = genuine.into_iter();
         group.retain(|own| {
             let submitted = match genuine.next() {
@@ -137,10 +138,7 @@ impl Intake {
                 Some(false) | None => Err(Refusal::BadSignature),
             };
             match submitted {
-                Ok(()) | Err(Refusal::Known) => {
-                    self.book.lock().taken(&own.txn.summary);
-                    false
-                }
+                Ok(()) | Err(Refusal::Known) => false,
                 Err(refusal) if is_passing(refusal) => true,
                 Err(refusal) => {
                     self.book.lock().end(own.txn.summary.hash, End::Refused { refusal });
@@ -148,6 +146,10 @@ impl Intake {
                 }
             }
         });
+        {
+            let mut book = self.book.lock();
+            entered.iter().for_each(|txn| book.taken(txn));
+        }
         self.count(count, begun.elapsed());
         group
     }

@@ -444,7 +444,7 @@ impl Town {
     }
 
     pub fn shut_down(self) {
-        let reports = self.runtime.block_on(self.committee.shutdown(secs(120)));
+        let reports = self.runtime.block_on(self.committee.shutdown(secs(30)));
         for report in reports {
             assert!(report.is_closed(), "{report:?}");
             assert!(report.steps.iter().all(|(_, end)| *end == StepEnd::Stopped), "{report:?}");
