@@ -29,6 +29,10 @@ pub(super) struct ShardSource<'a, 'c> {
 
 /// With more expected accesses than this, a key out of order is looked up by its hash.
 const SCAN_MAX: usize = 8;
+/// How many accesses ahead entries of the base state are asked for, and those of their values that lie elsewhere: long enough
+/// before for the memory to answer.
+const AHEAD: usize = 10;
+const HEAP_AHEAD: usize = 5;
 
 impl ShardSource<'_, '_> {
     /// Brings what is known of `key` up to all visible writes below `below`.
@@ -112,6 +116,17 @@ impl ShardSource<'_, '_> {
         self.plan.key(id).filter(|&(_, bytes)| bytes == key).map(|_| id.0)
     }
 
+    /// Fetches what the transaction will read of the base state soon.
+    fn fetch_ahead(&self) {
+        let hash_at = |place: usize| Some(self.plan.key(self.expected.get(place)?.key)?.0);
+        if let Some(hash) = hash_at(self.cursor + AHEAD) {
+            self.base.prefetch(hash);
+        }
+        if let Some(hash) = hash_at(self.cursor + HEAP_AHEAD) {
+            self.base.prefetch_heap(hash);
+        }
+    }
+
     fn number_extra(&mut self, hash: u64, key: &[u8]) -> u32 {
         let (place, new) = self.extra.number(hash, key);
         let number = u32::try_from(self.plan.keys() + place).unwrap_or(u32::MAX);
@@ -128,6 +143,7 @@ impl ValueSource for ShardSource<'_, '_> {
         for place in [self.cursor, self.cursor.wrapping_sub(1)] {
             if let Some(id) = self.is(place, key) {
                 self.cursor = place + 1;
+                self.fetch_ahead();
                 return LocalKey(id);
             }
         }

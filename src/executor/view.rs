@@ -4,7 +4,7 @@ use crate::types::{
     BlockHeader, Delta, Incarnation, KeyId, LimitExceeded, MAX_KEY_BYTES, MAX_VALUE_BYTES, Origin,
     OutputWriter, PendingWrite, TxnIndex, Write, number_of,
 };
-use crate::vm::{Finding, PanicNote, StateView, Vm, catch_panic};
+use crate::vm::{Finding, KeyMark, PanicNote, StateView, Vm, catch_panic};
 
 /// A key as a source numbers it, valid for one transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,8 +126,8 @@ pub(super) fn execute_transaction<'b, V: Vm, S: ValueSource>(
 
 impl<S: ValueSource> TransactionView<'_, S> {
     /// The key and the place of its pending write. The newest writes are looked at first.
-    fn find(&mut self, key: &[u8]) -> (LocalKey, Option<(usize, PendingWrite)>) {
-        let local = self.source.locate(key);
+    fn find(&mut self, mark: KeyMark, key: &[u8]) -> (LocalKey, Option<(usize, PendingWrite)>) {
+        let local = mark.number().map_or_else(|| self.source.locate(key), LocalKey);
         let place = self.buffers.places.of(&self.buffers.written, local);
         (local, place.and_then(|place| Some((place, self.buffers.output.write(place)?))))
     }
@@ -150,7 +150,7 @@ impl<S: ValueSource> TransactionView<'_, S> {
     }
 
     /// The number under a key that was found with this pending write.
-    fn number_at(&mut self, local: LocalKey, key: &[u8], pending: Option<PendingWrite>) -> Option<u128> {
+    fn number_of(&mut self, local: LocalKey, key: &[u8], pending: Option<PendingWrite>) -> Option<u128> {
         match pending {
             Some(PendingWrite::Set { start, bytes }) => {
                 number_of(Some(self.buffers.output.value(start, bytes)))
@@ -164,11 +164,11 @@ impl<S: ValueSource> TransactionView<'_, S> {
         }
     }
 
-    fn overwrite(&mut self, key: &[u8], write: Write<'_>) -> Result<(), LimitExceeded> {
+    fn overwrite(&mut self, mark: KeyMark, key: &[u8], write: Write<'_>) -> Result<(), LimitExceeded> {
         if key.len() > MAX_KEY_BYTES {
             return Err(LimitExceeded::Key { bytes: key.len() });
         }
-        match self.find(key) {
+        match self.find(mark, key) {
             (local, None) => self.push(local, key, write),
             (local, Some((place, PendingWrite::Add(_)))) => {
                 // The delta's interval goes, so the value it rests on must be pinned by a read.
@@ -184,11 +184,47 @@ impl<S: ValueSource> TransactionView<'_, S> {
 
 impl<S: ValueSource> StateView for TransactionView<'_, S> {
     fn read(&mut self, key: &[u8]) -> Option<&[u8]> {
+        self.read_at(KeyMark::default(), key)
+    }
+
+    fn content(&mut self, key: &[u8]) -> Option<&[u8]> {
+        let mark = self.mark(key);
+        if key.len() > MAX_KEY_BYTES || self.find(mark, key).1.is_some() {
+            return self.read_at(mark, key);
+        }
+        let local = mark.number().map_or_else(|| self.source.locate(key), LocalKey);
+        self.source.content(local, key, &mut self.buffers.output)
+    }
+
+    fn number(&mut self, key: &[u8]) -> Option<u128> {
+        StateView::number_at(self, KeyMark::default(), key)
+    }
+
+    fn add(&mut self, key: &[u8], delta: Delta) -> Result<(), LimitExceeded> {
+        self.add_at(KeyMark::default(), key, delta)
+    }
+
+    fn set(&mut self, key: &[u8], value: &[u8]) -> Result<(), LimitExceeded> {
+        self.put_at(KeyMark::default(), key, Some(value))
+    }
+
+    fn delete(&mut self, key: &[u8]) -> Result<(), LimitExceeded> {
+        self.put_at(KeyMark::default(), key, None)
+    }
+
+    fn mark(&mut self, key: &[u8]) -> KeyMark {
+        if key.len() > MAX_KEY_BYTES {
+            return KeyMark::default();
+        }
+        KeyMark::of(self.source.locate(key).0)
+    }
+
+    fn read_at(&mut self, mark: KeyMark, key: &[u8]) -> Option<&[u8]> {
         if key.len() > MAX_KEY_BYTES {
             // Such a key can never exist.
             return None;
         }
-        match self.find(key) {
+        match self.find(mark, key) {
             (_, Some((_, PendingWrite::Set { start, bytes }))) => {
                 Some(self.buffers.output.value(start, bytes))
             }
@@ -203,28 +239,20 @@ impl<S: ValueSource> StateView for TransactionView<'_, S> {
         }
     }
 
-    fn content(&mut self, key: &[u8]) -> Option<&[u8]> {
-        if key.len() > MAX_KEY_BYTES || self.find(key).1.is_some() {
-            return self.read(key);
-        }
-        let local = self.source.locate(key);
-        self.source.content(local, key, &mut self.buffers.output)
-    }
-
-    fn number(&mut self, key: &[u8]) -> Option<u128> {
+    fn number_at(&mut self, mark: KeyMark, key: &[u8]) -> Option<u128> {
         if key.len() > MAX_KEY_BYTES {
             return Some(0);
         }
-        let (local, pending) = self.find(key);
-        self.number_at(local, key, pending.map(|(_, write)| write))
+        let (local, pending) = self.find(mark, key);
+        self.number_of(local, key, pending.map(|(_, write)| write))
     }
 
-    fn add(&mut self, key: &[u8], delta: Delta) -> Result<(), LimitExceeded> {
+    fn add_at(&mut self, mark: KeyMark, key: &[u8], delta: Delta) -> Result<(), LimitExceeded> {
         if key.len() > MAX_KEY_BYTES {
             return Err(LimitExceeded::Key { bytes: key.len() });
         }
-        let (local, pending) = self.find(key);
-        let number = self.number_at(local, key, pending.map(|(_, write)| write));
+        let (local, pending) = self.find(mark, key);
+        let number = self.number_of(local, key, pending.map(|(_, write)| write));
         let before = number.ok_or(LimitExceeded::NotANumber)?;
         let Some(after) = delta.apply(before) else {
             self.pin(local, key);
@@ -247,15 +275,14 @@ impl<S: ValueSource> StateView for TransactionView<'_, S> {
         }
     }
 
-    fn set(&mut self, key: &[u8], value: &[u8]) -> Result<(), LimitExceeded> {
-        if value.len() > MAX_VALUE_BYTES {
-            return Err(LimitExceeded::Value { bytes: value.len() });
+    fn put_at(&mut self, mark: KeyMark, key: &[u8], value: Option<&[u8]>) -> Result<(), LimitExceeded> {
+        match value {
+            Some(value) if value.len() > MAX_VALUE_BYTES => {
+                Err(LimitExceeded::Value { bytes: value.len() })
+            }
+            Some(value) => self.overwrite(mark, key, Write::Set(value)),
+            None => self.overwrite(mark, key, Write::Delete),
         }
-        self.overwrite(key, Write::Set(value))
-    }
-
-    fn delete(&mut self, key: &[u8]) -> Result<(), LimitExceeded> {
-        self.overwrite(key, Write::Delete)
     }
 
     fn event(&mut self, kind: u32, data: &[u8]) -> Result<(), LimitExceeded> {

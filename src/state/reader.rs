@@ -51,6 +51,16 @@ impl StateReader {
         }
     }
 
+    /// Fetches key and value of the entry where the look-up of a key with this hash begins, if they do not lie in its line.
+    /// Useful some time after [`prefetch`](Self::prefetch).
+    pub fn prefetch_heap(&self, hash: u64) {
+        let Ok([header]) = self.region.slice::<Header>(0, 1) else { return };
+        let source = Source::Reader(&self.region);
+        if let Some(offset) = source.heap_of(header, hash) {
+            self.region.prefetch(offset);
+        }
+    }
+
     /// Fetches the cache line where the look-up of a key with this hash begins.
     pub fn prefetch(&self, hash: u64) {
         if let Ok([header]) = self.region.slice::<Header>(0, 1) {

@@ -118,6 +118,12 @@ impl<'a> Source<'a> {
         (slot.hash != 0 && self.holds(slot, key)).then_some(Found { index, slot })
     }
 
+    /// Where key and value lie that a hash leads to first, if that is on the heap.
+    pub(super) fn heap_of(&self, header: &Header, hash: u64) -> Option<usize> {
+        let slot = self.slots(header).get(home_of(hash, header.slots_log2))?;
+        (slot.hash == hash && slot.flags & FLAG_HEAP != 0).then_some(to_usize(slot.payload[0]))
+    }
+
     pub(super) fn find(&self, header: &Header, hash: u64, key: &[u8]) -> Option<Found<'a>> {
         let slots = self.slots(header);
         let mask = slots.len().checked_sub(1)?;

@@ -20,6 +20,7 @@ pub struct BlockHeader {
     /// Account that receives the fees.
     pub beneficiary: [u8; 32],
     /// Further context that only the virtual machine understands.
+    #[serde(with = "serde_bytes")]
     pub extra: Vec<u8>,
 }
 

@@ -2,6 +2,24 @@
 
 use crate::types::{Delta, LimitExceeded};
 
+/// Where a view knows a key, so that it need not look for it again. Good for one transaction; the default knows nothing, and
+/// the key is looked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyMark(Option<u32>);
+
+impl KeyMark {
+    /// A key that the view knows under this number.
+    #[must_use]
+    pub(crate) fn of(number: u32) -> KeyMark {
+        KeyMark(Some(number))
+    }
+
+    /// The view's number for the key.
+    pub(crate) fn number(self) -> Option<u32> {
+        self.0
+    }
+}
+
 /// One transaction's window on the state as of its place in the block. Reads see the transaction's own writes.
 ///
 /// None of the calls blocks.
@@ -40,6 +58,46 @@ pub trait StateView {
     /// # Errors
     /// As [`set`](Self::set).
     fn delete(&mut self, key: &[u8]) -> Result<(), LimitExceeded>;
+
+    /// Marks a key that will be asked for more than once. Nothing is recorded. The default marks nothing, and what follows
+    /// looks for the key each time.
+    fn mark(&mut self, key: &[u8]) -> KeyMark {
+        let _ = key;
+        KeyMark::default()
+    }
+
+    /// As [`read`](Self::read) of a key that was marked.
+    fn read_at(&mut self, mark: KeyMark, key: &[u8]) -> Option<&[u8]> {
+        let _ = mark;
+        self.read(key)
+    }
+
+    /// As [`number`](Self::number) of a key that was marked.
+    fn number_at(&mut self, mark: KeyMark, key: &[u8]) -> Option<u128> {
+        let _ = mark;
+        self.number(key)
+    }
+
+    /// As [`add`](Self::add) to a key that was marked.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add).
+    fn add_at(&mut self, mark: KeyMark, key: &[u8], delta: Delta) -> Result<(), LimitExceeded> {
+        let _ = mark;
+        self.add(key, delta)
+    }
+
+    /// As [`set`](Self::set), or [`delete`](Self::delete) without a value, of a key that was marked.
+    ///
+    /// # Errors
+    /// As [`set`](Self::set).
+    fn put_at(&mut self, mark: KeyMark, key: &[u8], value: Option<&[u8]>) -> Result<(), LimitExceeded> {
+        let _ = mark;
+        match value {
+            Some(value) => self.set(key, value),
+            None => self.delete(key),
+        }
+    }
 
     /// Emits an event.
     ///

@@ -29,12 +29,12 @@ impl Model {
         self.small_number(&balance_key(address))
     }
 
-    fn number_at(&self, key: &[u8]) -> Option<u128> {
+    fn number_before(&self, key: &[u8]) -> Option<u128> {
         number_of(self.state.get(key).map(Vec::as_slice))
     }
 
     fn small_number(&self, key: &[u8]) -> u64 {
-        self.number_at(key).and_then(|number| u64::try_from(number).ok()).unwrap_or(0)
+        self.number_before(key).and_then(|number| u64::try_from(number).ok()).unwrap_or(0)
     }
 }
 
@@ -44,11 +44,11 @@ impl StateView for Model {
     }
 
     fn number(&mut self, key: &[u8]) -> Option<u128> {
-        self.number_at(key)
+        self.number_before(key)
     }
 
     fn add(&mut self, key: &[u8], delta: Delta) -> Result<(), LimitExceeded> {
-        let before = self.number_at(key).ok_or(LimitExceeded::NotANumber)?;
+        let before = self.number_before(key).ok_or(LimitExceeded::NotANumber)?;
         let after = delta.apply(before).ok_or(LimitExceeded::Interval { value: before })?;
         if delta.amount > 0 {
             self.state.insert(key.to_vec(), delta.width.encode(after, &mut [0; 32]).to_vec());

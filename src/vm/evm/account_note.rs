@@ -5,6 +5,7 @@
 //! looked at.
 
 use crate::types::{Delta, NumberWidth};
+use crate::vm::KeyMark;
 use crate::vm::evm::CodeRecord;
 use revm::primitives::{Address, U256};
 
@@ -41,6 +42,9 @@ pub(super) struct AccountNote {
     pub(super) code: CodeRecord,
     /// Whether the mark of an empty account is there, if somebody looked.
     pub(super) marked: Option<bool>,
+    /// Where the view knows its balance and its nonce.
+    pub(super) balance_mark: KeyMark,
+    pub(super) nonce_mark: KeyMark,
 }
 
 /// How a changed balance is written.
@@ -66,6 +70,8 @@ impl AccountNote {
             nonce_use: NonceUse::Unused,
             code,
             marked: None,
+            balance_mark: KeyMark::default(),
+            nonce_mark: KeyMark::default(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! A transaction's window on the state as the database that revm reads, with notes on what it read.
 
 use crate::types::number_of;
-use crate::vm::StateView;
+use crate::vm::{KeyMark, StateView};
 use crate::vm::evm::account_note::{AccountNote, NonceUse};
 use crate::vm::evm::code_cache::CodeCache;
 use crate::vm::evm::hash_memo::HashMemo;
@@ -32,18 +32,35 @@ pub(super) enum StateFault {
 
 impl DBErrorMarker for StateFault {}
 
-/// Notes on all accounts of one transaction, in the order in which they were loaded. Kept from transaction to
+/// A slot that was loaded.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SlotNote {
+    pub(super) account: Address,
+    pub(super) slot: U256,
+    /// Where the view knows its key.
+    pub(super) mark: KeyMark,
+}
+
+/// Notes on all accounts and slots of one transaction, in the order in which they were loaded. Kept from transaction to
 /// transaction.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
-    accounts: Vec<AccountNote>,
+    pub(super) accounts: Vec<AccountNote>,
+    pub(super) slots: Vec<SlotNote>,
     places: AddressMap<usize>,
 }
 
 impl Notes {
     pub(super) fn clear(&mut self) {
         self.accounts.clear();
+        self.slots.clear();
         self.places.clear();
+    }
+
+    /// The life of an account's storage, if the account was loaded.
+    pub(super) fn life_of(&self, account: Address) -> u64 {
+        let note = self.places.get(&account).and_then(|&place| self.accounts.get(place));
+        note.map_or(0, |note| note.code.life)
     }
 
     /// The notes on an account that was loaded.
@@ -58,16 +75,6 @@ impl Notes {
             note.balance_exact = true;
             note.note_nonce(NonceUse::Exact);
         }
-    }
-
-    /// Takes the notes on all accounts out, in the order in which these were loaded; give them back with
-    /// [`put_back`](Self::put_back).
-    pub(super) fn take(&mut self) -> Vec<AccountNote> {
-        std::mem::take(&mut self.accounts)
-    }
-
-    pub(super) fn put_back(&mut self, accounts: Vec<AccountNote>) {
-        self.accounts = accounts;
     }
 
     fn push(&mut self, note: AccountNote) {
@@ -97,23 +104,33 @@ impl ViewDatabase<'_> {
         self.view.read(EvmKey::exists(account).as_slice()).is_some()
     }
 
-    /// The balance as best known: not recorded, unless it is too great for an interval.
-    pub(super) fn balance(&mut self, account: Address) -> U256 {
+    /// The balance as best known, not recorded unless it is too great for an interval; and where the view knows it.
+    pub(super) fn balance(&mut self, account: Address) -> (U256, KeyMark) {
         let key = EvmKey::balance(account);
-        match self.view.number(key.as_slice()) {
+        let mark = self.view.mark(key.as_slice());
+        let balance = match self.view.number_at(mark, key.as_slice()) {
             Some(number) => U256::from(number),
-            None => balance_of(self.view.read(key.as_slice())),
-        }
+            None => balance_of(self.view.read_at(mark, key.as_slice())),
+        };
+        (balance, mark)
+    }
+
+    /// The nonce as best known, not recorded, and where the view knows it; `None` if the record is none.
+    pub(super) fn nonce(&mut self, account: Address) -> Option<(u64, KeyMark)> {
+        let key = EvmKey::nonce(account);
+        let mark = self.view.mark(key.as_slice());
+        let nonce = self.view.number_at(mark, key.as_slice())?;
+        Some((u64::try_from(nonce).ok()?, mark))
     }
 
     /// Loads an account and begins its notes; `None` if it does not exist.
     fn load(&mut self, account: Address) -> Result<Option<AccountInfo>, StateFault> {
         let bad = StateFault::BadRecord(account);
-        let balance = self.balance(account);
+        let (balance, balance_mark) = self.balance(account);
         let code = CodeRecord::of_value(self.view.read(EvmKey::code_of(account).as_slice())).ok_or(bad)?;
-        let nonce = self.view.number(EvmKey::nonce(account).as_slice()).ok_or(bad)?;
-        let nonce = u64::try_from(nonce).map_err(|_| bad)?;
-        let mut note = AccountNote::new(account, balance, nonce, code);
+        let (nonce, nonce_mark) = self.nonce(account).ok_or(bad)?;
+        let note = AccountNote::new(account, balance, nonce, code);
+        let mut note = AccountNote { balance_mark, nonce_mark, ..note };
         let empty = nonce == 0 && balance.is_zero() && !code.has_code();
         if empty {
             note.marked = Some(self.is_marked(account));
@@ -155,8 +172,10 @@ impl Database for ViewDatabase<'_> {
     }
 
     fn storage(&mut self, address: Address, slot: U256) -> Result<U256, StateFault> {
-        let life = self.notes.of(address).map_or(0, |note| note.code.life);
-        Ok(slot_of(self.view.read(EvmKey::slot(address, life, slot).as_slice())))
+        let key = EvmKey::slot(address, self.notes.life_of(address), slot);
+        let mark = self.view.mark(key.as_slice());
+        self.notes.slots.push(SlotNote { account: address, slot, mark });
+        Ok(slot_of(self.view.read_at(mark, key.as_slice())))
     }
 
     fn block_hash(&mut self, number: u64) -> Result<B256, StateFault> {

@@ -23,58 +23,60 @@ pub struct EvmKey {
 }
 
 impl EvmKey {
-    fn of(tag: u8, rest: &[&[u8]]) -> EvmKey {
+    /// Of parts whose lengths are known when this is compiled, so that copying them calls nobody.
+    #[inline]
+    fn of<const BYTES: usize>(tag: u8, part: &[u8; BYTES]) -> EvmKey {
         let mut key = EvmKey { bytes: [0; KEY_BYTES_MAX], length: 1 };
         key.bytes[0] = tag;
-        for part in rest {
-            let start = usize::from(key.length);
-            // The parts below never exceed the longest key.
-            key.bytes[start..start + part.len()].copy_from_slice(part);
-            key.length += u8::try_from(part.len()).unwrap_or(0);
-        }
-        key
+        key.and(part)
+    }
+
+    /// With one more part; together they never exceed the longest key.
+    #[inline]
+    fn and<const BYTES: usize>(mut self, part: &[u8; BYTES]) -> EvmKey {
+        let start = usize::from(self.length);
+        self.bytes[start..start + BYTES].copy_from_slice(part);
+        self.length += u8::try_from(BYTES).unwrap_or(0);
+        self
     }
 
     /// Balance of an account in wei: a number of 16 bytes, or of 32 if it needs them; absent is 0.
     #[must_use]
     pub fn balance(account: Address) -> EvmKey {
-        EvmKey::of(TAG_BALANCE, &[account.as_slice()])
+        EvmKey::of(TAG_BALANCE, &account.0.0)
     }
 
     /// Nonce of an account: a number of 8 bytes; absent is 0.
     #[must_use]
     pub fn nonce(account: Address) -> EvmKey {
-        EvmKey::of(TAG_NONCE, &[account.as_slice()])
+        EvmKey::of(TAG_NONCE, &account.0.0)
     }
 
     /// Which code an account has, and which life of its storage is in force: a [`CodeRecord`]; absent is no code and the
     /// first life.
     #[must_use]
     pub fn code_of(account: Address) -> EvmKey {
-        EvmKey::of(TAG_CODE_OF, &[account.as_slice()])
+        EvmKey::of(TAG_CODE_OF, &account.0.0)
     }
 
     /// The code with this hash.
     #[must_use]
     pub fn code(hash: B256) -> EvmKey {
-        EvmKey::of(TAG_CODE, &[hash.as_slice()])
+        EvmKey::of(TAG_CODE, &hash.0)
     }
 
     /// A slot of an account in one life of its storage: big-endian without leading zeros; absent is 0.
     #[must_use]
     pub fn slot(account: Address, life: u64, slot: U256) -> EvmKey {
-        let (slot, life_bytes) = (slot.to_be_bytes::<32>(), life.to_be_bytes());
-        match life {
-            0 => EvmKey::of(TAG_SLOT, &[account.as_slice(), &slot]),
-            _ => EvmKey::of(TAG_SLOT, &[account.as_slice(), &slot, &life_bytes]),
-        }
+        let key = EvmKey::of(TAG_SLOT, &account.0.0).and(&slot.to_be_bytes::<32>());
+        if life == 0 { key } else { key.and(&life.to_be_bytes()) }
     }
 
     /// The record that says that an account exists although it is empty ([`EXISTS_RECORD`]). It may be there for others
     /// too, and says nothing then.
     #[must_use]
     pub fn exists(account: Address) -> EvmKey {
-        EvmKey::of(TAG_EXISTS, &[account.as_slice()])
+        EvmKey::of(TAG_EXISTS, &account.0.0)
     }
 
     /// The bytes.

@@ -1,9 +1,9 @@
 //! What an executed transaction leaves: from the journal and the notes to reads, writes and events.
 
 use crate::types::{Delta, LimitExceeded, NumberWidth};
-use crate::vm::StateView;
+use crate::vm::{KeyMark, StateView};
 use crate::vm::evm::account_note::{AccountNote, BalanceWrite, NonceUse};
-use crate::vm::evm::database::ViewDatabase;
+use crate::vm::evm::database::{Notes, SlotNote, ViewDatabase};
 use crate::vm::evm::keys::{balance_of, balance_value, slot_value};
 use crate::vm::evm::{CodeRecord, EXISTS_RECORD, EvmKey, nonce_of};
 use revm::context::JournalEntry;
@@ -31,14 +31,15 @@ impl Settlement<'_, '_> {
         beneficiary: Address,
         reward: Option<U256>,
     ) -> Step {
-        let notes = self.database.notes.take();
-        let settled = notes.iter().try_for_each(|note| match journal.state.get(&note.account) {
+        let notes = std::mem::take(self.database.notes);
+        let accounts = notes.accounts.iter().try_for_each(|note| match journal.state.get(&note.account) {
             Some(account) => {
                 self.settle_account(note, account, reward.filter(|_| note.account == beneficiary))
             }
             None => Ok(()),
         });
-        self.database.notes.put_back(notes);
+        let settled = accounts.and_then(|()| self.put_loaded_slots(&notes, journal));
+        *self.database.notes = notes;
         settled?;
         match reward {
             Some(reward) if !journal.state.contains_key(&beneficiary) => self.credit(beneficiary, reward),
@@ -48,12 +49,12 @@ impl Settlement<'_, '_> {
 
     /// Records what a transaction that was refused rests on.
     pub(super) fn settle_refused(&mut self) -> Step {
-        let notes = self.database.notes.take();
-        let settled = notes.iter().try_for_each(|note| {
+        let notes = std::mem::take(self.database.notes);
+        let settled = notes.accounts.iter().try_for_each(|note| {
             self.put_balance(note, note.balance)?;
             self.put_nonce(note, note.nonce)
         });
-        self.database.notes.put_back(notes);
+        *self.database.notes = notes;
         settled
     }
 
@@ -62,8 +63,8 @@ impl Settlement<'_, '_> {
         if amount.is_zero() {
             return self.touch_empty(account, None);
         }
-        let before = self.database.balance(account);
-        let note = AccountNote::new(account, before, 0, CodeRecord::NONE);
+        let (before, balance_mark) = self.database.balance(account);
+        let note = AccountNote { balance_mark, ..AccountNote::new(account, before, 0, CodeRecord::NONE) };
         self.put_balance(&note, before.saturating_add(amount))
     }
 
@@ -81,7 +82,9 @@ impl Settlement<'_, '_> {
             return Ok(());
         }
         self.put_code(note, account)?;
-        self.put_slots(note, account)?;
+        if account.is_created() {
+            self.put_created_slots(note, account)?;
+        }
         let bare = account.info.nonce == 0 && account.info.is_code_hash_empty_or_zero();
         if bare && balance <= note.balance {
             return self.touch_empty(note.account, note.marked);
@@ -129,38 +132,40 @@ impl Settlement<'_, '_> {
 
     pub(super) fn put_balance(&mut self, note: &AccountNote, after: U256) -> Step {
         let key = EvmKey::balance(note.account);
+        let (mark, view) = (note.balance_mark, &mut *self.database.view);
         match note.balance_write(after) {
             BalanceWrite::None => Ok(()),
-            BalanceWrite::Add(delta) => self.database.view.add(key.as_slice(), delta),
+            BalanceWrite::Add(delta) => view.add_at(mark, key.as_slice(), delta),
             BalanceWrite::ReadAndSet => {
-                self.database.view.read(key.as_slice());
+                view.read_at(mark, key.as_slice());
                 if after == note.balance {
                     return Ok(());
                 }
-                self.database.view.set(key.as_slice(), balance_value(after, &mut [0; 32]))
+                view.put_at(mark, key.as_slice(), Some(balance_value(after, &mut [0; 32])))
             }
         }
     }
 
     pub(super) fn put_nonce(&mut self, note: &AccountNote, after: u64) -> Step {
         let key = EvmKey::nonce(note.account);
-        let view = &mut *self.database.view;
+        let (mark, view) = (note.nonce_mark, &mut *self.database.view);
         match note.nonce_use {
             NonceUse::Unused if after == note.nonce => Ok(()),
             NonceUse::NotZero if after == note.nonce => {
                 let most = u128::from(u64::MAX);
-                view.add(key.as_slice(), Delta::check(NumberWidth::Eight, 1, most))
+                view.add_at(mark, key.as_slice(), Delta::check(NumberWidth::Eight, 1, most))
             }
             NonceUse::Sender if after > note.nonce => {
                 let (before, more) = (u128::from(note.nonce), u128::from(after - note.nonce));
-                view.add(key.as_slice(), Delta::credit(more, NumberWidth::Eight).within(before, before))
+                let delta = Delta::credit(more, NumberWidth::Eight).within(before, before);
+                view.add_at(mark, key.as_slice(), delta)
             }
             NonceUse::Unused | NonceUse::NotZero | NonceUse::Sender | NonceUse::Exact => {
-                view.read(key.as_slice());
+                view.read_at(mark, key.as_slice());
                 if after == note.nonce {
                     return Ok(());
                 }
-                view.set(key.as_slice(), &after.to_le_bytes())
+                view.put_at(mark, key.as_slice(), Some(&after.to_le_bytes()))
             }
         }
     }
@@ -182,17 +187,36 @@ impl Settlement<'_, '_> {
         }
     }
 
-    fn put_slots(&mut self, note: &AccountNote, account: &Account) -> Step {
+    /// Slots of an account that was only just created: its slots were zero and nobody asked for them.
+    fn put_created_slots(&mut self, note: &AccountNote, account: &Account) -> Step {
         self.slots.clear();
         self.slots.extend(account.changed_storage_slots().map(|(&slot, value)| (slot, value.present_value)));
         // The journal's order is that of its hash table.
         self.slots.sort_unstable();
         for (slot, value) in self.slots.iter() {
             let key = EvmKey::slot(note.account, note.code.life, *slot);
-            match slot_value(*value, &mut [0; 32]) {
-                Some(value) => self.database.view.set(key.as_slice(), value)?,
-                None => self.database.view.delete(key.as_slice())?,
+            let buffer = &mut [0; 32];
+            self.database.view.put_at(KeyMark::default(), key.as_slice(), slot_value(*value, buffer))?;
+        }
+        Ok(())
+    }
+
+    /// Changed slots of all other accounts, in the order in which they were loaded: none is changed that was not.
+    fn put_loaded_slots(&mut self, notes: &Notes, journal: &JournalInner<JournalEntry>) -> Step {
+        let mut current: Option<(Address, u64, &Account)> = None;
+        for &SlotNote { account: address, slot, mark } in &notes.slots {
+            if current.is_none_or(|(known, ..)| known != address) {
+                let account = journal.state.get(&address);
+                current = account.map(|account| (address, notes.life_of(address), account));
             }
+            let Some((_, life, account)) = current else { continue };
+            if !account.is_touched() || account.is_selfdestructed() || account.is_created() {
+                continue;
+            }
+            let Some(found) = account.storage.get(&slot).filter(|found| found.is_changed()) else { continue };
+            let key = EvmKey::slot(address, life, slot);
+            let buffer = &mut [0; 32];
+            self.database.view.put_at(mark, key.as_slice(), slot_value(found.present_value, buffer))?;
         }
         Ok(())
     }

@@ -123,15 +123,15 @@ impl ViewDatabase<'_> {
     /// Code and best known balance of an account; `None` if its code record cannot be read.
     fn recipient(&mut self, account: Address) -> Option<AccountNote> {
         // In the order in which the EVM loads an account.
-        let balance = self.balance(account);
+        let (balance, balance_mark) = self.balance(account);
         let code = CodeRecord::of_value(self.view.read(EvmKey::code_of(account).as_slice()))?;
-        Some(AccountNote::new(account, balance, 0, code))
+        Some(AccountNote { balance_mark, ..AccountNote::new(account, balance, 0, code) })
     }
 
     /// With the best known nonce; `None` if its records cannot be read.
     fn sender(&mut self, account: Address) -> Option<AccountNote> {
         let note = self.recipient(account)?;
-        let nonce = self.view.number(EvmKey::nonce(account).as_slice())?;
-        Some(AccountNote { nonce: u64::try_from(nonce).ok()?, ..note })
+        let (nonce, nonce_mark) = self.nonce(account)?;
+        Some(AccountNote { nonce, nonce_mark, ..note })
     }
 }
