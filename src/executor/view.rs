@@ -277,9 +277,7 @@ impl<S: ValueSource> StateView for TransactionView<'_, S> {
 
     fn put_at(&mut self, mark: KeyMark, key: &[u8], value: Option<&[u8]>) -> Result<(), LimitExceeded> {
         match value {
-            Some(value) if value.len() > MAX_VALUE_BYTES => {
-                Err(LimitExceeded::Value { bytes: value.len() })
-            }
+            Some(value) if value.len() > MAX_VALUE_BYTES => Err(LimitExceeded::Value { bytes: value.len() }),
             Some(value) => self.overwrite(mark, key, Write::Set(value)),
             None => self.overwrite(mark, key, Write::Delete),
         }
@@ -287,5 +285,103 @@ impl<S: ValueSource> StateView for TransactionView<'_, S> {
 
     fn event(&mut self, kind: u32, data: &[u8]) -> Result<(), LimitExceeded> {
         self.buffers.output.push_event(kind, data)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! What would break: a marked key that is not the one it was marked for, or a write of it that is not seen. The oracle is the
+    //! same transaction without marks. Negative control run: with marks one too high they differ.
+
+    use crate::executor::{BlockExecutor, BlockOutput, Sequential, Threads, ThreadsConfig};
+    use crate::state::{BaseState, StateConfig};
+    use crate::types::{
+        AccessMode, Block, BlockHeader, Delta, HintWriter, NumberWidth, PreparedBlock, StatusCode,
+    };
+    use crate::vm::{KeyMark, Outcome, StateView, Vm};
+    use proptest::prelude::*;
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    /// A transaction is pairs of what to do and with which key. What it saw is its event.
+    #[derive(Clone)]
+    struct Steps {
+        marks: bool,
+    }
+
+    fn key(number: u8) -> [u8; 2] {
+        [number, 7]
+    }
+
+    impl Steps {
+        fn step(&self, what: u8, name: &[u8], view: &mut dyn StateView) -> u128 {
+            let mark = if self.marks { view.mark(name) } else { KeyMark::default() };
+            let delta = Delta::credit(u128::from(what), NumberWidth::Sixteen);
+            let number = match what % 5 {
+                0 => view.read_at(mark, name).map(|value| value.iter().map(|&byte| u128::from(byte)).sum()),
+                1 => view.number_at(mark, name),
+                2 => view.add_at(mark, name, delta).ok().map(|()| 1),
+                3 => view.put_at(mark, name, Some(&[what; 16])).ok().map(|()| 2),
+                _ => view.put_at(mark, name, None).ok().map(|()| 3),
+            };
+            number.unwrap_or(u128::MAX)
+        }
+    }
+
+    impl Vm for Steps {
+        fn begin_block(&mut self, _: &BlockHeader) {}
+        fn declare(&self, _: &BlockHeader, transaction: &[u8], hint: &mut HintWriter<'_>) {
+            // Half of the keys are foreseen, and not in the order in which they are touched.
+            transaction.as_chunks::<2>().0.iter().rev().filter(|step| step[1] % 2 == 0).for_each(|step| {
+                hint.access(&key(step[1]), AccessMode::ReadWrite);
+            });
+        }
+        fn execute(&mut self, transaction: &[u8], view: &mut dyn StateView) -> Outcome {
+            for [what, number] in transaction.as_chunks::<2>().0 {
+                let seen = self.step(*what, &key(*number), view);
+                let _ = view.event(0, &seen.to_le_bytes());
+            }
+            Outcome { status: StatusCode::SUCCESS, gas_used: 0 }
+        }
+        fn status_name(&self, _: StatusCode) -> &'static str {
+            "done"
+        }
+    }
+
+    fn first_state() -> BaseState {
+        BaseState::with_entries(StateConfig::default(), (0..6).map(|number| (key(number), [number; 16])))
+            .unwrap()
+    }
+
+    fn reads_of(output: &BlockOutput) -> Vec<Vec<Vec<u8>>> {
+        let reads = output.transactions().map(|one| one.reads().map(|key| key.unwrap().to_vec()).collect());
+        reads.collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_marked_key_is_what_it_is_without_its_mark(
+            steps in prop::collection::vec(prop::collection::vec((0..9_u8, 0..9_u8), 0..60), 1..12)
+        ) {
+            let transactions: Vec<Vec<u8>> =
+                steps.iter().map(|steps| steps.iter().flat_map(|&(what, key)| [what, key]).collect()).collect();
+            let block = Block { header: BlockHeader { height: 1, ..BlockHeader::default() }, transactions };
+            let outputs = |vm: Steps| {
+                let block = Arc::new(PreparedBlock::prepare(&vm, &block).unwrap());
+                let config = ThreadsConfig { shards: 2, ..ThreadsConfig::default() };
+                let deadline = Instant::now() + Duration::from_secs(60);
+                let mut threads = Threads::launch(config, vm.clone(), first_state()).unwrap();
+                let mut sequential = Sequential::new(vm, first_state());
+                [sequential.execute(&block, deadline).unwrap(), threads.execute(&block, deadline).unwrap()]
+            };
+            let (with, without) = (outputs(Steps { marks: true }), outputs(Steps { marks: false }));
+            for (with, without) in with.iter().zip(&without) {
+                prop_assert_eq!(with.first_difference(without), None);
+                prop_assert_eq!(reads_of(with), reads_of(without));
+            }
+            prop_assert_eq!(with[0].first_difference(&with[1]), None);
+        }
     }
 }

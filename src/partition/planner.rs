@@ -299,7 +299,7 @@ impl Planner {
                     }
                 }
                 // Sums are made by the reader from the last full value and the overlay's additions.
-                AccessMode::Add | AccessMode::Read | AccessMode::Near => {}
+                AccessMode::Add | AccessMode::Read | AccessMode::Near | AccessMode::Check => {}
             }
         }
     }

@@ -19,6 +19,8 @@ pub enum AccessMode {
     /// Touches the key's surroundings in ways that nobody foresees: the transaction is better placed with others near the
     /// same key, which costs nobody a wait.
     Near = 4,
+    /// Checks that the number under the key lies within bounds that it hardly ever leaves. Nobody waits for it.
+    Check = 5,
 }
 
 impl AccessMode {
@@ -30,6 +32,7 @@ impl AccessMode {
             1 => AccessMode::Write,
             3 => AccessMode::Add,
             4 => AccessMode::Near,
+            5 => AccessMode::Check,
             _ => AccessMode::ReadWrite,
         }
     }
@@ -81,12 +84,26 @@ impl HintWriter<'_> {
     /// Declares one access. Declare in the order in which execution touches the keys: look-ups are then fastest. A key
     /// over [`MAX_KEY_BYTES`] is left out (it cannot exist).
     pub fn access(&mut self, key: &[u8], mode: AccessMode) {
-        if key.len() > MAX_KEY_BYTES {
-            return;
+        if let Some(key) = self.name(key) {
+            self.access_named(key, mode);
         }
-        match self.keys.intern(self.hasher.hash(key), key) {
-            Some(key) => self.accesses.push(TransactionAccess { key, mode: mode as u32 }),
-            None => self.overflown = true,
+    }
+
+    /// The id of a key in this block, for who declares it more than once: finding it takes longer than declaring. `None` for a
+    /// key that is left out.
+    pub fn name(&mut self, key: &[u8]) -> Option<KeyId> {
+        if key.len() > MAX_KEY_BYTES {
+            return None;
+        }
+        let id = self.keys.intern(self.hasher.hash(key), key);
+        self.overflown |= id.is_none();
+        id
+    }
+
+    /// As [`access`](Self::access) to a key that was named in the same block; any other id is left out.
+    pub fn access_named(&mut self, key: KeyId, mode: AccessMode) {
+        if key.index() < self.keys.len() {
+            self.accesses.push(TransactionAccess { key, mode: mode as u32 });
         }
     }
 

@@ -54,6 +54,10 @@ pub struct PreparedTransaction {
 /// Cost assumed for a transaction that declares none, in nanoseconds.
 const DEFAULT_COST_NS: u32 = 1_000;
 
+/// Accesses of a transaction, and keys that no transaction before it named, for which room is made.
+const USUAL_ACCESSES: usize = 8;
+const USUAL_KEYS: usize = 4;
+
 /// A block made ready for planning. The hints in it are never trusted: wrong ones cost time only.
 #[derive(Clone, Debug)]
 pub struct PreparedBlock {
@@ -124,6 +128,18 @@ impl PreparedBlock {
             foreseen_whole: false,
             hash: OnceLock::new(),
         }
+    }
+
+    /// An empty block with the header of `block`, and room for its transactions and what they usually declare.
+    #[must_use]
+    pub fn with_room(block: &Block) -> PreparedBlock {
+        let mut prepared = PreparedBlock::new(block.header.clone());
+        let transactions = block.transactions.len();
+        prepared.transactions.reserve(transactions);
+        prepared.transaction_bytes.reserve(block.transactions.iter().map(Vec::len).sum());
+        prepared.accesses.reserve(transactions * USUAL_ACCESSES);
+        prepared.keys.reserve(transactions * USUAL_KEYS);
+        prepared
     }
 
     /// Appends one transaction; `declare` receives the writer of its hint and may leave it empty.

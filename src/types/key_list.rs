@@ -3,6 +3,9 @@
 use crate::types::KeyId;
 use crate::types::key_table::{self, KeyRecord, KeyTable};
 
+/// Bytes of a key for which room is made.
+const USUAL_BYTES: usize = 32;
+
 /// Keys in the order in which they were first named, and an index over them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KeyList {
@@ -27,6 +30,12 @@ impl KeyList {
             key_table::link(&mut self.index, hash, id);
         }
         Some(id)
+    }
+
+    /// Makes room for so many keys.
+    pub(super) fn reserve(&mut self, keys: usize) {
+        self.records.reserve(keys);
+        self.bytes.reserve(keys * USUAL_BYTES);
     }
 
     /// Forgets all keys but the first `keys`.

@@ -9,7 +9,7 @@ impl PreparedBlock {
     /// # Errors
     /// [`PrepareError::TooLarge`].
     pub fn prepare<V: Vm>(vm: &V, block: &Block) -> Result<PreparedBlock, PrepareError> {
-        let mut prepared = PreparedBlock::new(block.header.clone());
+        let mut prepared = PreparedBlock::with_room(block);
         for transaction in &block.transactions {
             prepared.push(transaction, |hint| vm.declare(&block.header, transaction, hint))?;
         }

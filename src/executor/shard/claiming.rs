@@ -131,6 +131,7 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
     fn execute_free(&mut self, position: u32, finding: Finding) -> bool {
         let Some(&txn) = self.scratch.free.txns.get(position as usize) else { return false };
         let Some(&planned) = self.plan.planned.get(txn.index()) else { return false };
+        self.prefetch(txn);
         !self.board.is_aborted(self.plan.header.round) && self.execute((txn, finding), &planned)
     }
 

@@ -98,7 +98,7 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
     }
 
     /// Fetches what a transaction will read of the base state, and returns the one after it.
-    fn prefetch(&self, txn: TxnIndex) -> TxnIndex {
+    pub(super) fn prefetch(&self, txn: TxnIndex) -> TxnIndex {
         let (Some(planned), Some((_, expected))) =
             (self.plan.planned.get(txn.index()), self.plan.transaction(txn))
         else {

@@ -246,7 +246,8 @@ fn mode() -> impl Strategy<Value = AccessMode> {
         Just(AccessMode::Write),
         Just(AccessMode::ReadWrite),
         Just(AccessMode::Add),
-        Just(AccessMode::Near)
+        Just(AccessMode::Near),
+        Just(AccessMode::Check)
     ]
 }
 

@@ -1,6 +1,6 @@
 //! What a transaction was seen to touch, as a hint for the next time.
 
-use crate::types::{AccessMode, HintWriter, OutputError, Write};
+use crate::types::{AccessMode, OutputError, Write};
 use crate::vm::evm::{EvmField, EvmKey};
 use std::collections::HashMap;
 
@@ -33,21 +33,14 @@ impl AccessSet {
         }
         for write in writes {
             let (key, write) = write?;
-            let Some(mode) = mode_of(&write) else { continue };
+            let mode = mode_of(&write);
             match places.get(key) {
+                Some(_) if mode == AccessMode::Check => {}
                 Some(&place) => accesses[place].1 = AccessMode::ReadWrite,
                 None => accesses.push((key.to_vec(), mode)),
             }
         }
         Ok(AccessSet { accesses: as_loaded(accesses), cost_ns: 0 })
-    }
-
-    /// Declares the set.
-    pub fn declare(&self, hint: &mut HintWriter<'_>) {
-        self.accesses.iter().for_each(|(key, mode)| hint.access(key, *mode));
-        if self.cost_ns > 0 {
-            hint.cost_ns(self.cost_ns);
-        }
     }
 }
 
@@ -75,12 +68,12 @@ fn as_loaded(accesses: Vec<(Vec<u8>, AccessMode)>) -> Vec<(Vec<u8>, AccessMode)>
     ordered
 }
 
-/// How a write is planned; `None` for a bare check of an interval, which hardly ever fails: nobody need wait for it.
-fn mode_of(write: &Write<'_>) -> Option<AccessMode> {
+/// How a write is planned. A bare check of an interval hardly ever fails: nobody need wait for it.
+fn mode_of(write: &Write<'_>) -> AccessMode {
     match write {
-        Write::Set(_) | Write::Delete => Some(AccessMode::Write),
-        Write::Add(delta) if delta.amount == 0 => None,
-        Write::Add(delta) if delta.at_least == delta.at_most => Some(AccessMode::ReadWrite),
-        Write::Add(_) => Some(AccessMode::Add),
+        Write::Set(_) | Write::Delete => AccessMode::Write,
+        Write::Add(delta) if delta.amount == 0 => AccessMode::Check,
+        Write::Add(delta) if delta.at_least == delta.at_most => AccessMode::ReadWrite,
+        Write::Add(_) => AccessMode::Add,
     }
 }

@@ -222,5 +222,9 @@ fn key_of(part: &Part, words: &[(Word, B256)]) -> Option<EvmKey> {
 
 /// The mode that fits both.
 fn careful(left: AccessMode, right: AccessMode) -> AccessMode {
-    if left == right { left } else { AccessMode::ReadWrite }
+    match (left, right) {
+        (AccessMode::Check, other) | (other, AccessMode::Check) => other,
+        (left, right) if left == right => left,
+        _ => AccessMode::ReadWrite,
+    }
 }

@@ -1,12 +1,12 @@
 //! A transaction's window on the state as the database that revm reads, with notes on what it read.
 
 use crate::types::number_of;
-use crate::vm::{KeyMark, StateView};
 use crate::vm::evm::account_note::{AccountNote, NonceUse};
 use crate::vm::evm::code_cache::CodeCache;
 use crate::vm::evm::hash_memo::HashMemo;
 use crate::vm::evm::keys::{balance_of, slot_of};
 use crate::vm::evm::{CodeRecord, EvmBlockContext, EvmKey};
+use crate::vm::{KeyMark, StateView};
 use revm::Database;
 use revm::bytecode::Bytecode;
 use revm::database_interface::DBErrorMarker;

@@ -16,17 +16,30 @@ struct Remembered {
     hash: B256,
 }
 
+/// After so many questions of one block fewer than every [`WORTH`]th of which found something, the rest is worked out without
+/// looking: to remember takes time and room in the processor's cache.
+const TRIED: u32 = 512;
+const WORTH: u32 = 8;
+
 /// Remembers hashes until the block ends.
 #[derive(Clone, Debug, Default)]
 pub(super) struct HashMemo {
     places: Vec<Remembered>,
     block: u64,
+    asked: u32,
+    found: u32,
 }
 
 impl HashMemo {
     /// Forgets everything.
     pub(super) fn begin_block(&mut self) {
         self.block += 1;
+        (self.asked, self.found) = (0, 0);
+    }
+
+    /// Whether transactions of this block ask for the same hashes often enough.
+    pub(super) fn is_worth_asking(&self) -> bool {
+        self.asked < TRIED || self.found >= self.asked / WORTH
     }
 
     /// Keccak-256 of these bytes.
@@ -36,7 +49,10 @@ impl HashMemo {
             self.places.resize(1 << PLACES_LOG2, nothing);
         }
         let place = &mut self.places[place_of(bytes)];
-        if place.block != self.block || place.hashed != *bytes {
+        self.asked = self.asked.saturating_add(1);
+        if place.block == self.block && place.hashed == *bytes {
+            self.found = self.found.saturating_add(1);
+        } else {
             *place = Remembered { block: self.block, hashed: *bytes, hash: keccak256(bytes) };
         }
         place.hash
@@ -53,7 +69,8 @@ fn place_of(bytes: &[u8; HASHED_BYTES]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    //! What would break: a hash given out for bytes that only share its place, or one kept from before the first block.
+    //! What would break: a hash given out for bytes that only share its place, or one kept from before the first block; a memo that
+    //! is given up although it finds things, or asked for ever although it finds nothing.
 
     use super::*;
     use proptest::prelude::*;
@@ -72,5 +89,22 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_block_that_never_asks_twice_stops_asking_and_the_next_one_begins_anew() {
+        let mut memo = HashMemo::default();
+        let ask = |memo: &mut HashMemo, number: u32| {
+            let mut bytes = [0; HASHED_BYTES];
+            bytes[24..28].copy_from_slice(&number.to_le_bytes());
+            memo.keccak256(&bytes);
+        };
+        memo.begin_block();
+        (0..TRIED).for_each(|number| ask(&mut memo, number));
+        assert!(!memo.is_worth_asking());
+        memo.begin_block();
+        assert!(memo.is_worth_asking());
+        (0..4 * TRIED).for_each(|number| ask(&mut memo, number % 16));
+        assert!(memo.is_worth_asking());
     }
 }

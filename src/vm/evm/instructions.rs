@@ -119,7 +119,10 @@ pub(super) fn note_emptiness(host: &mut EvmContext<'_>, account: Option<Address>
 /// A hash of as many bytes as find an entry of a mapping, in memory that is there already, is looked for among those of
 /// the block.
 fn keccak256(step: Step<'_, '_>) -> InstructionExecResult {
-    let Some(bytes) = hashed_bytes(&step) else { return plain(step, opcode::KECCAK256) };
+    let asks = step.host.journaled_state.database.hashes.is_worth_asking();
+    let Some(bytes) = asks.then(|| hashed_bytes(&step)).flatten() else {
+        return plain(step, opcode::KECCAK256);
+    };
     let cost = step.host.gas_params().keccak256_cost(HASHED_BYTES);
     if !step.interpreter.gas.record_regular_cost(cost) {
         return Err(InstructionResult::OutOfGas);

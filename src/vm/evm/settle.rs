@@ -1,11 +1,11 @@
 //! What an executed transaction leaves: from the journal and the notes to reads, writes and events.
 
 use crate::types::{Delta, LimitExceeded, NumberWidth};
-use crate::vm::{KeyMark, StateView};
 use crate::vm::evm::account_note::{AccountNote, BalanceWrite, NonceUse};
 use crate::vm::evm::database::{Notes, SlotNote, ViewDatabase};
 use crate::vm::evm::keys::{balance_of, balance_value, slot_value};
 use crate::vm::evm::{CodeRecord, EXISTS_RECORD, EvmKey, nonce_of};
+use crate::vm::{KeyMark, StateView};
 use revm::context::JournalEntry;
 use revm::context::journal::JournalInner;
 use revm::primitives::hardfork::SpecId;

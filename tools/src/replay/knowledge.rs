@@ -8,8 +8,8 @@ use phalanx::types::{AccessMode, Block, PreparedBlock};
 use phalanx::vm::Vm;
 use phalanx::vm::evm::{AccessSet, CallBook, EvmConfig, EvmKey, EvmVm};
 use phalanx_bench::ethereum::{
-    BlockAccess, BlockAccessList, EthereumBlock, Reference, read_access, read_access_lists, write_access,
-    write_access_list,
+    BlockAccess, BlockAccessList, BlockNames, EthereumBlock, Reference, read_access, read_access_lists,
+    write_access, write_access_list,
 };
 use std::collections::HashMap;
 use std::fs::File;
@@ -86,7 +86,7 @@ impl Knowledge {
         match (self.hints, &self.given) {
             (Hints::Oracle, Some((file, Given::Sets(blocks)))) => {
                 let sets = blocks.get(&block);
-                let found = sets.map_or(0, Vec::len);
+                let found = sets.map_or(0, BlockAccess::items);
                 let no_access = || ReplayError::NoAccess { file: file.clone(), block, items, found };
                 Ok(Known::Sets(sets.filter(|_| items == found).ok_or_else(no_access)?))
             }
@@ -118,10 +118,10 @@ impl Knowledge {
         let failed = |error| ReplayError::execute(block.header.height, error);
         let known = self.known(case, block.transactions.len())?;
         let beneficiary = case.file.context.beneficiary;
-        let mut prepared = PreparedBlock::new(block.header.clone());
+        let (mut prepared, mut names) = (PreparedBlock::with_room(block), BlockNames::default());
         for (place, transaction) in block.transactions.iter().enumerate() {
             let pushed = prepared.push(transaction, |hint| match (&known, self.hints) {
-                (Known::Sets(sets), _) => sets[place].declare(hint),
+                (Known::Sets(sets), _) => sets.declare(place, &mut names, hint),
                 (Known::Nothing, Hints::Learned) if self.book.declare(transaction, hint) => {
                     hint.access(EvmKey::balance(beneficiary).as_slice(), AccessMode::Add);
                 }
@@ -176,7 +176,7 @@ impl Knowledge {
         case: &EthereumBlock,
         reference: &Reference<'_>,
         block: &Block,
-    ) -> Result<BlockAccess, ReplayError> {
+    ) -> Result<Vec<AccessSet>, ReplayError> {
         let height = block.header.height;
         let state = BaseState::with_entries(MemoryConfig::default().state, case.entries())?;
         let mut prepared = PreparedBlock::new(block.header.clone());
