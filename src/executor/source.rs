@@ -4,12 +4,10 @@ use crate::executor::cold_desk::ColdDesk;
 use crate::executor::key_numbers::KeyNumbers;
 use crate::executor::local::{FoldInto, Known, LocalStore};
 use crate::executor::overlay::OverlayReader;
-use crate::executor::view::{LocalKey, ValueSource};
+use crate::executor::view::{LocalKey, ValueSource, ViewBuffers};
 use crate::partition::RoundPlan;
 use crate::state::{BaseValue, StateReader};
-use crate::types::{
-    Incarnation, KeyId, Origin, OutputWriter, PendingWrite, TransactionAccess, TxnIndex, number_of,
-};
+use crate::types::{Incarnation, KeyId, Origin, OutputWriter, PendingWrite, TransactionAccess, TxnIndex};
 
 /// The values that one transaction of a round sees.
 #[derive(Debug)]
@@ -37,6 +35,10 @@ const HEAP_AHEAD: usize = 5;
 impl ShardSource<'_, '_> {
     /// Brings what is known of `key` up to all visible writes below `below`.
     pub(super) fn bring_up(&mut self, key: u32, below: TxnIndex) {
+        let known = self.local.as_of(key);
+        if known == Some(below) || (self.overlay.is_none() && known.is_some_and(|as_of| as_of < below)) {
+            return;
+        }
         self.local.turn_back(key, below);
         let from = match self.local.as_of(key) {
             Some(as_of) => as_of,
@@ -81,28 +83,22 @@ impl ShardSource<'_, '_> {
     /// Makes the pending writes of the transaction just executed visible to its successors on this shard.
     pub(super) fn keep_writes(
         &mut self,
-        output: &OutputWriter,
-        written: &[LocalKey],
+        ViewBuffers { output, written, sums, .. }: &ViewBuffers,
         incarnation: Incarnation,
     ) {
         let origin = Origin::written_by(self.txn, incarnation);
-        for (place, &LocalKey(key)) in written.iter().enumerate() {
+        for (place, (&LocalKey(key), &sum)) in written.iter().zip(sums).enumerate() {
             match output.write(place) {
                 Some(PendingWrite::Set { start, bytes }) => {
                     self.local.put_written(key, Some(output.value(start, bytes)), origin, self.txn);
                 }
                 Some(PendingWrite::Delete) => self.local.put_written(key, None, origin, self.txn),
-                Some(PendingWrite::Add(delta)) => {
-                    self.bring_up(key, self.txn);
-                    let before = number_of(self.known(key).0).unwrap_or(0);
-                    let sum = delta.apply(before).unwrap_or(before);
-                    if delta.amount != 0 {
-                        let mut buffer = [0; 32];
-                        let sum = delta.width.encode(sum, &mut buffer);
-                        self.local.put_written(key, Some(sum), origin, self.txn);
-                    }
+                Some(PendingWrite::Add(delta)) if delta.amount != 0 => {
+                    let mut buffer = [0; 32];
+                    let sum = delta.width.encode(sum, &mut buffer);
+                    self.local.put_written(key, Some(sum), origin, self.txn);
                 }
-                None => {}
+                Some(PendingWrite::Add(_)) | None => {}
             }
         }
     }

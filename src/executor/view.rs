@@ -39,6 +39,8 @@ pub(super) struct ViewBuffers {
     pub(super) output: OutputWriter,
     /// The key of each pending write, in the same order.
     pub(super) written: Vec<LocalKey>,
+    /// The number after each pending write that is a delta, in the same order.
+    pub(super) sums: Vec<u128>,
     places: WrittenPlaces,
     /// What the virtual machine said when it panicked at the beginning of the block: none of its transactions can be
     /// executed then.
@@ -109,6 +111,7 @@ pub(super) fn execute_transaction<'b, V: Vm, S: ValueSource>(
 ) -> (&'b [u8], Option<PanicNote>) {
     buffers.output.clear();
     buffers.written.clear();
+    buffers.sums.clear();
     if let Some(note) = buffers.broken.clone() {
         return (buffers.output.finish_panicked(txn, incarnation, &note.0), Some(note));
     }
@@ -135,6 +138,7 @@ impl<S: ValueSource> TransactionView<'_, S> {
     fn push(&mut self, local: LocalKey, key: &[u8], write: Write<'_>) -> Result<(), LimitExceeded> {
         self.buffers.output.push_write(self.source.public_id(local), key, write)?;
         self.buffers.written.push(local);
+        self.buffers.sums.push(0);
         self.buffers.places.note(&self.buffers.written);
         Ok(())
     }
@@ -161,6 +165,12 @@ impl<S: ValueSource> TransactionView<'_, S> {
                 before.and_then(|before| delta.apply(before)).or_else(|| self.pin(local, key))
             }
             None => number_of(self.source.value(local).0).or_else(|| self.pin(local, key)),
+        }
+    }
+
+    fn keep_sum(&mut self, place: usize, sum: u128) {
+        if let Some(kept) = self.buffers.sums.get_mut(place) {
+            *kept = sum;
         }
     }
 
@@ -259,10 +269,18 @@ impl<S: ValueSource> StateView for TransactionView<'_, S> {
             return Err(LimitExceeded::Interval { value: before });
         };
         match (local, pending) {
-            (local, None) => self.push(local, key, Write::Add(delta)),
+            (local, None) => {
+                self.push(local, key, Write::Add(delta))?;
+                self.keep_sum(self.buffers.sums.len().saturating_sub(1), after);
+                Ok(())
+            }
             (_, Some((_, PendingWrite::Set { .. } | PendingWrite::Delete))) if delta.amount == 0 => Ok(()),
             (local, Some((place, PendingWrite::Add(first)))) => match first.then(&delta) {
-                Some(merged) => self.buffers.output.replace_write(place, Write::Add(merged)),
+                Some(merged) => {
+                    self.buffers.output.replace_write(place, Write::Add(merged))?;
+                    self.keep_sum(place, after);
+                    Ok(())
+                }
                 None => {
                     self.pin(local, key);
                     Err(LimitExceeded::Interval { value: before })
@@ -319,7 +337,10 @@ mod tests {
             let delta = Delta::credit(u128::from(what), NumberWidth::Sixteen);
             let number = match what % 5 {
                 0 => view.read_at(mark, name).map(|value| value.iter().map(|&byte| u128::from(byte)).sum()),
-                1 => view.number_at(mark, name),
+                // What was seen is decided by: it must be recorded.
+                1 => view.number_at(mark, name).filter(|&number| {
+                    view.add_at(mark, name, Delta::check(NumberWidth::Sixteen, number, number)).is_ok()
+                }),
                 2 => view.add_at(mark, name, delta).ok().map(|()| 1),
                 3 => view.put_at(mark, name, Some(&[what; 16])).ok().map(|()| 2),
                 _ => view.put_at(mark, name, None).ok().map(|()| 3),

@@ -239,7 +239,7 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
         }
         let kept = self.outputs.push(encoded);
         fail_point("output written");
-        source.keep_writes(&view.output, &view.written, planned.incarnation);
+        source.keep_writes(view, planned.incarnation);
         self.slot.current.store(0, Ordering::Relaxed);
         add(self.slot, counter::EXECUTED, 1);
         if !kept {

@@ -14,7 +14,7 @@ use revm::state::Account;
 
 type Step = Result<(), LimitExceeded>;
 
-/// Leaves what a transaction came to, account by account in the order in which they were loaded.
+/// Leaves what a transaction came to: accounts in the order in which they were loaded, then slots in that of theirs.
 pub(super) struct Settlement<'s, 'a> {
     pub(super) database: &'s mut ViewDatabase<'a>,
     pub(super) spec: SpecId,
@@ -203,6 +203,11 @@ impl Settlement<'_, '_> {
 
     /// Changed slots of all other accounts, in the order in which they were loaded: none is changed that was not.
     fn put_loaded_slots(&mut self, notes: &Notes, journal: &JournalInner<JournalEntry>) -> Step {
+        debug_assert_eq!(
+            loaded_and_changed(notes, journal),
+            changed(journal),
+            "all changed slots were loaded"
+        );
         let mut current: Option<(Address, u64, &Account)> = None;
         for &SlotNote { account: address, slot, mark } in &notes.slots {
             if current.is_none_or(|(known, ..)| known != address) {
@@ -210,7 +215,7 @@ impl Settlement<'_, '_> {
                 current = account.map(|account| (address, notes.life_of(address), account));
             }
             let Some((_, life, account)) = current else { continue };
-            if !account.is_touched() || account.is_selfdestructed() || account.is_created() {
+            if !keeps_loaded_slots(account) {
                 continue;
             }
             let Some(found) = account.storage.get(&slot).filter(|found| found.is_changed()) else { continue };
@@ -220,6 +225,26 @@ impl Settlement<'_, '_> {
         }
         Ok(())
     }
+}
+
+/// Whether changed slots of an account stay, and were loaded before.
+fn keeps_loaded_slots(account: &Account) -> bool {
+    account.is_touched() && !account.is_selfdestructed() && !account.is_created()
+}
+
+/// How many slots changed in accounts that keep loaded ones.
+fn changed(journal: &JournalInner<JournalEntry>) -> usize {
+    let accounts = journal.state.values().filter(|account| keeps_loaded_slots(account));
+    accounts.map(|account| account.changed_storage_slots().count()).sum()
+}
+
+/// How many of them the notes know.
+fn loaded_and_changed(notes: &Notes, journal: &JournalInner<JournalEntry>) -> usize {
+    let is_changed = |note: &&SlotNote| {
+        let account = journal.state.get(&note.account).filter(|account| keeps_loaded_slots(account));
+        account.and_then(|account| account.storage.get(&note.slot)).is_some_and(|slot| slot.is_changed())
+    };
+    notes.slots.iter().filter(is_changed).count()
 }
 
 fn put_code_record(view: &mut dyn StateView, account: Address, record: CodeRecord) -> Step {
