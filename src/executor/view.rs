@@ -309,7 +309,8 @@ impl<S: ValueSource> StateView for TransactionView<'_, S> {
 #[cfg(test)]
 mod tests {
     //! What would break: a marked key that is not the one it was marked for, or a write of it that is not seen. The oracle is the
-    //! same transaction without marks. Negative control run: with marks one too high they differ.
+    //! same transaction without marks. And a sum that its successors on the same shard do not see: one shard alone then needs a
+    //! second round. Negative controls run: with marks one too high the outputs differ, with sums one too high there are more rounds.
 
     use crate::executor::{BlockExecutor, BlockOutput, Sequential, Threads, ThreadsConfig};
     use crate::state::{BaseState, StateConfig};
@@ -391,18 +392,22 @@ mod tests {
             let block = Block { header: BlockHeader { height: 1, ..BlockHeader::default() }, transactions };
             let outputs = |vm: Steps| {
                 let block = Arc::new(PreparedBlock::prepare(&vm, &block).unwrap());
-                let config = ThreadsConfig { shards: 2, ..ThreadsConfig::default() };
                 let deadline = Instant::now() + Duration::from_secs(60);
-                let mut threads = Threads::launch(config, vm.clone(), first_state()).unwrap();
-                let mut sequential = Sequential::new(vm, first_state());
-                [sequential.execute(&block, deadline).unwrap(), threads.execute(&block, deadline).unwrap()]
+                let over = |shards| {
+                    let config = ThreadsConfig { shards, ..ThreadsConfig::default() };
+                    let mut threads = Threads::launch(config, vm.clone(), first_state()).unwrap();
+                    threads.execute(&block, deadline).unwrap()
+                };
+                let (one, two) = (over(1), over(2));
+                [Sequential::new(vm.clone(), first_state()).execute(&block, deadline).unwrap(), one, two]
             };
             let (with, without) = (outputs(Steps { marks: true }), outputs(Steps { marks: false }));
             for (with, without) in with.iter().zip(&without) {
                 prop_assert_eq!(with.first_difference(without), None);
                 prop_assert_eq!(reads_of(with), reads_of(without));
             }
-            prop_assert_eq!(with[0].first_difference(&with[1]), None);
+            prop_assert_eq!(with[1].stats().rounds, 1, "one shard alone sees what it wrote");
+            prop_assert_eq!(with[0].first_difference(&with[2]), None);
         }
     }
 }
