@@ -4,6 +4,7 @@
 //! only if every value it was computed from is the one that the accepted transactions before it leave.
 
 mod last;
+mod learning;
 mod naming;
 mod warm;
 
@@ -16,9 +17,9 @@ use crate::executor::watch::{Stop, Watch};
 use crate::partition::{ArenaWriter, Standing};
 use crate::state::BaseState;
 use crate::types::{
-    AccessMode, Incarnation, KeyId, Origin, OutputError, OutputView, TransactionAccess, TxnIndex, Write,
-    WriteRecord,
+    AccessMode, Incarnation, KeyId, Origin, OutputError, OutputView, TxnIndex, Write, WriteRecord,
 };
+use learning::Learned;
 
 /// A transaction of the block being executed.
 #[derive(Clone, Copy, Debug)]
@@ -46,8 +47,6 @@ struct Speculation {
 
 /// Transactions or keys for which room is made at a time: well under a millisecond of work.
 const ROOM_STEP: usize = 1 << 14;
-/// Most accesses that are learned from one output: more would cost more to learn than to guess wrong.
-const LEARNED_MAX: usize = 1 << 12;
 
 /// What a validation came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,7 +74,7 @@ pub(super) struct Acceptance {
     speculation: Vec<Speculation>,
     stamp: u64,
     pending: Vec<(KeyId, KeyState)>,
-    learned: Vec<TransactionAccess>,
+    learned: Learned,
     /// Keys of one output that were spelled out: where their ids stand in it, and the ids.
     named: Vec<(usize, KeyId)>,
     validation: bool,
@@ -418,43 +417,6 @@ impl Acceptance {
         Ok(())
     }
 
-    /// Replaces a transaction's expected accesses by those of its output. After a rejection everything it drew from is
-    /// waited for.
-    fn learn(
-        &mut self,
-        arena: &mut ArenaWriter,
-        base: &BaseState,
-        txn: TxnIndex,
-        rejected: bool,
-    ) -> Result<(), ValidateError> {
-        let record = self.records[txn.index()];
-        if !record.fresh {
-            return Ok(());
-        }
-        let Acceptance { places, buffers, learned, .. } = &mut *self;
-        let Ok(view) = view_in(buffers, record.place) else { return Ok(()) };
-        learned.clear();
-        if view.header().reads.saturating_add(view.header().writes) as usize > LEARNED_MAX {
-            return Ok(());
-        }
-        let backing = Backing { base, places, arena, buffers };
-        for read in view.reads().map_while(Result::ok) {
-            if let Ok(Some(key)) = backing.key_of(read.key_id, read.key) {
-                learned.push(TransactionAccess { key, mode: AccessMode::Read as u32 });
-            }
-        }
-        for WriteRecord { key_id, key, write } in view.writes().map_while(Result::ok) {
-            let Ok(Some(key)) = backing.key_of(key_id, key) else { continue };
-            let mode = learned_mode(&write, rejected);
-            match learned.iter_mut().find(|access| access.key == key) {
-                Some(read) => read.mode = AccessMode::ReadWrite as u32,
-                None => learned.push(TransactionAccess { key, mode: mode as u32 }),
-            }
-        }
-        arena.learn(txn, learned)?;
-        Ok(())
-    }
-
     /// Collects the writes of all current outputs for the next round.
     pub(super) fn show_all(
         &self,
@@ -517,16 +479,6 @@ fn view_in(buffers: &[Vec<u8>], place: OutputPlace) -> Result<OutputView<'_>, Ou
 
 fn key_state(keys: &[KeyState], key: KeyId) -> KeyState {
     keys.get(key.index()).copied().unwrap_or(UNTOUCHED)
-}
-
-/// How a transaction that wrote this is planned next time.
-fn learned_mode(write: &Write<'_>, rejected: bool) -> AccessMode {
-    match write {
-        Write::Set(_) | Write::Delete => AccessMode::Write,
-        Write::Add(delta) if delta.at_least == delta.at_most => AccessMode::ReadWrite,
-        Write::Add(delta) if rejected && (delta.at_least > 0 || delta.amount == 0) => AccessMode::ReadWrite,
-        Write::Add(_) => AccessMode::Add,
-    }
 }
 
 #[cfg(test)]
