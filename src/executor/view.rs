@@ -154,7 +154,7 @@ impl<S: ValueSource> TransactionView<'_, S> {
     }
 
     /// The number under a key that was found with this pending write.
-    fn number_of(&mut self, local: LocalKey, key: &[u8], pending: Option<PendingWrite>) -> Option<u128> {
+    fn known_number(&mut self, local: LocalKey, key: &[u8], pending: Option<PendingWrite>) -> Option<u128> {
         match pending {
             Some(PendingWrite::Set { start, bytes }) => {
                 number_of(Some(self.buffers.output.value(start, bytes)))
@@ -254,7 +254,7 @@ impl<S: ValueSource> StateView for TransactionView<'_, S> {
             return Some(0);
         }
         let (local, pending) = self.find(mark, key);
-        self.number_of(local, key, pending.map(|(_, write)| write))
+        self.known_number(local, key, pending.map(|(_, write)| write))
     }
 
     fn add_at(&mut self, mark: KeyMark, key: &[u8], delta: Delta) -> Result<(), LimitExceeded> {
@@ -262,7 +262,7 @@ impl<S: ValueSource> StateView for TransactionView<'_, S> {
             return Err(LimitExceeded::Key { bytes: key.len() });
         }
         let (local, pending) = self.find(mark, key);
-        let number = self.number_of(local, key, pending.map(|(_, write)| write));
+        let number = self.known_number(local, key, pending.map(|(_, write)| write));
         let before = number.ok_or(LimitExceeded::NotANumber)?;
         let Some(after) = delta.apply(before) else {
             self.pin(local, key);
