@@ -135,10 +135,17 @@ impl<S: ValueSource> TransactionView<'_, S> {
         (local, place.and_then(|place| Some((place, self.buffers.output.write(place)?))))
     }
 
-    fn push(&mut self, local: LocalKey, key: &[u8], write: Write<'_>) -> Result<(), LimitExceeded> {
+    /// Appends a write; `sum` is the number after it if it is a delta.
+    fn push(
+        &mut self,
+        local: LocalKey,
+        key: &[u8],
+        write: Write<'_>,
+        sum: u128,
+    ) -> Result<(), LimitExceeded> {
         self.buffers.output.push_write(self.source.public_id(local), key, write)?;
         self.buffers.written.push(local);
-        self.buffers.sums.push(0);
+        self.buffers.sums.push(sum);
         self.buffers.places.note(&self.buffers.written);
         Ok(())
     }
@@ -168,18 +175,12 @@ impl<S: ValueSource> TransactionView<'_, S> {
         }
     }
 
-    fn keep_sum(&mut self, place: usize, sum: u128) {
-        if let Some(kept) = self.buffers.sums.get_mut(place) {
-            *kept = sum;
-        }
-    }
-
     fn overwrite(&mut self, mark: KeyMark, key: &[u8], write: Write<'_>) -> Result<(), LimitExceeded> {
         if key.len() > MAX_KEY_BYTES {
             return Err(LimitExceeded::Key { bytes: key.len() });
         }
         match self.find(mark, key) {
-            (local, None) => self.push(local, key, write),
+            (local, None) => self.push(local, key, write, 0),
             (local, Some((place, PendingWrite::Add(_)))) => {
                 // The delta's interval goes, so the value it rests on must be pinned by a read.
                 self.record_read(local, key);
@@ -198,16 +199,18 @@ impl<S: ValueSource> StateView for TransactionView<'_, S> {
     }
 
     fn content(&mut self, key: &[u8]) -> Option<&[u8]> {
-        let mark = self.mark(key);
-        if key.len() > MAX_KEY_BYTES || self.find(mark, key).1.is_some() {
-            return self.read_at(mark, key);
+        if key.len() > MAX_KEY_BYTES {
+            // Such a key can never exist.
+            return None;
         }
-        let local = mark.number().map_or_else(|| self.source.locate(key), LocalKey);
-        self.source.content(local, key, &mut self.buffers.output)
+        match self.find(KeyMark::default(), key) {
+            (local, None) => self.source.content(local, key, &mut self.buffers.output),
+            (local, Some(_)) => self.read_at(KeyMark::of(local.0), key),
+        }
     }
 
     fn number(&mut self, key: &[u8]) -> Option<u128> {
-        StateView::number_at(self, KeyMark::default(), key)
+        self.number_at(KeyMark::default(), key)
     }
 
     fn add(&mut self, key: &[u8], delta: Delta) -> Result<(), LimitExceeded> {
@@ -269,16 +272,14 @@ impl<S: ValueSource> StateView for TransactionView<'_, S> {
             return Err(LimitExceeded::Interval { value: before });
         };
         match (local, pending) {
-            (local, None) => {
-                self.push(local, key, Write::Add(delta))?;
-                self.keep_sum(self.buffers.sums.len().saturating_sub(1), after);
-                Ok(())
-            }
+            (local, None) => self.push(local, key, Write::Add(delta), after),
             (_, Some((_, PendingWrite::Set { .. } | PendingWrite::Delete))) if delta.amount == 0 => Ok(()),
             (local, Some((place, PendingWrite::Add(first)))) => match first.then(&delta) {
                 Some(merged) => {
                     self.buffers.output.replace_write(place, Write::Add(merged))?;
-                    self.keep_sum(place, after);
+                    if let Some(sum) = self.buffers.sums.get_mut(place) {
+                        *sum = after;
+                    }
                     Ok(())
                 }
                 None => {

@@ -57,6 +57,8 @@ const DEFAULT_COST_NS: u32 = 1_000;
 /// Accesses of a transaction, and keys that no transaction before it named, for which room is made.
 const USUAL_ACCESSES: usize = 8;
 const USUAL_KEYS: usize = 4;
+/// Transactions for which such room is made: of a larger block it is not known whether it needs gigabytes.
+const ROOM_MAX: usize = 1 << 16;
 
 /// A block made ready for planning. The hints in it are never trusted: wrong ones cost time only.
 #[derive(Clone, Debug)]
@@ -134,9 +136,9 @@ impl PreparedBlock {
     #[must_use]
     pub fn with_room(block: &Block) -> PreparedBlock {
         let mut prepared = PreparedBlock::new(block.header.clone());
-        let transactions = block.transactions.len();
-        prepared.transactions.reserve(transactions);
+        prepared.transactions.reserve(block.transactions.len());
         prepared.transaction_bytes.reserve(block.transactions.iter().map(Vec::len).sum());
+        let transactions = block.transactions.len().min(ROOM_MAX);
         prepared.accesses.reserve(transactions * USUAL_ACCESSES);
         prepared.keys.reserve(transactions * USUAL_KEYS);
         prepared

@@ -104,6 +104,8 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn what_is_learned_is_what_a_search_finds(
             transactions in prop::collection::vec(
