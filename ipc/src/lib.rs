@@ -82,7 +82,7 @@ pub use numa::{NodePolicy, PagePlace, move_pages_home, pages_of, set_own_policy,
 #[cfg(not(loom))]
 pub use os::OsCause;
 #[cfg(not(loom))]
-pub use region::{PeerReader, Region, RegionError, RegionReader};
+pub use region::{PeerReader, Region, RegionError, RegionReader, prefetch_start};
 
 // What processes know of each other.
 pub use claims::{CLAIMS_MAX, Claims};

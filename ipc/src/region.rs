@@ -444,15 +444,26 @@ fn refused<E: Into<OsCause>>(step: &'static str, bytes: usize) -> impl FnOnce(E)
 /// Hints that the cache line at byte `offset` will be read soon.
 #[inline]
 fn prefetch(map: &Mapping, offset: usize) {
-    if offset >= map.len() {
-        return;
+    if offset < map.len() {
+        // SAFETY: the offset lies inside the mapping, so the sum does.
+        prefetch_line(unsafe { map.start().as_ptr().add(offset) });
     }
+}
+
+/// Asks the processor to fetch the cache line where `bytes` begin. Never waits or faults.
+#[inline]
+pub fn prefetch_start(bytes: &[u8]) {
+    prefetch_line(bytes.as_ptr());
+}
+
+#[inline]
+#[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))]
+fn prefetch_line(at: *const u8) {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: the offset lies inside the mapping, so the sum does; a prefetch is a hint that never faults or changes
-    // what the program computes.
+    // SAFETY: a prefetch is a hint that never faults, whatever the address, or changes what the program computes.
     unsafe {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(map.start().as_ptr().add(offset).cast());
+        _mm_prefetch::<_MM_HINT_T0>(at.cast());
     }
 }
 

@@ -240,14 +240,48 @@ impl OverlayReader {
         OverlayReader { region, limits }
     }
 
+    /// What the overlay shows in the present round.
+    pub(super) fn versions(&self) -> Versions<'_> {
+        let head = self.region.slice::<Head>(0, 1).map_or(Head::zeroed(), |heads| heads[0]);
+        // A count that makes no sense shows nothing.
+        let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        let spans = self.region.slice(PAGE, count(head.keys)).unwrap_or(&[]);
+        let versions = self.region.slice(self.limits.versions_start(), count(head.versions)).unwrap_or(&[]);
+        let bytes = self.region.slice(self.limits.bytes_start(), count(head.bytes)).unwrap_or(&[]);
+        Versions { spans, versions, bytes }
+    }
+}
+
+/// What an overlay shows while a round runs.
+#[derive(Clone, Copy)]
+pub(super) struct Versions<'a> {
+    spans: &'a [Span],
+    versions: &'a [Version],
+    bytes: &'a [u8],
+}
+
+impl std::fmt::Debug for Versions<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Versions { spans, versions, bytes } = self;
+        write!(f, "Versions of {} keys: {} with {} bytes", spans.len(), versions.len(), bytes.len())
+    }
+}
+
+impl Versions<'_> {
+    /// Nothing.
+    pub(super) const NONE: Versions<'static> = Versions { spans: &[], versions: &[], bytes: &[] };
+
+    /// Whether there are any of `key`.
+    #[inline]
+    pub(super) fn has(&self, key: KeyId) -> bool {
+        self.spans.get(key.index()).is_some_and(|span| span.count > 0)
+    }
+
     /// Applies to `value` the writes of `key` by transactions in `from..below`, in order.
     pub(super) fn fold(&self, key: KeyId, from: TxnIndex, below: TxnIndex, value: &mut impl ValueFold) {
-        let Ok(head) = self.region.slice::<Head>(0, 1) else { return };
-        let Ok(keys) = usize::try_from(head[0].keys) else { return };
-        let span = self.region.slice::<Span>(PAGE, keys).ok().and_then(|spans| spans.get(key.index()));
-        let Some(&Span { start, count }) = span else { return };
-        let offset = self.limits.versions_start() + start as usize * size_of::<Version>();
-        let versions = self.region.slice::<Version>(offset, count as usize).unwrap_or(&[]);
+        let Some(&Span { start, count }) = self.spans.get(key.index()) else { return };
+        let versions = self.versions.get(start as usize..).and_then(|rest| rest.get(..count as usize));
+        let versions = versions.unwrap_or(&[]);
         let first = versions.partition_point(|version| version.origin.txn() < Some(from));
         for version in versions[first..].iter().take_while(|version| version.origin.txn() < Some(below)) {
             self.apply(version, value);
@@ -262,8 +296,8 @@ impl OverlayReader {
                     version.inline.get(..length)
                 } else {
                     let offset = u64::from_le_bytes(version.inline.as_chunks::<8>().0[0]);
-                    let offset = usize::try_from(offset).unwrap_or(usize::MAX / 2);
-                    self.region.slice(self.limits.bytes_start() + offset, length).ok()
+                    let rest = usize::try_from(offset).ok().and_then(|offset| self.bytes.get(offset..));
+                    rest.and_then(|rest| rest.get(..length))
                 };
                 if let Some(found) = found {
                     value.set(Some(found), version.origin);

@@ -12,7 +12,7 @@ use crate::executor::key_numbers::KeyNumbers;
 use crate::executor::local::LocalStore;
 use crate::executor::message::{Message, Payload};
 use crate::executor::output_arena::OutputArenaWriter;
-use crate::executor::overlay::OverlayReader;
+use crate::executor::overlay::{OverlayReader, Versions};
 use crate::executor::progress::Progress;
 use crate::executor::span_region::SpanWriter;
 use crate::executor::transport::Transport;
@@ -201,13 +201,13 @@ impl<'s, V: Vm, T: Transport> Shard<'s, V, T> {
         Progress::done(announcement.round, 0).publish(slot);
         begin_block(vm, &plan.block_header()?, &mut scratch.view);
         scratch.start_round(&plan, announcement.round);
-        let overlay = (plan.header.has_overlay != 0).then_some(&memory.overlay);
+        let overlay = if plan.header.has_overlay != 0 { memory.overlay.versions() } else { Versions::NONE };
         let mut round = Round {
             id: *id,
             vm,
             plan: &plan,
             board: &memory.board,
-            base: &memory.base,
+            base: memory.base.table(),
             overlay,
             outputs: &mut memory.outputs,
             spans: &mut memory.spans,

@@ -3,18 +3,20 @@
 use crate::executor::cold_desk::ColdDesk;
 use crate::executor::key_numbers::KeyNumbers;
 use crate::executor::local::{FoldInto, Known, LocalStore};
-use crate::executor::overlay::OverlayReader;
+use crate::executor::overlay::Versions;
 use crate::executor::view::{LocalKey, ValueSource, ViewBuffers};
 use crate::partition::RoundPlan;
-use crate::state::{BaseValue, StateReader};
-use crate::types::{Incarnation, KeyId, Origin, OutputWriter, PendingWrite, TransactionAccess, TxnIndex};
+use crate::state::{BaseValue, StateTable};
+use crate::types::{
+    Incarnation, KeyId, Origin, OutputWriter, PendingWrite, TransactionAccess, TxnIndex, same_bytes,
+};
 
 /// The values that one transaction of a round sees.
 #[derive(Debug)]
 pub(super) struct ShardSource<'a, 'c> {
     pub(super) plan: &'a RoundPlan<'a>,
-    pub(super) base: &'a StateReader,
-    pub(super) overlay: Option<&'a OverlayReader>,
+    pub(super) base: StateTable<'a>,
+    pub(super) overlay: Versions<'a>,
     pub(super) local: &'a mut LocalStore,
     /// Keys that the plan does not know, numbered behind those that it knows.
     pub(super) extra: &'a mut KeyNumbers,
@@ -34,11 +36,19 @@ const HEAP_AHEAD: usize = 5;
 
 impl ShardSource<'_, '_> {
     /// Brings what is known of `key` up to all visible writes below `below`.
+    #[inline]
     pub(super) fn bring_up(&mut self, key: u32, below: TxnIndex) {
-        let known = self.local.as_of(key);
-        if known == Some(below) || (self.overlay.is_none() && known.is_some_and(|as_of| as_of < below)) {
-            return;
+        let is_up = match self.local.as_of(key) {
+            Some(as_of) if as_of < below => !self.overlay.has(KeyId(key)),
+            known => known == Some(below),
+        };
+        if !is_up {
+            self.look_up(key, below);
         }
+    }
+
+    /// As [`bring_up`](Self::bring_up), of a key of which something is missing.
+    fn look_up(&mut self, key: u32, below: TxnIndex) {
         self.local.turn_back(key, below);
         let from = match self.local.as_of(key) {
             Some(as_of) => as_of,
@@ -51,10 +61,8 @@ impl ShardSource<'_, '_> {
                 TxnIndex(0)
             }
         };
-        if let Some(overlay) = self.overlay
-            && from < below
-        {
-            overlay.fold(KeyId(key), from, below, &mut FoldInto { store: self.local, key });
+        if from < below && self.overlay.has(KeyId(key)) {
+            self.overlay.fold(KeyId(key), from, below, &mut FoldInto { store: self.local, key });
             self.local.advance(key, below);
         }
     }
@@ -109,12 +117,12 @@ impl ShardSource<'_, '_> {
 
     fn is(&self, place: usize, key: &[u8]) -> Option<u32> {
         let id = self.expected.get(place)?.key;
-        self.plan.key(id).filter(|&(_, bytes)| bytes == key).map(|_| id.0)
+        self.plan.key(id).filter(|&(_, bytes)| same_bytes(bytes, key)).map(|_| id.0)
     }
 
     /// Fetches what the transaction will read of the base state soon.
     fn fetch_ahead(&self) {
-        let hash_at = |place: usize| Some(self.plan.key(self.expected.get(place)?.key)?.0);
+        let hash_at = |place: usize| self.plan.hash_of(self.expected.get(place)?.key);
         if let Some(hash) = hash_at(self.cursor + AHEAD) {
             self.base.prefetch(hash);
         }
@@ -152,6 +160,8 @@ impl ValueSource for ShardSource<'_, '_> {
             }
         }
         let hash = self.plan.hasher().hash(key);
+        // It arrives while the key is looked for.
+        self.base.prefetch(hash);
         match self.plan.find_key(hash, key) {
             Some(id) => LocalKey(id.0),
             None => LocalKey(self.number_extra(hash, key)),

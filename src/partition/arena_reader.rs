@@ -7,7 +7,11 @@ use crate::partition::arena::{
 use crate::types::{
     BlockHeader, KeyHasher, KeyId, KeyTable, PreparedTransaction, TransactionAccess, TxnIndex,
 };
-use phalanx_ipc::RegionReader;
+use phalanx_ipc::{RegionReader, prefetch_start};
+
+/// Lines of an encoded transaction that are fetched ahead: the fields before its input.
+const PREFETCHED_LINES: usize = 3;
+const LINE_BYTES: usize = 64;
 
 /// A shard's end of an arena; may be asked only between the announcement of a round and parking.
 #[derive(Debug)]
@@ -118,6 +122,23 @@ impl<'a> RoundPlan<'a> {
     #[must_use]
     pub fn key(&self, id: KeyId) -> Option<(u64, &'a [u8])> {
         self.table.key(id)
+    }
+
+    /// Fetches what of the plan a transaction and its first `accesses` need, and returns the hashes of the keys of these.
+    pub fn prefetch(&self, txn: TxnIndex, accesses: usize) -> impl Iterator<Item = u64> + use<'_, 'a> {
+        let (bytes, expected) = self.transaction(txn).unwrap_or((&[], &[]));
+        bytes.chunks(LINE_BYTES).take(PREFETCHED_LINES).for_each(prefetch_start);
+        expected.iter().take(accesses).filter_map(|access| {
+            let (hash, name) = self.key(access.key)?;
+            prefetch_start(name);
+            Some(hash)
+        })
+    }
+
+    /// Hash of a key.
+    #[must_use]
+    pub fn hash_of(&self, id: KeyId) -> Option<u64> {
+        self.table.hash(id)
     }
 
     /// The id of a key, if the plan knows it.

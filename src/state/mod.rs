@@ -18,7 +18,7 @@ pub use cache::CacheStats;
 pub use config::StateConfig;
 pub use digest::StateDigest;
 pub use error::StateError;
-pub use reader::{BaseValue, StateReader};
+pub use reader::{BaseValue, StateReader, StateTable};
 pub use room::Room;
 pub use slot::Place;
 pub use table::BaseState;

@@ -1,6 +1,7 @@
 //! One slot of the table, a cache line, and how a key is found among the slots.
 
 use crate::state::layout::{Header, Layout, home_of, to_usize};
+use crate::types::same_bytes;
 use bytemuck::{Pod, Zeroable, cast_slice};
 use phalanx_ipc::{Region, RegionReader};
 
@@ -100,7 +101,7 @@ impl<'a> Source<'a> {
         } else {
             cast_slice::<u64, u8>(&slot.payload).get(..usize::from(slot.key_bytes))
         };
-        found == Some(key)
+        found.is_some_and(|found| same_bytes(found, key))
     }
 
     /// The value in a slot; `None` if its key is known to be absent.
@@ -118,16 +119,21 @@ impl<'a> Source<'a> {
         (slot.hash != 0 && self.holds(slot, key)).then_some(Found { index, slot })
     }
 
-    /// Where key and value lie that a hash leads to first, if that is on the heap.
-    pub(super) fn heap_of(&self, header: &Header, hash: u64) -> Option<usize> {
-        let slot = self.slots(header).get(home_of(hash, header.slots_log2))?;
-        (slot.hash == hash && slot.flags & FLAG_HEAP != 0).then_some(to_usize(slot.payload[0]))
+    pub(super) fn find(&self, header: &Header, hash: u64, key: &[u8]) -> Option<Found<'a>> {
+        self.find_among(self.slots(header), header.slots_log2, hash, key)
     }
 
-    pub(super) fn find(&self, header: &Header, hash: u64, key: &[u8]) -> Option<Found<'a>> {
-        let slots = self.slots(header);
+    /// As [`find`](Self::find), among slots that are known already.
+    #[inline]
+    pub(super) fn find_among(
+        &self,
+        slots: &'a [Slot],
+        slots_log2: u64,
+        hash: u64,
+        key: &[u8],
+    ) -> Option<Found<'a>> {
         let mask = slots.len().checked_sub(1)?;
-        let home = home_of(hash, header.slots_log2);
+        let home = home_of(hash, slots_log2);
         for step in 0..=mask {
             let index = (home + step) & mask;
             let slot = slots.get(index)?;
@@ -140,4 +146,10 @@ impl<'a> Source<'a> {
         }
         None
     }
+}
+
+/// Where key and value lie that a hash leads to first, if that is on the heap.
+pub(super) fn heap_of(slots: &[Slot], slots_log2: u64, hash: u64) -> Option<usize> {
+    let slot = slots.get(home_of(hash, slots_log2))?;
+    (slot.hash == hash && slot.flags & FLAG_HEAP != 0).then_some(to_usize(slot.payload[0]))
 }

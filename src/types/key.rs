@@ -12,6 +12,21 @@ pub const MAX_VALUE_BYTES: usize = 1 << 20;
 /// Longest encoded output of one transaction, in bytes.
 pub const MAX_OUTPUT_BYTES: usize = 4 << 20;
 
+/// Whether two keys are the same. They are compared word by word where they stand: too short to call anybody for it.
+#[inline]
+pub(crate) fn same_bytes(one: &[u8], other: &[u8]) -> bool {
+    if one.len() != other.len() {
+        return false;
+    }
+    let ((words, rest), (others, other_rest)) = (one.as_chunks::<8>(), other.as_chunks::<8>());
+    words.iter().zip(others).all(|(word, other)| u64::from_ne_bytes(*word) == u64::from_ne_bytes(*other))
+        && match (one.last_chunk::<8>(), other.last_chunk::<8>()) {
+            // The last word may overlap the one before.
+            (Some(last), Some(other)) => u64::from_ne_bytes(*last) == u64::from_ne_bytes(*other),
+            _ => rest == other_rest,
+        }
+}
+
 /// A transaction asked for more than one transaction may write. It is a rule of execution, the same in every executor:
 /// the virtual machine turns it into a status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -77,5 +92,33 @@ impl KeyHasher {
     #[must_use]
     pub fn hash(self, key: &[u8]) -> u64 {
         xxh3_64_with_seed(key, self.seed).max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! What would break: two keys taken for one, or one for two. The oracle is the comparison of slices. Negative control run: without
+    //! the last word it fails.
+
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn keys_are_the_same_if_all_their_bytes_are(
+            key in prop::collection::vec(any::<u8>(), 0..70), place: prop::sample::Index, changed: u8, shorter: bool,
+        ) {
+            prop_assert!(same_bytes(&key, &key.clone()));
+            let mut other = key.clone();
+            if !other.is_empty() {
+                *place.get_mut(&mut other) = changed;
+            }
+            prop_assert_eq!(same_bytes(&key, &other), key == other);
+            if shorter && other.pop().is_some() {
+                prop_assert!(!same_bytes(&key, &other));
+            }
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Finds a key's dense id by its hash: open addressing over `id + 1`, 0 is empty.
 
-use crate::types::KeyId;
+use crate::types::{KeyId, same_bytes};
 use bytemuck::{Pod, Zeroable};
 
 /// A known key.
@@ -31,6 +31,11 @@ impl<'a> KeyTable<'a> {
         Some((record.hash, self.bytes.get(start..start + record.bytes as usize)?))
     }
 
+    /// Hash of a key.
+    pub(crate) fn hash(&self, id: KeyId) -> Option<u64> {
+        self.keys.get(id.index()).map(|record| record.hash)
+    }
+
     /// The id of the key with these bytes.
     pub(crate) fn find(&self, hash: u64, key: &[u8]) -> Option<KeyId> {
         let mask = self.index.len().checked_sub(1)?;
@@ -39,7 +44,7 @@ impl<'a> KeyTable<'a> {
             let above = *self.index.get((home + step) & mask)?;
             let id = KeyId(above.checked_sub(1)?);
             if self.keys.get(id.index()).is_some_and(|record| record.hash == hash)
-                && self.key(id).is_some_and(|(_, bytes)| bytes == key)
+                && self.key(id).is_some_and(|(_, bytes)| same_bytes(bytes, key))
             {
                 return Some(id);
             }

@@ -8,7 +8,7 @@ use crate::types::output::{
 use crate::types::{
     Delta, Incarnation, KeyId, LimitExceeded, MAX_OUTPUT_BYTES, Origin, Outcome, OutputHeader, TxnIndex,
 };
-use bytemuck::bytes_of;
+use bytemuck::{bytes_of, cast};
 
 /// Flag of an output whose virtual machine panicked.
 pub const OUTPUT_PANICKED: u16 = 1;
@@ -109,7 +109,9 @@ impl OutputWriter {
         let start = self.pool.len();
         let spelled = if id == KeyId::UNKNOWN { key } else { &[] };
         self.spelled |= id == KeyId::UNKNOWN;
-        self.pool.extend_from_slice(spelled);
+        if !spelled.is_empty() {
+            self.pool.extend_from_slice(spelled);
+        }
         let pending = self.pool_write(write);
         self.writes.push((PendingKey { id, start, bytes: spelled.len() }, pending));
         Ok(self.writes.len() - 1)
@@ -280,19 +282,35 @@ fn encode_write(encoded: &mut Vec<u8>, pool: &[u8], key: &PendingKey, write: &Pe
             head.width = delta.width as u8;
         }
     }
+    if let PendingWrite::Add(delta) = write {
+        return encode_add(encoded, head, &pool[key.start..key.start + key.bytes], delta);
+    }
     encoded.extend_from_slice(bytes_of(&head));
     push_padded(encoded, &pool[key.start..key.start + key.bytes]);
-    match write {
-        PendingWrite::Set { start, bytes } => push_padded(encoded, &pool[*start..*start + *bytes]),
-        PendingWrite::Delete => {}
-        PendingWrite::Add(delta) => match narrow(delta) {
-            Some(words) => encoded.extend_from_slice(bytes_of(&words)),
-            None => {
-                for number in [delta.amount, delta.at_least, delta.at_most] {
-                    encoded.extend_from_slice(&number.to_le_bytes());
-                }
+    if let PendingWrite::Set { start, bytes } = write {
+        push_padded(encoded, &pool[*start..*start + *bytes]);
+    }
+}
+
+/// Most writes are these, on keys that have an id: head and numbers in one piece.
+fn encode_add(encoded: &mut Vec<u8>, head: WriteHead, key: &[u8], delta: &Delta) {
+    let head_words: [u64; 2] = cast(head);
+    let numbers = [delta.amount, delta.at_least, delta.at_most];
+    match (narrow(delta), key) {
+        (Some([amount, least, most]), []) => {
+            encoded.extend_from_slice(bytes_of(&[head_words[0], head_words[1], amount, least, most]));
+        }
+        (None, []) => {
+            encoded.extend_from_slice(bytes_of(&[cast(head_words), numbers[0], numbers[1], numbers[2]]))
+        }
+        (narrow, key) => {
+            encoded.extend_from_slice(bytes_of(&head));
+            push_padded(encoded, key);
+            match narrow {
+                Some(words) => encoded.extend_from_slice(bytes_of(&words)),
+                None => encoded.extend_from_slice(bytes_of(&numbers)),
             }
-        },
+        }
     }
 }
 
@@ -322,6 +340,9 @@ fn narrow(delta: &Delta) -> Option<[u64; 3]> {
 }
 
 fn push_padded(to: &mut Vec<u8>, bytes: &[u8]) {
+    if bytes.is_empty() {
+        return;
+    }
     to.extend_from_slice(bytes);
     to.resize(to.len().next_multiple_of(8), 0);
 }

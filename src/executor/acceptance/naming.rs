@@ -24,7 +24,10 @@ impl Acceptance {
         named.clear();
         // A damaged output ends at its first unreadable record; checking it reports the damage.
         for (at, key) in view.spelled() {
-            named.push((at, arena.intern(base.hasher().hash(key), key)?));
+            let hash = base.hasher().hash(key);
+            // The output is checked as soon as its keys have ids.
+            base.prefetch(hash);
+            named.push((at, arena.intern(hash, key)?));
         }
         let bytes = buffers.get_mut(place.buffer as usize);
         if let Some(output) = bytes.and_then(|bytes| bytes.get_mut(place.start as usize..)) {

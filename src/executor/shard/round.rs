@@ -7,14 +7,14 @@ use crate::executor::board::BoardReader;
 use crate::executor::cold_desk::ColdDesk;
 use crate::executor::message::{CELL_VALUE_BYTES, Message, Payload};
 use crate::executor::output_arena::OutputArenaWriter;
-use crate::executor::overlay::OverlayReader;
+use crate::executor::overlay::Versions;
 use crate::executor::progress::Progress;
 use crate::executor::source::ShardSource;
 use crate::executor::span_region::SpanWriter;
 use crate::executor::transport::Transport;
 use crate::executor::view::execute_transaction;
 use crate::partition::{Edge, FREE, FREE_FIRST, NO_TXN, PlannedTransaction, RoundPlan, SubBlock};
-use crate::state::StateReader;
+use crate::state::StateTable;
 use crate::types::{Origin, ShardId, TxnIndex};
 use crate::vm::{Finding, Vm};
 use phalanx_ipc::{Activity, Cell, ChildSlot, Control, fail_point};
@@ -36,8 +36,8 @@ pub(super) struct Round<'a, V, T> {
     pub(super) vm: &'a mut V,
     pub(super) plan: &'a RoundPlan<'a>,
     pub(super) board: &'a BoardReader,
-    pub(super) base: &'a StateReader,
-    pub(super) overlay: Option<&'a OverlayReader>,
+    pub(super) base: StateTable<'a>,
+    pub(super) overlay: Versions<'a>,
     pub(super) outputs: &'a mut OutputArenaWriter,
     pub(super) spans: &'a mut SpanWriter,
     /// Its reads of the store end with the round: pages that the store frees meanwhile are kept for them.
@@ -97,18 +97,10 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
         true
     }
 
-    /// Fetches what a transaction will read of the base state, and returns the one after it.
+    /// Fetches what a transaction will read of the plan and of the base state, and returns the one after it.
     pub(super) fn prefetch(&self, txn: TxnIndex) -> TxnIndex {
-        let (Some(planned), Some((_, expected))) =
-            (self.plan.planned.get(txn.index()), self.plan.transaction(txn))
-        else {
-            return NO_TXN;
-        };
-        for access in expected.iter().take(PREFETCH_MAX) {
-            if let Some((hash, _)) = self.plan.key(access.key) {
-                self.base.prefetch(hash);
-            }
-        }
+        let Some(planned) = self.plan.planned.get(txn.index()) else { return NO_TXN };
+        self.plan.prefetch(txn, PREFETCH_MAX).for_each(|hash| self.base.prefetch(hash));
         planned.next
     }
 

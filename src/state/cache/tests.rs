@@ -71,7 +71,7 @@ impl World {
 
     /// As a reader sees it: the table, then the store.
     fn read(&self, key: &[u8]) -> Option<Vec<u8>> {
-        match self.reader.get(self.state.hasher().hash(key), key) {
+        match self.reader.table().get(self.state.hasher().hash(key), key) {
             BaseValue::Here(value) => Some(value.to_vec()),
             BaseValue::Absent => None,
             BaseValue::Cold => self.stored.get(key).cloned(),

@@ -44,7 +44,7 @@ proptest! {
             let hash = state.hasher().hash(&key);
             prop_assert_eq!(state.get(hash, &key), map.get(&key).map(Vec::as_slice));
             let expected = map.get(&key).map_or(BaseValue::Absent, |value| BaseValue::Here(value));
-            prop_assert_eq!(reader.get(hash, &key), expected);
+            prop_assert_eq!(reader.table().get(hash, &key), expected);
         }
         let mut seen = 0_u64;
         state.for_each(|_, _| seen += 1);

@@ -36,6 +36,8 @@ impl DBErrorMarker for StateFault {}
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SlotNote {
     pub(super) account: Address,
+    /// The life of the account's storage.
+    pub(super) life: u64,
     pub(super) slot: U256,
     /// Where the view knows its key.
     pub(super) mark: KeyMark,
@@ -58,7 +60,7 @@ impl Notes {
     }
 
     /// The life of an account's storage, if the account was loaded.
-    pub(super) fn life_of(&self, account: Address) -> u64 {
+    fn life_of(&self, account: Address) -> u64 {
         let note = self.places.get(&account).and_then(|&place| self.accounts.get(place));
         note.map_or(0, |note| note.code.life)
     }
@@ -108,29 +110,44 @@ impl ViewDatabase<'_> {
     pub(super) fn balance(&mut self, account: Address) -> (U256, KeyMark) {
         let key = EvmKey::balance(account);
         let mark = self.view.mark(key.as_slice());
-        let balance = match self.view.number_at(mark, key.as_slice()) {
-            Some(number) => U256::from(number),
-            None => balance_of(self.view.read_at(mark, key.as_slice())),
-        };
-        (balance, mark)
+        (self.balance_at(&key, mark), mark)
     }
 
-    /// The nonce as best known, not recorded, and where the view knows it; `None` if the record is none.
-    pub(super) fn nonce(&mut self, account: Address) -> Option<(u64, KeyMark)> {
-        let key = EvmKey::nonce(account);
-        let mark = self.view.mark(key.as_slice());
-        let nonce = self.view.number_at(mark, key.as_slice())?;
-        Some((u64::try_from(nonce).ok()?, mark))
+    fn balance_at(&mut self, key: &EvmKey, mark: KeyMark) -> U256 {
+        match self.view.number_at(mark, key.as_slice()) {
+            Some(number) => U256::from(number),
+            None => balance_of(self.view.read_at(mark, key.as_slice())),
+        }
+    }
+
+    /// What an account holds as best known, as the beginning of its notes: the code is recorded as read, balance and nonce are not.
+    /// `None` if one of its records is none.
+    pub(super) fn account(&mut self, account: Address) -> Option<AccountNote> {
+        let keys = [EvmKey::balance(account), EvmKey::code_of(account), EvmKey::nonce(account)];
+        // All are looked for before the first value is: they come from memory together.
+        let [balance_mark, code_mark, nonce_mark] = keys.each_ref().map(|key| self.view.mark(key.as_slice()));
+        let [balance, code, nonce] = &keys;
+        let balance = self.balance_at(balance, balance_mark);
+        let code = CodeRecord::of_value(self.view.read_at(code_mark, code.as_slice()))?;
+        let nonce = self.view.number_at(nonce_mark, nonce.as_slice())?;
+        let note = AccountNote::new(account, balance, u64::try_from(nonce).ok()?, code);
+        Some(AccountNote { balance_mark, nonce_mark, ..note })
+    }
+
+    /// As [`account`](Self::account), without the nonce, which counts as 0.
+    pub(super) fn account_but_nonce(&mut self, account: Address) -> Option<AccountNote> {
+        let keys = [EvmKey::balance(account), EvmKey::code_of(account)];
+        let [balance_mark, code_mark] = keys.each_ref().map(|key| self.view.mark(key.as_slice()));
+        let [balance, code] = &keys;
+        let balance = self.balance_at(balance, balance_mark);
+        let code = CodeRecord::of_value(self.view.read_at(code_mark, code.as_slice()))?;
+        Some(AccountNote { balance_mark, ..AccountNote::new(account, balance, 0, code) })
     }
 
     /// Loads an account and begins its notes; `None` if it does not exist.
     fn load(&mut self, account: Address) -> Result<Option<AccountInfo>, StateFault> {
-        let bad = StateFault::BadRecord(account);
-        let (balance, balance_mark) = self.balance(account);
-        let code = CodeRecord::of_value(self.view.read(EvmKey::code_of(account).as_slice())).ok_or(bad)?;
-        let (nonce, nonce_mark) = self.nonce(account).ok_or(bad)?;
-        let note = AccountNote::new(account, balance, nonce, code);
-        let mut note = AccountNote { balance_mark, nonce_mark, ..note };
+        let mut note = self.account(account).ok_or(StateFault::BadRecord(account))?;
+        let AccountNote { balance, nonce, code, .. } = note;
         let empty = nonce == 0 && balance.is_zero() && !code.has_code();
         if empty {
             note.marked = Some(self.is_marked(account));
@@ -172,9 +189,14 @@ impl Database for ViewDatabase<'_> {
     }
 
     fn storage(&mut self, address: Address, slot: U256) -> Result<U256, StateFault> {
-        let key = EvmKey::slot(address, self.notes.life_of(address), slot);
+        // Most often the account is that of the slot before.
+        let life = match self.notes.slots.last() {
+            Some(last) if last.account == address => last.life,
+            Some(_) | None => self.notes.life_of(address),
+        };
+        let key = EvmKey::slot(address, life, slot);
         let mark = self.view.mark(key.as_slice());
-        self.notes.slots.push(SlotNote { account: address, slot, mark });
+        self.notes.slots.push(SlotNote { account: address, life, slot, mark });
         Ok(slot_of(self.view.read_at(mark, key.as_slice())))
     }
 

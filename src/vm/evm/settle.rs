@@ -208,13 +208,12 @@ impl Settlement<'_, '_> {
             changed(journal),
             "all changed slots were loaded"
         );
-        let mut current: Option<(Address, u64, &Account)> = None;
-        for &SlotNote { account: address, slot, mark } in &notes.slots {
-            if current.is_none_or(|(known, ..)| known != address) {
-                let account = journal.state.get(&address);
-                current = account.map(|account| (address, notes.life_of(address), account));
+        let mut current: Option<(Address, &Account)> = None;
+        for &SlotNote { account: address, life, slot, mark } in &notes.slots {
+            if current.is_none_or(|(known, _)| known != address) {
+                current = journal.state.get(&address).map(|account| (address, account));
             }
-            let Some((_, life, account)) = current else { continue };
+            let Some((_, account)) = current else { continue };
             if !keeps_loaded_slots(account) {
                 continue;
             }

@@ -4,9 +4,7 @@
 use crate::types::{LimitExceeded, StatusCode};
 use crate::vm::Outcome;
 use crate::vm::evm::account_note::{AccountNote, ESCROW_MAX, NonceUse};
-use crate::vm::evm::database::ViewDatabase;
 use crate::vm::evm::settle::Settlement;
-use crate::vm::evm::{CodeRecord, EvmKey};
 use revm::context::{BlockEnv, CfgEnv, TxEnv};
 use revm::context_interface::{Cfg, Transaction};
 use revm::handler::EthPrecompiles;
@@ -43,8 +41,8 @@ impl Settlement<'_, '_> {
         if precompiles.contains(&transfer.to) {
             return None;
         }
-        let from = self.database.sender(transfer.from)?;
-        let to = self.database.recipient(transfer.to)?;
+        let from = self.database.account(transfer.from)?;
+        let to = self.database.account_but_nonce(transfer.to)?;
         let bare = |note: &AccountNote| !note.code.has_code() && !note.balance_exact;
         if !bare(&from) || !bare(&to) || from.nonce != tx.nonce || from.balance < transfer.needed {
             return None;
@@ -116,22 +114,5 @@ impl Transfer {
             fee: U256::from(price).saturating_mul(gas),
             reward: U256::from(earned).saturating_mul(gas),
         })
-    }
-}
-
-impl ViewDatabase<'_> {
-    /// Code and best known balance of an account; `None` if its code record cannot be read.
-    fn recipient(&mut self, account: Address) -> Option<AccountNote> {
-        // In the order in which the EVM loads an account.
-        let (balance, balance_mark) = self.balance(account);
-        let code = CodeRecord::of_value(self.view.read(EvmKey::code_of(account).as_slice()))?;
-        Some(AccountNote { balance_mark, ..AccountNote::new(account, balance, 0, code) })
-    }
-
-    /// With the best known nonce; `None` if its records cannot be read.
-    fn sender(&mut self, account: Address) -> Option<AccountNote> {
-        let note = self.recipient(account)?;
-        let (nonce, nonce_mark) = self.nonce(account)?;
-        Some(AccountNote { nonce, nonce_mark, ..note })
     }
 }

@@ -39,12 +39,15 @@ fn frames_that_are_lost_late_doubled_and_out_of_order_lose_no_transaction() {
         doubled_per_mille: 100,
     };
     let mut town = Town::new(directory.path(), config(), faults, seed);
-    spread(&mut town, 10);
-    town.wait_for_commits("every commit");
-    town.check_rest("rest");
-    let counts = town.committee.network().counts();
+    // So few frames may do that all of them arrive.
+    let counts = (0..10).find_map(|_| {
+        spread(&mut town, 10);
+        town.wait_for_commits("every commit");
+        town.check_rest("rest");
+        Some(town.committee.network().counts()).filter(|counts| counts.lost > 0)
+    });
     println!("{counts:?}");
-    assert!(counts.lost > 0, "nothing was lost: {counts:?}");
+    assert!(counts.is_some(), "nothing was lost: {:?}", town.committee.network().counts());
     town.shut_down();
 }
 
