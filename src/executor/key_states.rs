@@ -269,9 +269,11 @@ pub(super) fn value_in<'b>(
 #[cfg(test)]
 mod tests {
     //! What would break: a transaction that found content there which is not, or none where there is some. Negative control run:
-    //! with content always taken for there, the outcomes differ.
+    //! with content always taken for there, the outcomes differ. And content that is taken for settled although an execution of this
+    //! block left it. Negative control run: with all content taken for settled the test of it
+    //! fails.
 
-    use crate::executor::{BlockExecutor, Sequential, Threads, ThreadsConfig};
+    use crate::executor::{BlockExecutor, BlockStm, BlockStmConfig, Sequential, Threads, ThreadsConfig};
     use crate::state::{BaseState, StateConfig};
     use crate::types::{Block, BlockHeader, HintWriter, PreparedBlock, StatusCode};
     use crate::vm::{Outcome, StateView, Vm};
@@ -284,26 +286,61 @@ mod tests {
     /// A transaction is what to do with a key, and the key: 0 puts its content, 1 takes it away, all else asks for it. Nothing is
     /// declared.
     #[derive(Clone)]
-    struct Contents;
+    struct Contents {
+        /// Whether the gas used is 1 for content that is settled.
+        tells_settled: bool,
+    }
 
     impl Vm for Contents {
         fn begin_block(&mut self, _: &BlockHeader) {}
         fn declare(&self, _: &BlockHeader, _: &[u8], _: &mut HintWriter<'_>) {}
         fn execute(&mut self, transaction: &[u8], view: &mut dyn StateView) -> Outcome {
             let (order, key) = transaction.split_at(1);
-            let content = key.repeat(10);
+            let (content, mut settled) = (key.repeat(10), false);
             let status = match order {
                 [0] => view.set(key, &content).map_or(NOT_THERE, |()| StatusCode::SUCCESS),
                 [1] => view.delete(key).map_or(NOT_THERE, |()| StatusCode::SUCCESS),
                 _ => view.content(key).map_or(NOT_THERE, |found| {
-                    assert_eq!(found, content);
+                    assert_eq!(found.bytes, content);
+                    settled = found.is_settled;
                     StatusCode::SUCCESS
                 }),
             };
-            Outcome { status, gas_used: 0 }
+            Outcome { status, gas_used: u64::from(settled && self.tells_settled) }
         }
         fn status_name(&self, _: StatusCode) -> &'static str {
             "done"
+        }
+    }
+
+    fn block_of(vm: &Contents, height: u64, transactions: Vec<Vec<u8>>) -> Arc<PreparedBlock> {
+        let header = BlockHeader { height, ..BlockHeader::default() };
+        Arc::new(PreparedBlock::prepare(vm, &Block { header, transactions }).unwrap())
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(60)
+    }
+
+    #[test]
+    fn only_what_was_there_before_the_block_is_settled() {
+        let vm = Contents { tells_settled: true };
+        let config = ThreadsConfig { shards: 2, ..ThreadsConfig::default() };
+        let peers = BlockStmConfig { threads: 2, ..BlockStmConfig::default() };
+        let executors: [Box<dyn BlockExecutor>; 2] = [
+            Box::new(BlockStm::launch(peers, vm.clone(), first_state()).unwrap()),
+            Box::new(Threads::launch(config, vm.clone(), first_state()).unwrap()),
+        ];
+        for mut executor in executors {
+            for (height, bbbb) in [(1, 0), (2, 1)] {
+                let mut transactions = vec![b"\x02aaaa".to_vec(), b"\x02bbbb".to_vec(), b"\x02bbbb".to_vec()];
+                if height == 1 {
+                    transactions.insert(0, b"\x00bbbb".to_vec());
+                }
+                let output = executor.execute(&block_of(&vm, height, transactions), soon()).unwrap();
+                let gas: Vec<u64> = output.transactions().map(|one| one.gas_used()).collect();
+                assert!(gas.ends_with(&[1, bbbb, bbbb]), "block {height}: {gas:?}");
+            }
         }
     }
 
@@ -318,18 +355,17 @@ mod tests {
         fn who_asks_for_content_finds_it_if_it_is_there_whoever_put_it(
             blocks in prop::collection::vec(prop::collection::vec((0..6_u8, 0..4_usize), 1..120), 1..4), shards in 2..4_usize,
         ) {
-            let mut sequential = Sequential::new(Contents, first_state());
+            let vm = Contents { tells_settled: false };
+            let mut sequential = Sequential::new(vm.clone(), first_state());
             let config = ThreadsConfig { shards, ..ThreadsConfig::default() };
-            let mut threads = Threads::launch(config, Contents, first_state()).unwrap();
+            let mut threads = Threads::launch(config, vm.clone(), first_state()).unwrap();
             for (height, orders) in (1..).zip(blocks) {
                 let names = [b"aaaa", b"bbbb", b"cccc", b"dddd"];
                 let encode = |&(order, key): &(u8, usize)| [&[order][..], names[key]].concat();
                 let transactions = orders.iter().map(encode).collect();
-                let header = BlockHeader { height, ..BlockHeader::default() };
-                let block = PreparedBlock::prepare(&Contents, &Block { header, transactions }).unwrap();
-                let (block, deadline) = (Arc::new(block), Instant::now() + Duration::from_secs(60));
-                let expected = sequential.execute(&block, deadline).unwrap();
-                let found = threads.execute(&block, deadline).unwrap();
+                let block = block_of(&vm, height, transactions);
+                let expected = sequential.execute(&block, soon()).unwrap();
+                let found = threads.execute(&block, soon()).unwrap();
                 prop_assert_eq!(expected.first_difference(&found), None);
             }
         }

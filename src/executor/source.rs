@@ -10,6 +10,7 @@ use crate::state::{BaseValue, StateTable};
 use crate::types::{
     Incarnation, KeyId, Origin, OutputWriter, PendingWrite, TransactionAccess, TxnIndex, same_bytes,
 };
+use crate::vm::Content;
 
 /// The values that one transaction of a round sees.
 #[derive(Debug)]
@@ -182,11 +183,11 @@ impl ValueSource for ShardSource<'_, '_> {
         }
     }
 
-    fn content(&mut self, local: LocalKey, key: &[u8], output: &mut OutputWriter) -> Option<&[u8]> {
+    fn content(&mut self, local: LocalKey, key: &[u8], output: &mut OutputWriter) -> Option<Content<'_>> {
         let id = self.public_id(local);
         let (value, origin) = self.value(local);
         output.push_content(id, key, origin, value);
-        value
+        value.map(|bytes| Content { bytes, is_settled: origin == Origin::BASE })
     }
 
     fn value(&mut self, key: LocalKey) -> (Option<&[u8]>, Origin) {

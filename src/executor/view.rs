@@ -4,7 +4,7 @@ use crate::types::{
     BlockHeader, Delta, Incarnation, KeyId, LimitExceeded, MAX_KEY_BYTES, MAX_VALUE_BYTES, Origin,
     OutputWriter, PendingWrite, TxnIndex, Write, number_of,
 };
-use crate::vm::{Finding, KeyMark, PanicNote, StateView, Vm, catch_panic};
+use crate::vm::{Content, Finding, KeyMark, PanicNote, StateView, Vm, catch_panic};
 
 /// A key as a source numbers it, valid for one transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +28,9 @@ pub(super) trait ValueSource {
         value
     }
     /// As [`read`](Self::read) of a key that tells its value.
-    fn content(&mut self, local: LocalKey, key: &[u8], output: &mut OutputWriter) -> Option<&[u8]> {
-        self.read(local, key, output)
+    fn content(&mut self, local: LocalKey, key: &[u8], output: &mut OutputWriter) -> Option<Content<'_>> {
+        let is_settled = self.value(local).1 == Origin::BASE;
+        self.read(local, key, output).map(|bytes| Content { bytes, is_settled })
     }
 }
 
@@ -198,14 +199,17 @@ impl<S: ValueSource> StateView for TransactionView<'_, S> {
         self.read_at(KeyMark::default(), key)
     }
 
-    fn content(&mut self, key: &[u8]) -> Option<&[u8]> {
+    fn content(&mut self, key: &[u8]) -> Option<Content<'_>> {
         if key.len() > MAX_KEY_BYTES {
             // Such a key can never exist.
             return None;
         }
         match self.find(KeyMark::default(), key) {
             (local, None) => self.source.content(local, key, &mut self.buffers.output),
-            (local, Some(_)) => self.read_at(KeyMark::of(local.0), key),
+            (local, Some(_)) => {
+                let own = self.read_at(KeyMark::of(local.0), key);
+                own.map(|bytes| Content { bytes, is_settled: false })
+            }
         }
     }
 

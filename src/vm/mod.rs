@@ -13,7 +13,7 @@ pub mod ledger;
 pub use built_in::BuiltInVm;
 pub use panic::{PanicNote, catch_panic};
 pub use read_and_set::ReadAndSet;
-pub use view::{KeyMark, StateView};
+pub use view::{Content, KeyMark, StateView};
 
 pub use finding::Finding;
 

@@ -20,6 +20,16 @@ impl KeyMark {
     }
 }
 
+/// What stands under a key that tells its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Content<'a> {
+    /// The value.
+    pub bytes: &'a [u8],
+    /// Whether it stands in a state that is believed as it is. Anything else is what an execution that need not be right has left in
+    /// this block.
+    pub is_settled: bool,
+}
+
 /// One transaction's window on the state as of its place in the block. Reads see the transaction's own writes.
 ///
 /// None of the calls blocks.
@@ -29,10 +39,10 @@ pub trait StateView {
     fn read(&mut self, key: &[u8]) -> Option<&[u8]>;
 
     /// As [`read`](Self::read), for a key that tells its value, as a hash does: the transaction rests only on whether the value is
-    /// there, whoever wrote it. The caller checks that it is the one that the key tells; if not, he reads it ([`read`](Self::read)) before he
-    /// decides anything.
-    fn content(&mut self, key: &[u8]) -> Option<&[u8]> {
-        self.read(key)
+    /// there, whoever wrote it. If it is not settled, the caller checks that it is the one that the key tells; if not, he reads it
+    /// ([`read`](Self::read)) before he decides anything.
+    fn content(&mut self, key: &[u8]) -> Option<Content<'_>> {
+        self.read(key).map(|bytes| Content { bytes, is_settled: false })
     }
 
     /// The best known number under `key` (absent is 0); `None` if the value is no number of at most 16 significant
