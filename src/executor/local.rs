@@ -136,9 +136,11 @@ impl LocalStore {
         };
         entry.length = u32::try_from(value.len()).unwrap_or(u32::MAX);
         entry.held = Held::Inline;
+        // Most values are words of a contract, or balances: copies of a known length.
         if let Some(word) = value.as_array::<INLINE_BYTES>() {
-            // Most values: one copy of a known length.
             entry.inline = *word;
+        } else if let Some(number) = value.as_array::<16>() {
+            entry.inline.as_chunks_mut().0[0] = *number;
         } else if let Some(inline) = entry.inline.get_mut(..value.len()) {
             inline.copy_from_slice(value);
         } else {

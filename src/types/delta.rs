@@ -129,12 +129,11 @@ impl Delta {
 #[must_use]
 pub fn number_of(value: Option<&[u8]>) -> Option<u128> {
     let Some(bytes) = value else { return Some(0) };
-    // Balances and counters; everything else is rare.
-    if let Some(whole) = bytes.as_array::<32>() {
-        let [low, high] = whole.as_chunks::<16>().0 else { return None };
-        return (u128::from_le_bytes(*high) == 0).then(|| u128::from_le_bytes(*low));
+    // The widths that deltas leave; everything else is rare.
+    if let Some(sixteen) = bytes.as_array() {
+        return Some(u128::from_le_bytes(*sixteen));
     }
-    if let Some(eight) = bytes.as_array::<8>() {
+    if let Some(eight) = bytes.as_array() {
         return Some(u128::from(u64::from_le_bytes(*eight)));
     }
     if bytes.len() > 32 || bytes.iter().skip(16).any(|&byte| byte != 0) {
@@ -149,7 +148,7 @@ pub fn number_of(value: Option<&[u8]>) -> Option<u128> {
 #[cfg(test)]
 mod tests {
     //! What would break: a value that is taken for another number, or for one although it is none. The oracle adds up the bytes.
-    //! Negative control run: with what is above the second word passed over it fails.
+    //! Negative control run: with what is above the sixteenth byte passed over it fails.
 
     use super::*;
     use proptest::prelude::*;
