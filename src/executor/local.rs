@@ -6,6 +6,9 @@ use crate::types::{Origin, RoundId, TxnIndex, number_of};
 /// Values up to this length lie in the entry itself: every number and every word of a contract.
 const INLINE_BYTES: usize = 32;
 
+/// Bytes of long values in one round, beyond which none is kept any more.
+const POOL_MAX: usize = 4 << 30;
+
 /// How an entry holds its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Held {
@@ -143,6 +146,9 @@ impl LocalStore {
             entry.inline.as_chunks_mut().0[0] = *number;
         } else if let Some(inline) = entry.inline.get_mut(..value.len()) {
             inline.copy_from_slice(value);
+        } else if self.pool.len() > POOL_MAX {
+            // A wrong guess, which validation finds.
+            entry.held = Held::Absent;
         } else {
             entry.held = Held::Pool;
             entry.inline.as_chunks_mut::<8>().0[0] = (self.pool.len() as u64).to_ne_bytes();

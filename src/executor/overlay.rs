@@ -243,11 +243,15 @@ impl OverlayReader {
     /// What the overlay shows in the present round.
     pub(super) fn versions(&self) -> Versions<'_> {
         let head = self.region.slice::<Head>(0, 1).map_or(Head::zeroed(), |heads| heads[0]);
+        let OverlayLimits { keys, versions, bytes } = self.limits;
         // A count that makes no sense shows nothing.
-        let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
-        let spans = self.region.slice(PAGE, count(head.keys)).unwrap_or(&[]);
-        let versions = self.region.slice(self.limits.versions_start(), count(head.versions)).unwrap_or(&[]);
-        let bytes = self.region.slice(self.limits.bytes_start(), count(head.bytes)).unwrap_or(&[]);
+        let count =
+            |number: u64, most| usize::try_from(number).ok().filter(|&count| count <= most).unwrap_or(0);
+        let spans = self.region.slice(PAGE, count(head.keys, keys)).unwrap_or(&[]);
+        let start = self.limits.versions_start();
+        let versions = self.region.slice(start, count(head.versions, versions)).unwrap_or(&[]);
+        let start = self.limits.bytes_start();
+        let bytes = self.region.slice(start, count(head.bytes, bytes)).unwrap_or(&[]);
         Versions { spans, versions, bytes }
     }
 }
@@ -273,7 +277,7 @@ impl Versions<'_> {
 
     /// Whether there are any of `key`.
     #[inline]
-    pub(super) fn has(&self, key: KeyId) -> bool {
+    pub(super) fn has_any_of(&self, key: KeyId) -> bool {
         self.spans.get(key.index()).is_some_and(|span| span.count > 0)
     }
 
@@ -283,7 +287,9 @@ impl Versions<'_> {
         let versions = self.versions.get(start as usize..).and_then(|rest| rest.get(..count as usize));
         let versions = versions.unwrap_or(&[]);
         let first = versions.partition_point(|version| version.origin.txn() < Some(from));
-        for version in versions[first..].iter().take_while(|version| version.origin.txn() < Some(below)) {
+        for version in
+            versions[first..].iter().take_while(|version| version.origin.txn().is_some_and(|txn| txn < below))
+        {
             self.apply(version, value);
         }
     }
@@ -317,5 +323,68 @@ impl Versions<'_> {
                 value.set(Some(width.encode(after, &mut buffer)), version.origin);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! What would break: what hardware made of an overlay is taken for values. Negative controls run: with counts that only the
+    //! end of the region bounds, and with versions of nobody applied, it fails.
+
+    use super::*;
+    use crate::types::Incarnation;
+
+    /// What was set, in order.
+    #[derive(Default)]
+    struct Seen(Vec<Vec<u8>>);
+
+    impl ValueFold for Seen {
+        fn set(&mut self, value: Option<&[u8]>, _: Origin) {
+            self.0.push(value.unwrap_or_default().to_vec());
+        }
+        fn number(&self) -> Option<u128> {
+            None
+        }
+    }
+
+    fn seen(reader: &OverlayReader, key: u32) -> Vec<Vec<u8>> {
+        let (mut seen, versions) = (Seen::default(), reader.versions());
+        versions.fold(KeyId(key), TxnIndex(0), TxnIndex(9), &mut seen);
+        assert!(versions.has_any_of(KeyId(key)) || seen.0.is_empty());
+        seen.0
+    }
+
+    #[test]
+    fn what_makes_no_sense_shows_nothing() {
+        let limits = OverlayLimits { keys: 4, versions: 8, bytes: 200 };
+        let mut writer = OverlayWriter::create(limits).unwrap();
+        // SAFETY: this thread writes and reads by turns.
+        #[allow(unsafe_code, reason = "a reader of the same memory in one thread")]
+        let region = unsafe { RegionReader::map(writer.reader_fd().unwrap()) }.unwrap();
+        let reader = OverlayReader::new(region, limits);
+        let long = vec![7; 100];
+        writer.show(KeyId(1), Origin::written_by(TxnIndex(3), Incarnation(1)), Shown::Set(b"short"));
+        writer.show(KeyId(1), Origin::written_by(TxnIndex(5), Incarnation(1)), Shown::Set(&long));
+        for origin in [1, 2].map(|txn| Origin::written_by(TxnIndex(txn), Incarnation(1))) {
+            writer.show(KeyId(2), origin, Shown::Set(b"somebody's"));
+        }
+        writer.show(KeyId(2), Origin::BASE, Shown::Set(b"nobody's"));
+        writer.publish::<crate::executor::validate_error::ValidateError>(4, || Ok(())).unwrap();
+        assert_eq!([seen(&reader, 0), seen(&reader, 1)], [vec![], vec![b"short".to_vec(), long]]);
+        assert_eq!(seen(&reader, 2), [b"somebody's", b"somebody's"]);
+
+        let damage = |writer: &mut OverlayWriter, change: fn(&mut Head)| {
+            let head = &mut writer.region.slice_mut::<Head>(0, 1).unwrap()[0];
+            let before = *head;
+            change(head);
+            let shown = reader.versions();
+            let counts = [shown.spans.len(), shown.versions.len(), shown.bytes.len()];
+            writer.region.slice_mut::<Head>(0, 1).unwrap()[0] = before;
+            counts
+        };
+        assert_eq!(damage(&mut writer, |_| {}), [4, 5, 100]);
+        assert_eq!(damage(&mut writer, |head| head.keys = 5), [0, 5, 100]);
+        assert_eq!(damage(&mut writer, |head| head.versions = u64::MAX), [4, 0, 100]);
+        assert_eq!(damage(&mut writer, |head| head.bytes = 201), [4, 5, 0]);
     }
 }

@@ -40,7 +40,7 @@ impl ShardSource<'_, '_> {
     #[inline]
     pub(super) fn bring_up(&mut self, key: u32, below: TxnIndex) {
         let is_up = match self.local.as_of(key) {
-            Some(as_of) if as_of < below => !self.overlay.has(KeyId(key)),
+            Some(as_of) if as_of < below => !self.overlay.has_any_of(KeyId(key)),
             known => known == Some(below),
         };
         if !is_up {
@@ -62,7 +62,7 @@ impl ShardSource<'_, '_> {
                 TxnIndex(0)
             }
         };
-        if from < below && self.overlay.has(KeyId(key)) {
+        if from < below && self.overlay.has_any_of(KeyId(key)) {
             self.overlay.fold(KeyId(key), from, below, &mut FoldInto { store: self.local, key });
             self.local.advance(key, below);
         }

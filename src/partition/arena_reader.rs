@@ -124,7 +124,8 @@ impl<'a> RoundPlan<'a> {
         self.table.key(id)
     }
 
-    /// Fetches what of the plan a transaction and its first `accesses` need, and returns the hashes of the keys of these.
+    /// Fetches what of the plan a transaction needs, and the names of its first `accesses` keys as their hashes are taken from what is
+    /// returned.
     pub fn prefetch(&self, txn: TxnIndex, accesses: usize) -> impl Iterator<Item = u64> + use<'_, 'a> {
         let (bytes, expected) = self.transaction(txn).unwrap_or((&[], &[]));
         bytes.chunks(LINE_BYTES).take(PREFETCHED_LINES).for_each(prefetch_start);

@@ -270,43 +270,41 @@ fn encode_write(encoded: &mut Vec<u8>, pool: &[u8], key: &PendingKey, write: &Pe
         value_bytes: 0,
         reserved: 0,
     };
+    let key = &pool[key.start..key.start + key.bytes];
     match write {
-        PendingWrite::Set { bytes, .. } => {
-            head.kind = WRITE_SET;
-            head.value_bytes = length_u32(*bytes);
+        PendingWrite::Add(delta) => encode_add(encoded, head, key, delta),
+        PendingWrite::Set { start, bytes } => {
+            (head.kind, head.value_bytes) = (WRITE_SET, length_u32(*bytes));
+            encoded.extend_from_slice(bytes_of(&head));
+            push_padded(encoded, key);
+            push_padded(encoded, &pool[*start..*start + *bytes]);
         }
-        PendingWrite::Delete => {}
-        PendingWrite::Add(delta) => {
-            let sign = if delta.negative { WRITE_NEGATIVE } else { 0 };
-            head.kind = if narrow(delta).is_some() { WRITE_ADD } else { WRITE_ADD_WIDE } | sign;
-            head.width = delta.width as u8;
+        PendingWrite::Delete => {
+            encoded.extend_from_slice(bytes_of(&head));
+            push_padded(encoded, key);
         }
-    }
-    if let PendingWrite::Add(delta) = write {
-        return encode_add(encoded, head, &pool[key.start..key.start + key.bytes], delta);
-    }
-    encoded.extend_from_slice(bytes_of(&head));
-    push_padded(encoded, &pool[key.start..key.start + key.bytes]);
-    if let PendingWrite::Set { start, bytes } = write {
-        push_padded(encoded, &pool[*start..*start + *bytes]);
     }
 }
 
 /// Most writes are these, on keys that have an id: head and numbers in one piece.
-fn encode_add(encoded: &mut Vec<u8>, head: WriteHead, key: &[u8], delta: &Delta) {
-    let head_words: [u64; 2] = cast(head);
+fn encode_add(encoded: &mut Vec<u8>, mut head: WriteHead, key: &[u8], delta: &Delta) {
+    let words = narrow(delta);
+    let sign = if delta.negative { WRITE_NEGATIVE } else { 0 };
+    head.kind = if words.is_some() { WRITE_ADD } else { WRITE_ADD_WIDE } | sign;
+    head.width = delta.width as u8;
     let numbers = [delta.amount, delta.at_least, delta.at_most];
-    match (narrow(delta), key) {
+    let [first, second]: [u64; 2] = cast(head);
+    match (words, key) {
         (Some([amount, least, most]), []) => {
-            encoded.extend_from_slice(bytes_of(&[head_words[0], head_words[1], amount, least, most]));
+            encoded.extend_from_slice(bytes_of(&[first, second, amount, least, most]));
         }
         (None, []) => {
-            encoded.extend_from_slice(bytes_of(&[cast(head_words), numbers[0], numbers[1], numbers[2]]))
+            encoded.extend_from_slice(bytes_of(&[cast(head), numbers[0], numbers[1], numbers[2]]));
         }
-        (narrow, key) => {
+        (words, key) => {
             encoded.extend_from_slice(bytes_of(&head));
             push_padded(encoded, key);
-            match narrow {
+            match words {
                 Some(words) => encoded.extend_from_slice(bytes_of(&words)),
                 None => encoded.extend_from_slice(bytes_of(&numbers)),
             }

@@ -25,8 +25,9 @@ impl KeyMark {
 pub struct Content<'a> {
     /// The value.
     pub bytes: &'a [u8],
-    /// Whether it stands in a state that is believed as it is. Anything else is what an execution that need not be right has left in
-    /// this block.
+    /// Whether it is known to stand in the accepted state, where every key tells its value. Anything else may be what a wrong
+    /// execution has left in this block. It differs between executors and between executions: it may spare a check, and nothing
+    /// else may depend on it.
     pub is_settled: bool,
 }
 

@@ -178,7 +178,7 @@ impl Database for ViewDatabase<'_> {
         // Recorded, so that code which is only just being made is waited for; who makes it does not matter.
         let key = EvmKey::code(hash);
         let content = self.view.content(key.as_slice()).ok_or(StateFault::CodeMissing(hash))?;
-        let Some(code) = code_of(content, hash) else {
+        let Some(code) = believed_code(content, hash) else {
             // The transaction fails by these very bytes.
             self.view.read(key.as_slice());
             return Err(StateFault::CodeMissing(hash));
@@ -188,11 +188,12 @@ impl Database for ViewDatabase<'_> {
     }
 
     fn storage(&mut self, address: Address, slot: U256) -> Result<U256, StateFault> {
-        // Most often the account is that of the slot before.
+        // Most often the account is that of the slot before. An account is loaded before its first slot is: its life is known.
         let life = match self.notes.slots.last() {
             Some(last) if last.account == address => last.life,
             Some(_) | None => self.notes.life_of(address),
         };
+        debug_assert_eq!(life, self.notes.life_of(address), "of {address}");
         let key = EvmKey::slot(address, life, slot);
         let mark = self.view.mark(key.as_slice());
         self.notes.slots.push(SlotNote { account: address, life, slot, mark });
@@ -206,7 +207,7 @@ impl Database for ViewDatabase<'_> {
 
 /// The code with this hash, analysed; `None` if the content is something else. What is settled is not hashed again: every new life of
 /// a shard comes by here with all code that it meets.
-fn code_of(content: Content<'_>, hash: B256) -> Option<Bytecode> {
+fn believed_code(content: Content<'_>, hash: B256) -> Option<Bytecode> {
     let code = Bytecode::new_raw_checked(Bytes::copy_from_slice(content.bytes)).ok()?;
     (content.is_settled || code.hash_slow() == hash).then_some(code)
 }
@@ -232,7 +233,7 @@ mod tests {
             (keccak256([0x00]), false, false),
             (keccak256(bytes), true, true),
         ] {
-            let found = code_of(Content { bytes: &bytes, is_settled }, hash);
+            let found = believed_code(Content { bytes: &bytes, is_settled }, hash);
             assert_eq!(found.is_some(), is_believed, "{hash} {is_settled}");
         }
     }

@@ -49,7 +49,7 @@ fn a_committee_that_loses_its_process_at_any_moment_goes_on_where_it_was() {
             town.submit_late((sender % 4) as usize, sender, random.random_range(1..6));
         }
         std::thread::sleep(millis(random.random_range(0..400)));
-        let said = said(&town);
+        let (said, numbers) = (said(&town), town.numbers.clone());
         let (ledger, _) = lose(town);
         // What was in memory only is lost with it: clients go on where the ledger is.
         town = again(directory.path(), ledger, seed + life);
@@ -59,6 +59,11 @@ fn a_committee_that_loses_its_process_at_any_moment_goes_on_where_it_was() {
             let has_effect = !matches!(outcome, TxnOutcome::WithoutEffect { .. });
             let found = books.effects.contains_key(hash);
             assert_eq!(found, has_effect, "seed {seed}: {hash} ended in life {life} with {outcome:?}");
+            let (sender, sequence) = numbers[hash];
+            assert!(
+                books.next[&sender] > sequence,
+                "seed {seed}: {hash} of life {life}: nothing took its place"
+            );
         }
         town.next = (0..12).filter_map(|sender| Some((sender, *books.next.get(&address(sender))?))).collect();
         drop(books);

@@ -279,6 +279,8 @@ pub struct Town {
     pub ledger: Arc<Ledger>,
     pub traps: Vec<Arc<Trap>>,
     pub submitted: Vec<(usize, TxnHash)>,
+    /// Sender and sequence number of what was given to the validators.
+    pub numbers: HashMap<TxnHash, (Address, u64)>,
     /// Next sequence numbers that the client uses.
     pub next: HashMap<u64, u64>,
     /// Whether batches expire while the test runs.
@@ -329,7 +331,16 @@ impl Town {
         let next = ledger.books.lock().next.clone();
         let committee =
             Committee::start_with(&config, belongings, executor, &next, runtime.handle()).unwrap();
-        Town { runtime, committee, ledger, traps, submitted: Vec::new(), next: HashMap::new(), forgets }
+        Town {
+            runtime,
+            committee,
+            ledger,
+            traps,
+            submitted: Vec::new(),
+            numbers: HashMap::new(),
+            next: HashMap::new(),
+            forgets,
+        }
     }
 
     pub fn validator(&self, place: usize) -> &Validator {
@@ -363,7 +374,9 @@ impl Town {
     fn next_txn(&mut self, sender: u64) -> PooledTxn {
         let next = self.next.entry(sender).or_default();
         *next += 1;
-        real_txn(sender, *next - 1, 1 + sender * 13 % 400)
+        let txn = real_txn(sender, *next - 1, 1 + sender * 13 % 400);
+        self.numbers.insert(txn.summary.hash, (txn.summary.sender, txn.summary.sequence));
+        txn
     }
 
     /// Those of the client's transactions that have no end yet.
