@@ -270,8 +270,7 @@ pub(super) fn value_in<'b>(
 mod tests {
     //! What would break: a transaction that found content there which is not, or none where there is some. Negative control run:
     //! with content always taken for there, the outcomes differ. And content that is taken for settled although an execution of this
-    //! block left it. Negative control run: with all content taken for settled the test of it
-    //! fails.
+    //! block left it. Negative control run: with all content taken for settled the test of it fails.
 
     use crate::executor::{BlockExecutor, BlockStm, BlockStmConfig, Sequential, Threads, ThreadsConfig};
     use crate::state::{BaseState, StateConfig};

@@ -7,7 +7,7 @@ use crate::types::{Origin, RoundId, TxnIndex, number_of};
 const INLINE_BYTES: usize = 32;
 
 /// Bytes of long values in one round, beyond which none is kept any more.
-const POOL_MAX: usize = 4 << 30;
+const POOL_MAX: usize = u32::MAX as usize;
 
 /// How an entry holds its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

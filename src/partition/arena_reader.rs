@@ -124,16 +124,16 @@ impl<'a> RoundPlan<'a> {
         self.table.key(id)
     }
 
-    /// Fetches what of the plan a transaction needs, and the names of its first `accesses` keys as their hashes are taken from what is
-    /// returned.
-    pub fn prefetch(&self, txn: TxnIndex, accesses: usize) -> impl Iterator<Item = u64> + use<'_, 'a> {
+    /// Fetches what of the plan a transaction and its first `accesses` need, and calls `each` with the hashes of their keys.
+    pub fn prefetch(&self, txn: TxnIndex, accesses: usize, mut each: impl FnMut(u64)) {
         let (bytes, expected) = self.transaction(txn).unwrap_or((&[], &[]));
         bytes.chunks(LINE_BYTES).take(PREFETCHED_LINES).for_each(prefetch_start);
-        expected.iter().take(accesses).filter_map(|access| {
-            let (hash, name) = self.key(access.key)?;
-            prefetch_start(name);
-            Some(hash)
-        })
+        for access in expected.iter().take(accesses) {
+            if let Some((hash, name)) = self.key(access.key) {
+                prefetch_start(name);
+                each(hash);
+            }
+        }
     }
 
     /// Hash of a key.

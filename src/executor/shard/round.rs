@@ -100,7 +100,7 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
     /// Fetches what a transaction will read of the plan and of the base state, and returns the one after it.
     pub(super) fn prefetch(&self, txn: TxnIndex) -> TxnIndex {
         let Some(planned) = self.plan.planned.get(txn.index()) else { return NO_TXN };
-        self.plan.prefetch(txn, PREFETCH_MAX).for_each(|hash| self.base.prefetch(hash));
+        self.plan.prefetch(txn, PREFETCH_MAX, |hash| self.base.prefetch(hash));
         planned.next
     }
 
