@@ -3,22 +3,22 @@
 //! Rules V1 to V3 of docs/architecture.md. Nothing that a hint, a plan or a message said enters here: an output counts
 //! only if every value it was computed from is the one that the accepted transactions before it leave.
 
+mod judging;
 mod last;
 mod learning;
 mod naming;
 mod warm;
 
 use crate::executor::block_output::OutputPlace;
-use crate::executor::check::{Check, check};
 use crate::executor::key_states::{Backing, BasePlace, KeyState, UNTOUCHED, look_up_ahead};
 use crate::executor::overlay::{OverlayWriter, Shown};
 use crate::executor::validate_error::{Damaged, ValidateError};
 use crate::executor::watch::{Stop, Watch};
 use crate::partition::{ArenaWriter, Standing};
 use crate::state::BaseState;
-use crate::types::{
-    AccessMode, Incarnation, KeyId, Origin, OutputError, OutputView, TxnIndex, Write, WriteRecord,
-};
+use crate::types::{Incarnation, KeyId, Origin, OutputError, OutputView, TxnIndex, Write, WriteRecord};
+pub(super) use judging::RoundState;
+use judging::{Judging, Speculation, damage};
 use learning::Learned;
 
 /// A transaction of the block being executed.
@@ -36,26 +36,15 @@ struct Record {
     fresh: bool,
 }
 
-/// A key as it would be if all provisional outputs were final.
-#[derive(Clone, Copy, Debug)]
-struct Speculation {
-    stamp: u64,
-    state: KeyState,
-    /// An open transaction before may change it: reads of it cannot be judged well.
-    dirty: bool,
+impl Record {
+    /// Whether there is no output that counts.
+    fn is_awaited(&self) -> bool {
+        self.standing == Standing::Open && !self.fresh
+    }
 }
 
 /// Transactions or keys for which room is made at a time: well under a millisecond of work.
 const ROOM_STEP: usize = 1 << 14;
-
-/// What a validation came to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Verdict {
-    /// Outputs rejected.
-    pub(super) rejected: usize,
-    /// The first transaction that is not accepted panicked on accepted values, and what it said.
-    pub(super) panicked: Option<(TxnIndex, String)>,
-}
 
 /// Where the execution of one block stands.
 #[derive(Debug, Default)]
@@ -71,6 +60,7 @@ pub(super) struct Acceptance {
     changed: Vec<KeyId>,
     is_changed: Vec<bool>,
     buffers: Vec<Vec<u8>>,
+    judging: Judging,
     speculation: Vec<Speculation>,
     stamp: u64,
     pending: Vec<(KeyId, KeyState)>,
@@ -105,6 +95,7 @@ impl Acceptance {
         self.changed.clear();
         self.is_changed.clear();
         self.buffers.clear();
+        self.learned.clear();
         self.validation = validation;
         self.executions = 0;
         self.records.clear();
@@ -147,6 +138,7 @@ impl Acceptance {
 
     /// Notes that every open transaction is about to be executed as [`standing`](Self::standing) said.
     pub(super) fn start_round(&mut self) {
+        self.judging = Judging::from(self.frontier);
         for record in &mut self.records[self.frontier..] {
             if record.standing == Standing::Open {
                 record.planned.0 += 1;
@@ -224,197 +216,20 @@ impl Acceptance {
         Ok(length)
     }
 
-    /// Gives up what is not final of a buffer in which something makes no sense: whoever wrote that is not believed in
+    /// Gives up what is not final of buffers in which something makes no sense: whoever wrote that is not believed in
     /// the rest. The transactions are executed again.
-    pub(super) fn drop_buffer(&mut self, buffer: usize) {
+    pub(super) fn drop_buffers(&mut self, is_disbelieved: impl Fn(usize) -> bool) {
         for record in &mut self.records[self.frontier..] {
             let holds = record.fresh || record.standing == Standing::Provisional;
-            if holds && record.place.buffer as usize == buffer {
+            if holds && is_disbelieved(record.place.buffer as usize) {
                 (record.standing, record.fresh) = (Standing::Open, false);
             }
         }
-    }
-
-    /// Judges all outputs that are not final. `alone` names the transaction that was first in line when the round
-    /// began: only it was sure to run on accepted values.
-    pub(super) fn validate(
-        &mut self,
-        arena: &mut ArenaWriter,
-        base: &BaseState,
-        alone: usize,
-        watch: &Watch<'_>,
-    ) -> Result<Verdict, ValidateError> {
-        while self.keys.len() < arena.keys() {
-            watch.look()?;
-            self.keys.resize(arena.keys().min(self.keys.len() + ROOM_STEP), UNTOUCHED);
-        }
-        self.accept_prefix(arena, base, watch)?;
-        let mut verdict = Verdict::default();
-        if !self.is_complete() {
-            verdict.panicked = self.panicked_at(alone);
-            verdict.rejected = self.judge_rest(arena, base, watch)?;
-        }
-        Ok(verdict)
-    }
-
-    fn panicked_at(&self, alone: usize) -> Option<(TxnIndex, String)> {
-        let record =
-            self.records.get(self.frontier).filter(|record| record.fresh && self.frontier == alone)?;
-        let txn = TxnIndex(u32::try_from(self.frontier).ok()?);
-        Some((txn, self.view(record).ok()?.panic_note()?))
+        self.judging.start_over();
     }
 
     fn view(&self, record: &Record) -> Result<OutputView<'_>, OutputError> {
         view_in(&self.buffers, record.place)
-    }
-
-    /// V1: accepts the longest prefix whose every value holds.
-    fn accept_prefix(
-        &mut self,
-        arena: &mut ArenaWriter,
-        base: &BaseState,
-        watch: &Watch<'_>,
-    ) -> Result<(), ValidateError> {
-        while let Some(&record) = self.records.get(self.frontier) {
-            watch.look_at(self.frontier)?;
-            if record.standing == Standing::Open && !record.fresh {
-                return Ok(());
-            }
-            let txn = TxnIndex(u32::try_from(self.frontier).unwrap_or(u32::MAX));
-            if record.fresh {
-                self.name_keys(arena, base, record.place)?;
-            }
-            self.keys.resize(arena.keys().max(self.keys.len()), UNTOUCHED);
-            let holds = {
-                let Acceptance { keys, places, buffers, pending, validation, .. } = &mut *self;
-                let (view, backing) =
-                    (view_in(buffers, record.place), Backing { base, places, arena, buffers });
-                let origin = Origin::written_by(txn, record.incarnation);
-                let checked = view.and_then(|view| {
-                    check(
-                        &backing,
-                        &view,
-                        origin,
-                        record.place,
-                        pending,
-                        |key| Some(key_state(keys, key)),
-                        *validation,
-                    )
-                });
-                checked.map_err(|error| damage(txn, &record, error))
-            }?;
-            match holds {
-                Check::Holds => {}
-                Check::Fails => return Ok(()),
-                Check::NewKeys => {
-                    let output = OutputError::BadField { field: "flags", value: 0, at: 0 };
-                    return Err(damage(txn, &record, output));
-                }
-            }
-            self.apply_pending();
-            let record = &mut self.records[self.frontier];
-            (record.standing, record.fresh) = (Standing::Accepted, false);
-            self.frontier += 1;
-        }
-        Ok(())
-    }
-
-    fn apply_pending(&mut self) {
-        for &(key, state) in &self.pending {
-            if self.keys.len() <= key.index() {
-                self.keys.resize(key.index() + 1, UNTOUCHED);
-            }
-            self.keys[key.index()] = state;
-            if self.is_changed.len() <= key.index() {
-                self.is_changed.resize(key.index() + 1, false);
-            }
-            if !std::mem::replace(&mut self.is_changed[key.index()], true) {
-                self.changed.push(key);
-            }
-        }
-    }
-
-    /// Judges the outputs behind the prefix as if the provisional ones were final. Returns how many were rejected.
-    fn judge_rest(
-        &mut self,
-        arena: &mut ArenaWriter,
-        base: &BaseState,
-        watch: &Watch<'_>,
-    ) -> Result<usize, ValidateError> {
-        self.stamp += 1;
-        let mut rejected = 0;
-        for index in self.frontier..self.records.len() {
-            watch.look_at(index)?;
-            let record = self.records[index];
-            let txn = TxnIndex(u32::try_from(index).unwrap_or(u32::MAX));
-            if record.standing == Standing::Open && !record.fresh {
-                self.mark_expected_dirty(arena, txn)?;
-                continue;
-            }
-            if record.fresh {
-                self.name_keys(arena, base, record.place)?;
-            }
-            if self.speculation_holds(arena, base, txn, &record)? {
-                self.records[index].standing = Standing::Provisional;
-                self.learn(arena, base, txn, false)?;
-            } else {
-                rejected += 1;
-                self.records[index].standing = Standing::Open;
-                self.mark_expected_dirty(arena, txn)?;
-                self.learn(arena, base, txn, true)?;
-                self.mark_expected_dirty(arena, txn)?;
-            }
-            self.records[index].fresh = false;
-        }
-        Ok(rejected)
-    }
-
-    fn speculation_holds(
-        &mut self,
-        arena: &ArenaWriter,
-        base: &BaseState,
-        txn: TxnIndex,
-        record: &Record,
-    ) -> Result<bool, ValidateError> {
-        let Acceptance { keys, places, buffers, pending, speculation, stamp, validation, .. } = &mut *self;
-        let view = view_in(buffers, record.place);
-        let backing = Backing { base, places, arena, buffers };
-        let origin = Origin::written_by(txn, record.incarnation);
-        let state_of = |key: KeyId| match speculation.get(key.index()).filter(|known| known.stamp == *stamp) {
-            Some(known) if known.dirty => None,
-            Some(known) => Some(known.state),
-            None => Some(key_state(keys, key)),
-        };
-        let check = view
-            .and_then(|view| check(&backing, &view, origin, record.place, pending, state_of, *validation))
-            .map_err(|error| damage(txn, record, error))?;
-        if check != Check::Holds {
-            return Ok(false);
-        }
-        for place in 0..self.pending.len() {
-            let (key, state) = self.pending[place];
-            self.speculate(key, state, false);
-        }
-        Ok(true)
-    }
-
-    fn speculate(&mut self, key: KeyId, state: KeyState, dirty: bool) {
-        if self.speculation.len() <= key.index() {
-            let unknown = Speculation { stamp: 0, state: UNTOUCHED, dirty: false };
-            self.speculation.resize((key.index() + 1).next_multiple_of(1024), unknown);
-        }
-        self.speculation[key.index()] = Speculation { stamp: self.stamp, state, dirty };
-    }
-
-    /// The keys that an open transaction is expected to change are unknown from here on; sums only shift.
-    fn mark_expected_dirty(&mut self, arena: &ArenaWriter, txn: TxnIndex) -> Result<(), ValidateError> {
-        for place in 0..arena.accesses_of(txn)?.len() {
-            let access = arena.accesses_of(txn)?[place];
-            if matches!(access.access_mode(), AccessMode::Write | AccessMode::ReadWrite) {
-                self.speculate(access.key, UNTOUCHED, true);
-            }
-        }
-        Ok(())
     }
 
     /// Collects the writes of all current outputs for the next round.
@@ -466,10 +281,6 @@ impl Acceptance {
     pub(super) fn take_outputs(&mut self) -> (Vec<OutputPlace>, Vec<Vec<u8>>) {
         (self.records.iter().map(|record| record.place).collect(), std::mem::take(&mut self.buffers))
     }
-}
-
-fn damage(txn: TxnIndex, record: &Record, error: OutputError) -> ValidateError {
-    ValidateError::Damaged(Damaged { txn, buffer: record.place.buffer as usize, error })
 }
 
 fn view_in(buffers: &[Vec<u8>], place: OutputPlace) -> Result<OutputView<'_>, OutputError> {

@@ -19,7 +19,7 @@ pub struct BlockStats {
     /// Time in which shards waited for a value, summed over shards and rounds: part of `execute` times the shards. As they
     /// tell it themselves.
     pub waited: Duration,
-    /// Time to collect and validate outputs, over all rounds.
+    /// Time to collect and validate outputs, over all rounds; what was done while a round ran is part of `execute` as well.
     pub validate: Duration,
     /// Time to apply the writes to the base state.
     pub commit: Duration,
@@ -29,6 +29,8 @@ pub struct BlockStats {
     pub rounds_cut_short: u64,
     /// Executions beyond one per transaction.
     pub reexecuted: u64,
+    /// Outputs that were judged while their round still ran, or provisional ones of earlier rounds again.
+    pub judged_ahead: u64,
     /// Shards ended because what they left made no sense.
     pub damaged: u64,
     /// Cross-shard edges, over all rounds.
@@ -48,6 +50,7 @@ impl BlockStats {
         self.rounds += other.rounds;
         self.rounds_cut_short += other.rounds_cut_short;
         self.reexecuted += other.reexecuted;
+        self.judged_ahead += other.judged_ahead;
         self.damaged += other.damaged;
         self.cross_shard_edges += other.cross_shard_edges;
         self.shards_used = self.shards_used.max(other.shards_used);

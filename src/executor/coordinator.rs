@@ -1,5 +1,6 @@
 //! The coordinator: executes a block in rounds over a fleet of shards, accepts, and commits.
 
+mod collection;
 mod judge;
 mod round;
 
@@ -14,26 +15,23 @@ use crate::executor::fleet::{Fleet, Member};
 use crate::executor::lane::Lane;
 use crate::executor::memory::CoordinatorMemory;
 use crate::executor::overlay::{OverlayWriter, Shown};
-use crate::executor::progress::Progress;
 use crate::executor::recorder::Recorder;
 use crate::executor::suspicion::Suspicion;
 use crate::executor::tally::Counters;
 use crate::executor::validate_error::ValidateError;
-use crate::executor::watch::{Stop, Watch};
+use crate::executor::watch::Watch;
 use crate::partition::{ArenaError, CostModel, Planner};
 use crate::state::BaseState;
 use crate::telemetry::{SpanKind, TimelineBook};
 use crate::topology::CostMatrix;
 use crate::types::{Incarnation, Origin, RoundId, ShardId};
+use collection::Collection;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Undisturbed rounds after which all that is left goes to one shard: a block whose transactions depend on each other in
 /// ways that no round foresees is done faster there than by guessing on.
 const SPECULATIVE_ROUNDS_MAX: u32 = 5;
-
-/// Most room made in advance for one output, in bytes.
-const EXPECTED_OUTPUT_MAX: usize = 4096;
 
 /// Planning that took longer than this may have outlived some shards.
 const LONG_PLAN: Duration = Duration::from_millis(2);
@@ -119,8 +117,8 @@ struct BlockRun {
     /// Rounds that ran to their end.
     finished: u32,
     last_death: Option<Death>,
-    /// Who left each collected buffer of outputs.
-    sources: Vec<Member>,
+    /// What was collected of the members of the last round.
+    collection: Collection,
     /// What the first transaction in line has done.
     suspicion: Suspicion,
     /// Members that the last round lost, if it was cut short.
@@ -361,84 +359,6 @@ impl<F: Fleet> Coordinator<F> {
     fn is_global(&self) -> bool {
         self.run.without_progress >= self.options.rounds_without_progress
             || self.run.finished >= SPECULATIVE_ROUNDS_MAX
-    }
-
-    /// Takes in what the members left and judges it; returns how many transactions were accepted.
-    fn collect_and_validate(&mut self, call: &Call<'_>, first_in_line: usize) -> Result<usize, ExecuteError> {
-        for place in 0..self.members.len() {
-            // Zeros in the place of what was lost may look like something.
-            if !self.run.disbelieved {
-                self.collect(self.members[place], call)?;
-            }
-        }
-        self.warm_up(call)?;
-        let stopped = |stop: Stop| stop.after(first_in_line, call.block.len());
-        while self.look_up_ahead() {
-            Watch::new(call, &|now| self.fleet.patrol(now)).look().map_err(stopped)?;
-        }
-        loop {
-            let (arena, patrol) = (&mut self.lanes[self.active].arena, |now| self.fleet.patrol(now));
-            match self.acceptance.validate(arena, &self.base, first_in_line, &Watch::new(call, &patrol)) {
-                Ok(verdict) => {
-                    if let Some((txn, note)) = verdict.panicked {
-                        tracing::warn!(%txn, message = note, "transaction panicked on accepted values");
-                        let blame = self.run.suspicion.panicked(txn, &note);
-                        self.answer_for(txn, blame)?;
-                    }
-                    return Ok(self.acceptance.frontier() - first_in_line);
-                }
-                Err(ValidateError::Damaged(damaged)) => {
-                    self.acceptance.drop_buffer(damaged.buffer);
-                    self.declare_damaged(&damaged);
-                }
-                Err(error) => return Err(cannot_go_on(error, call, self.acceptance.frontier())),
-            }
-        }
-    }
-
-    /// Brings what the outputs of the last round name into a base state that does not hold everything.
-    fn warm_up(&mut self, call: &Call<'_>) -> Result<(), ExecuteError> {
-        let Some(cold) = self.journal.as_ref().and_then(Journal::cold).filter(|_| !self.base.is_whole())
-        else {
-            return Ok(());
-        };
-        let patrol = |now| self.fleet.patrol(now);
-        let arena = &mut self.lanes[self.active].arena;
-        let warmed = self.acceptance.warm_up(arena, &mut self.base, cold.reads(), &Watch::new(call, &patrol));
-        warmed.map_err(|error| cannot_go_on(error, call, self.acceptance.frontier()))
-    }
-
-    /// Takes in the outputs of one member.
-    fn collect(&mut self, member: Member, call: &Call<'_>) -> Result<(), ExecuteError> {
-        let (Some(slot), Some(outputs)) = (self.fleet.slot(member.shard), self.fleet.outputs(member.shard))
-        else {
-            return Ok(());
-        };
-        // A damaged word may say anything.
-        let most = u32::try_from(call.block.len()).unwrap_or(u32::MAX);
-        let count = Progress::of(slot, self.last_round).count.min(most);
-        if count == 0 {
-            return Ok(());
-        }
-        let patrol = |now| self.fleet.patrol(now);
-        let (watch, accepted) = (Watch::new(call, &patrol), self.acceptance.frontier());
-        let mut bytes = Vec::with_capacity(self.expected_output.saturating_mul(count as usize));
-        let look = || watch.look().map_err(ValidateError::Stopped);
-        match outputs.copy_outputs(count, most, &mut bytes, look) {
-            Ok(()) => {}
-            Err(ValidateError::LostPage) => return self.lose_outputs(member),
-            Err(error) => return Err(cannot_go_on(error, call, accepted)),
-        }
-        self.expected_output = bytes.len().div_ceil(count as usize).min(EXPECTED_OUTPUT_MAX);
-        self.run.sources.push(member);
-        match self.acceptance.collect(bytes, count, &watch) {
-            Ok(()) => Ok(()),
-            Err(ValidateError::Damaged(damaged)) => {
-                self.declare_damaged(&damaged);
-                Ok(())
-            }
-            Err(error) => Err(cannot_go_on(error, call, accepted)),
-        }
     }
 
     fn commit(&mut self, call: &Call<'_>) -> Result<BlockOutput, ExecuteError> {

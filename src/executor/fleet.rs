@@ -58,9 +58,9 @@ pub(crate) trait Fleet {
     /// Wakes every shard, whatever its doorbell says: somebody died.
     fn ring_all(&self);
 
-    /// Sleeps until `ready` answers true, the coordinator's doorbell is rung, a member dies, or it is time to
-    /// [`probe`](Self::probe) again: 4 ms at most. Looks `spins` times before.
-    fn wait(&self, members: &[Member], spins: u32, ready: &mut dyn FnMut() -> bool);
+    /// Sleeps until `ready` answers true, the coordinator's doorbell is rung, a member dies, or `limit` has passed, which is
+    /// [`LOOK_INTERVAL`] at most: then it is time to [`probe`](Self::probe) again. Looks `spins` times before.
+    fn wait(&self, members: &[Member], spins: u32, limit: Duration, ready: &mut dyn FnMut() -> bool);
 
     /// Looks for a member that is dead or hangs. Cheap; called after each wait while a round runs.
     fn probe(&mut self, members: &[Member], round: RoundId, phase: Phase) -> Option<Death>;

@@ -132,7 +132,7 @@ pub(super) fn look_up_ahead(
     wanted: impl Fn(KeyId) -> bool,
 ) -> bool {
     let start = places.len();
-    let end = arena.keys().min(start + BATCH);
+    let end = arena.keys_in_place().min(start + BATCH);
     let ids = (0_u32..).map(KeyId).take(end).skip(start);
     for id in ids.clone().filter(|&id| wanted(id)) {
         if let Ok((hash, _)) = arena.key(id) {

@@ -101,6 +101,14 @@ impl OutputArenaWriter {
     }
 }
 
+/// How far the outputs of one round were copied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Copied {
+    /// How many there were to copy.
+    pub(super) outputs: u32,
+    bytes: usize,
+}
+
 /// Everyone else's end.
 #[derive(Debug)]
 pub(crate) struct OutputArenaReader {
@@ -113,21 +121,22 @@ impl OutputArenaReader {
         Ok(OutputArenaReader { region: PeerReader::map(fd)?, layout })
     }
 
-    /// Appends a copy of the first `count` outputs, of transactions below `transactions`, to `into`. Stops at the first whose first
-    /// words make no sense, so that damaged lengths copy nothing large. Load the progress counter first: all outputs that it
-    /// counts are there. `look` is called now and then and may end it.
+    /// Appends a copy of the outputs behind `done`, up to `count` of the round, of transactions below `transactions`, to `into`;
+    /// returns how far it came. Stops at the first whose first words make no sense, so that damaged lengths copy nothing large. Load
+    /// the progress counter first: all outputs that it counts are there. `look` is called now and then and may end it.
     ///
     /// # Errors
     /// [`RegionError::LostPage`] if the hardware has lost a page of them; nothing of the arena is to be believed then.
     pub(super) fn copy_outputs<E: From<RegionError>>(
         &self,
+        done: Copied,
         count: u32,
         transactions: u32,
         into: &mut Vec<u8>,
         mut look: impl FnMut() -> Result<(), E>,
-    ) -> Result<(), E> {
-        let (mut copied, mut end, mut readable) = (0_usize, 0_usize, 0_usize);
-        for left in (1..=count as usize).rev() {
+    ) -> Result<Copied, E> {
+        let (mut copied, mut end, mut readable) = (done.bytes, done.bytes, done.bytes);
+        for left in (1..=count.saturating_sub(done.outputs) as usize).rev() {
             if end + size_of::<OutputHeader>() > readable {
                 readable = self.look_ahead(end, left)?;
             }
@@ -142,7 +151,8 @@ impl OutputArenaReader {
                 copied = end;
             }
         }
-        Ok(self.copy_piece(copied, end, into)?)
+        self.copy_piece(copied, end, into)?;
+        Ok(Copied { outputs: count, bytes: end })
     }
 
     fn copy_piece(&self, start: usize, end: usize, into: &mut Vec<u8>) -> Result<(), RegionError> {
@@ -212,7 +222,9 @@ mod tests {
 
     fn copied(reader: &OutputArenaReader, count: u32) -> Vec<u8> {
         let mut into = Vec::new();
-        reader.copy_outputs(count, 10_000, &mut into, || Ok::<(), RegionError>(())).unwrap();
+        let look = || Ok::<(), RegionError>(());
+        let done = reader.copy_outputs(Copied::default(), count / 2, 10_000, &mut into, look).unwrap();
+        reader.copy_outputs(done, count, 10_000, &mut into, look).unwrap();
         into
     }
 

@@ -2,7 +2,7 @@
 
 use crate::durable::ColdStore;
 use crate::executor::error::{Death, DeathCause, ExecuteError};
-use crate::executor::fleet::{Fleet, LOOK_INTERVAL, Member, Phase};
+use crate::executor::fleet::{Fleet, Member, Phase};
 use crate::executor::output_arena::OutputArenaReader;
 use crate::executor::shard::{Shard, ShardMemory};
 use crate::executor::shard_regions::{ShardFds, ShardLimits};
@@ -233,8 +233,8 @@ impl Fleet for ThreadFleet {
         (0_u32..).zip(&self.doors).for_each(|(id, _)| self.ring(ShardId(id)));
     }
 
-    fn wait(&self, _: &[Member], spins: u32, ready: &mut dyn FnMut() -> bool) {
-        self.bell().wait(spins, Some(LOOK_INTERVAL), ready);
+    fn wait(&self, _: &[Member], spins: u32, limit: Duration, ready: &mut dyn FnMut() -> bool) {
+        self.bell().wait(spins, Some(limit), ready);
     }
 
     fn probe(&mut self, members: &[Member], _: RoundId, _: Phase) -> Option<Death> {

@@ -61,6 +61,7 @@ impl ArenaWriter {
         };
         self.copy_in(self.sections.header, &encoded)?;
         self.key_bytes = block.key_bytes().len();
+        self.ahead.truncate(0);
         self.accesses = block.accesses().len();
         self.loading = Loading::Transactions(0);
         Ok(())

@@ -6,8 +6,7 @@ use crate::partition::arena::{
 };
 use crate::partition::arena_load::Loading;
 use crate::types::{
-    Incarnation, KeyId, KeyRecord, KeyTable, PreparedTransaction, RoundId, ShardId, TransactionAccess,
-    TxnIndex, index_slots, link,
+    Incarnation, KeyList, PreparedTransaction, RoundId, ShardId, TransactionAccess, TxnIndex,
 };
 use bytemuck::{Pod, Zeroable};
 use phalanx_ipc::Region;
@@ -23,6 +22,8 @@ pub struct ArenaWriter {
     pub(super) key_bytes: usize,
     pub(super) accesses: usize,
     pub(super) loading: Loading,
+    /// Keys that are given ids while shards read those that they know.
+    pub(super) ahead: KeyList,
 }
 
 impl ArenaWriter {
@@ -42,6 +43,7 @@ impl ArenaWriter {
             key_bytes: 0,
             accesses: 0,
             loading: Loading::Done,
+            ahead: KeyList::default(),
         })
     }
 
@@ -66,100 +68,6 @@ impl ArenaWriter {
     #[must_use]
     pub fn transactions(&self) -> usize {
         self.header.transactions as usize
-    }
-
-    /// Number of keys known so far.
-    #[must_use]
-    pub fn keys(&self) -> usize {
-        self.header.keys as usize
-    }
-
-    /// The id of a key that the block did not declare, given now if it had none.
-    ///
-    /// # Errors
-    /// [`ArenaError::BlockTooLarge`] when there is no room for another key.
-    pub fn intern(&mut self, hash: u64, key: &[u8]) -> Result<KeyId, ArenaError> {
-        if let Some(found) = self.key_table()?.find(hash, key) {
-            return Ok(found);
-        }
-        let known = self.keys();
-        if known >= self.limits.keys {
-            let (needed, limit) = (known + 1, self.limits.keys);
-            return Err(ArenaError::BlockTooLarge { what: "distinct keys", needed, limit });
-        }
-        let offset = self.append_key_bytes(key)?;
-        let bytes = u32_of("bytes of one key", key.len(), self.limits.key_bytes)?;
-        self.region.slice_mut::<KeyRecord>(self.sections.keys, known + 1)?[known] =
-            KeyRecord { hash, offset, bytes };
-        self.header.keys += 1;
-        let id = KeyId(self.header.keys - 1);
-        let log2 = self.header.key_index_log2;
-        if index_slots(known + 1) > 1 << log2 {
-            self.grow_key_index(log2 + 1)?;
-        } else {
-            let index = self.region.slice_mut::<u32>(self.sections.key_index, 1 << log2)?;
-            link(index, hash, id);
-        }
-        Ok(id)
-    }
-
-    fn append_key_bytes(&mut self, key: &[u8]) -> Result<u32, ArenaError> {
-        let (offset, end) = (self.key_bytes, self.key_bytes + key.len());
-        if end > self.limits.key_bytes {
-            let limit = self.limits.key_bytes;
-            return Err(ArenaError::BlockTooLarge { what: "bytes of keys", needed: end, limit });
-        }
-        self.copy_in(self.sections.key_bytes + offset, key)?;
-        self.key_bytes = end;
-        u32_of("bytes of keys", offset, self.limits.key_bytes)
-    }
-
-    fn grow_key_index(&mut self, log2: u32) -> Result<(), ArenaError> {
-        self.header.key_index_log2 = log2;
-        let hashes: Vec<u64> = self
-            .region
-            .slice::<KeyRecord>(self.sections.keys, self.keys())?
-            .iter()
-            .map(|key| key.hash)
-            .collect();
-        let index = self.region.slice_mut::<u32>(self.sections.key_index, 1 << log2)?;
-        index.fill(0);
-        for (id, hash) in (0_u32..).zip(hashes) {
-            link(index, hash, KeyId(id));
-        }
-        Ok(())
-    }
-
-    fn key_table(&self) -> Result<KeyTable<'_>, ArenaError> {
-        Ok(KeyTable {
-            index: self.region.slice(self.sections.key_index, 1 << self.header.key_index_log2)?,
-            keys: self.region.slice(self.sections.keys, self.keys())?,
-            bytes: self.region.slice(self.sections.key_bytes, self.key_bytes)?,
-        })
-    }
-
-    /// Hash and bytes of a known key.
-    ///
-    /// # Errors
-    /// [`ArenaError::Damaged`] for an id that was never given.
-    pub fn key(&self, id: KeyId) -> Result<(u64, &[u8]), ArenaError> {
-        let table = self.key_table()?;
-        table.key(id).ok_or(ArenaError::Damaged { field: "key id", value: u64::from(id.0) })
-    }
-
-    /// Records and bytes of all known keys.
-    ///
-    /// # Errors
-    /// [`ArenaError::Region`].
-    pub fn all_keys(&self) -> Result<(&[KeyRecord], &[u8]), ArenaError> {
-        let table = self.key_table()?;
-        Ok((table.keys, table.bytes))
-    }
-
-    /// The id of a key, if it has one.
-    #[must_use]
-    pub fn find(&self, hash: u64, key: &[u8]) -> Option<KeyId> {
-        self.key_table().ok()?.find(hash, key)
     }
 
     /// The expected accesses of a transaction; none past the end.

@@ -2,6 +2,7 @@
 
 mod arena;
 mod arena_load;
+mod arena_names;
 mod arena_reader;
 mod arena_writer;
 mod planner;

@@ -133,8 +133,8 @@ impl Fleet for FallbackFleet {
         self.present().ring_all();
     }
 
-    fn wait(&self, members: &[Member], spins: u32, ready: &mut dyn FnMut() -> bool) {
-        self.present().wait(members, spins, ready);
+    fn wait(&self, members: &[Member], spins: u32, limit: Duration, ready: &mut dyn FnMut() -> bool) {
+        self.present().wait(members, spins, limit, ready);
     }
 
     fn probe(&mut self, members: &[Member], round: RoundId, phase: Phase) -> Option<Death> {

@@ -293,11 +293,11 @@ impl Fleet for ProcessFleet {
         }
     }
 
-    fn wait(&self, members: &[Member], spins: u32, ready: &mut dyn FnMut() -> bool) {
+    fn wait(&self, members: &[Member], spins: u32, limit: Duration, ready: &mut dyn FnMut() -> bool) {
         let lifelines = members.iter().filter_map(|member| {
             self.control.slot(member.shard.0).map(|slot| slot.lifeline(member.generation.0))
         });
-        self.control.bell().wait_beside(lifelines, spins, LOOK_INTERVAL, ready);
+        self.control.bell().wait_beside(lifelines, spins, limit, ready);
     }
 
     fn probe(&mut self, members: &[Member], round: RoundId, phase: Phase) -> Option<Death> {

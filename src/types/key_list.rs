@@ -16,7 +16,7 @@ pub(crate) struct KeyList {
 
 impl KeyList {
     /// The key's id, given now if it had none. None when there is no room for another one: 32 bits address all.
-    pub(super) fn intern(&mut self, hash: u64, key: &[u8]) -> Option<KeyId> {
+    pub(crate) fn intern(&mut self, hash: u64, key: &[u8]) -> Option<KeyId> {
         if let Some(found) = self.table().find(hash, key) {
             return Some(found);
         }
@@ -39,7 +39,7 @@ impl KeyList {
     }
 
     /// Forgets all keys but the first `keys`.
-    pub(super) fn truncate(&mut self, keys: usize) {
+    pub(crate) fn truncate(&mut self, keys: usize) {
         if let Some(record) = self.records.get(keys) {
             self.bytes.truncate(record.offset as usize);
             self.records.truncate(keys);
@@ -56,7 +56,7 @@ impl KeyList {
     }
 
     /// Number of keys.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.records.len()
     }
 

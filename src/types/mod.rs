@@ -19,6 +19,7 @@ pub use delta::{Delta, NumberWidth, number_of};
 pub use ids::{CpuId, Generation, Incarnation, KeyId, NodeId, Origin, RoundId, ShardId, TxnIndex};
 pub(crate) use key::same_bytes;
 pub use key::{KeyHasher, LimitExceeded, MAX_KEY_BYTES, MAX_OUTPUT_BYTES, MAX_VALUE_BYTES};
+pub(crate) use key_list::KeyList;
 pub use key_table::KeyRecord;
 pub(crate) use key_table::{KeyTable, index_slots, link};
 pub use out_of_range::OutOfRange;

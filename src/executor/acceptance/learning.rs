@@ -10,20 +10,26 @@ use crate::types::{AccessMode, KeyId, TransactionAccess, TxnIndex, Write, WriteR
 /// Most accesses that are learned from one output: more would cost more to learn than to guess wrong.
 const LEARNED_MAX: usize = 1 << 12;
 
-/// Accesses being learned. Buffers are kept.
+/// What was learned and is not in the plan yet. Buffers are kept.
 #[derive(Debug, Default)]
 pub(super) struct Learned {
+    /// Those of all transactions, one after the other.
     accesses: Vec<TransactionAccess>,
-    /// By key: one above the place of its access; 0 if it has none.
+    /// Transactions, and where their accesses end; they start where those of the one before end.
+    ends: Vec<(TxnIndex, usize)>,
+    /// Where those of the present transaction start.
+    start: usize,
+    /// By key: one above the place of its access among those of the present transaction; 0 if it has none.
     places: Vec<u32>,
 }
 
 impl Learned {
-    /// Starts over; keys below `keys` may come.
-    fn clear(&mut self, keys: usize) {
-        for access in self.accesses.drain(..) {
+    /// Begins with a transaction; keys below `keys` may come.
+    fn begin(&mut self, keys: usize) {
+        for access in &self.accesses[self.start..] {
             self.places[access.key.index()] = 0;
         }
+        self.start = self.accesses.len();
         self.places.resize(keys.max(self.places.len()), 0);
     }
 
@@ -34,7 +40,7 @@ impl Learned {
     /// A key that has been read is read and written.
     fn write(&mut self, key: KeyId, mode: AccessMode) {
         match self.places[key.index()].checked_sub(1) {
-            Some(place) => self.accesses[place as usize].mode = AccessMode::ReadWrite as u32,
+            Some(place) => self.accesses[self.start + place as usize].mode = AccessMode::ReadWrite as u32,
             None => self.push(key, mode),
         }
     }
@@ -43,32 +49,54 @@ impl Learned {
         self.accesses.push(TransactionAccess { key, mode: mode as u32 });
         if self.places[key.index()] == 0 {
             // Far fewer than 2^32 are learned.
-            self.places[key.index()] = u32::try_from(self.accesses.len()).unwrap_or(0);
+            self.places[key.index()] = u32::try_from(self.accesses.len() - self.start).unwrap_or(0);
         }
+    }
+
+    /// The accesses of the present transaction.
+    pub(super) fn last(&self) -> &[TransactionAccess] {
+        &self.accesses[self.start..]
+    }
+
+    /// Has the plan expect of transactions what was learned, and forgets it. Shards must be quiet.
+    pub(super) fn teach(&mut self, arena: &mut ArenaWriter) -> Result<(), ValidateError> {
+        let mut start = 0;
+        for &(txn, end) in &self.ends {
+            arena.learn(txn, &self.accesses[start..end])?;
+            start = end;
+        }
+        self.clear();
+        Ok(())
+    }
+
+    /// Forgets all.
+    pub(super) fn clear(&mut self) {
+        self.begin(0);
+        self.accesses.clear();
+        self.ends.clear();
+        self.start = 0;
     }
 }
 
 impl Acceptance {
-    /// Replaces a transaction's expected accesses by those of its output. After a rejection everything it drew from is
-    /// waited for.
+    /// Learns a transaction's accesses from its output, if that came in with the last round; false if there is nothing to be learned.
+    /// After a rejection everything it drew from is waited for.
     pub(super) fn learn(
         &mut self,
-        arena: &mut ArenaWriter,
+        arena: &ArenaWriter,
         base: &BaseState,
         txn: TxnIndex,
         rejected: bool,
-    ) -> Result<(), ValidateError> {
+    ) -> bool {
         let record = self.records[txn.index()];
-        if !record.fresh {
-            return Ok(());
-        }
         let Acceptance { places, buffers, learned, .. } = &mut *self;
-        let Ok(view) = view_in(buffers, record.place) else { return Ok(()) };
-        if view.header().reads.saturating_add(view.header().writes) as usize > LEARNED_MAX {
-            return Ok(());
-        }
+        let view = view_in(buffers, record.place).ok().filter(|view| {
+            let accesses = view.header().reads.saturating_add(view.header().writes);
+            record.fresh && accesses as usize <= LEARNED_MAX
+        });
+        let Some(view) = view else { return false };
         // Keys of an output have ids below the arena's number of keys, or none.
-        learned.clear(arena.keys());
+        learned.begin(arena.keys());
         let backing = Backing { base, places, arena, buffers };
         for read in view.reads().map_while(Result::ok) {
             if let Ok(Some(key)) = backing.key_of(read.key_id, read.key) {
@@ -80,8 +108,8 @@ impl Acceptance {
                 learned.write(key, learned_mode(&write, rejected));
             }
         }
-        arena.learn(txn, &learned.accesses)?;
-        Ok(())
+        learned.ends.push((txn, learned.accesses.len()));
+        true
     }
 }
 
@@ -98,7 +126,7 @@ fn learned_mode(write: &Write<'_>, rejected: bool) -> AccessMode {
 #[cfg(test)]
 mod tests {
     //! What would break: a key that is taken for another one, or for read although that was another transaction. Negative control
-    //! run: with a `clear` that leaves the places it fails.
+    //! run: with a `begin` that leaves the places it fails.
 
     use super::*;
     use proptest::prelude::*;
@@ -114,7 +142,7 @@ mod tests {
         ) {
             let mut learned = Learned::default();
             for (reads, writes) in transactions {
-                learned.clear(9);
+                learned.begin(9);
                 let mut expected: Vec<(u32, AccessMode)> =
                     reads.iter().map(|&key| (key, AccessMode::Read)).collect();
                 reads.iter().for_each(|&key| learned.read(KeyId(key)));
@@ -125,7 +153,7 @@ mod tests {
                         None => expected.push((key, AccessMode::Write)),
                     }
                 }
-                let found = learned.accesses.iter().map(|access| (access.key.0, access.access_mode()));
+                let found = learned.last().iter().map(|access| (access.key.0, access.access_mode()));
                 prop_assert_eq!(found.collect::<Vec<_>>(), expected);
             }
         }

@@ -40,7 +40,7 @@ impl<F: Fleet> Coordinator<F> {
     /// Outputs that make no sense count as the crash of the shard that left them.
     pub(super) fn declare_damaged(&mut self, damaged: &Damaged) {
         let what = format!("output of transaction {}: {}", damaged.txn, damaged.error);
-        if let Some(&member) = self.run.sources.get(damaged.buffer) {
+        if let Some(member) = self.run.collection.source(damaged.buffer) {
             self.run.stats.damaged += 1;
             if self.fleet.is_gone(member) {
                 // It has a cause of death already.

@@ -5,7 +5,7 @@ use crate::executor::OnDeath;
 use crate::executor::board::Announcement;
 use crate::executor::call::Call;
 use crate::executor::error::{DeathCause, ExecuteError};
-use crate::executor::fleet::{Fleet, Member, Phase};
+use crate::executor::fleet::{Fleet, LOOK_INTERVAL, Member, Phase};
 use crate::executor::progress::{Progress, motion_of};
 use crate::executor::round_end::{Cut, Motion, RoundEnd};
 use crate::executor::shard::counter;
@@ -23,6 +23,8 @@ const SPIN_LIMIT: Duration = Duration::from_millis(1);
 const STRETCH: Duration = Duration::from_micros(200);
 /// And for how long.
 const REST: Duration = Duration::from_micros(50);
+/// How long the coordinator sleeps while there may be outputs to judge.
+const AHEAD_INTERVAL: Duration = Duration::from_micros(300);
 /// How long shards may take to leave a round whose deadline has passed or whose caller has gone.
 const LATE_PARK_LIMIT: Duration = Duration::from_millis(100);
 /// How long a killed shard may take to be gone. Only one in an uninterruptible wait takes longer than a moment. Counted
@@ -46,6 +48,9 @@ impl<F: Fleet> Coordinator<F> {
         self.timeline.note(SpanKind::Seal, sealing);
         self.fleet.pass("plan sealed");
         self.acceptance.start_round();
+        // A cache is filled with what outputs name before they are judged, which is for when nobody reads it.
+        self.run.collection.start_round(self.members.len(), self.base.is_whole());
+        self.run.disbelieved = false;
         self.run.stats.rounds += 1;
         self.run.stats.cross_shard_edges += u64::from(totals.edges);
         let waited_before = self.waited_ns();
@@ -92,7 +97,7 @@ impl<F: Fleet> Coordinator<F> {
             self.run.lost = lost.map(|&member| self.fleet.death_of(member)).collect();
         }
         // Now everybody is quiet: a caller who is told that memory is lost finds nobody at work on what is left.
-        self.run.disbelieved = mended? | self.fleet.mend_memory(false)?;
+        self.run.disbelieved |= mended? | self.fleet.mend_memory(false)?;
         self.fleet.pass("round over");
         let executed = begun.elapsed();
         self.timeline.note(SpanKind::Round, began);
@@ -144,15 +149,24 @@ impl<F: Fleet> Coordinator<F> {
                 rested = Instant::now();
             } else if self.look_up_ahead() {
                 self.timeline.go_on(SpanKind::LookUp, began);
+            } else if self.has_core_to_spare(round) && self.judge_ahead(call) {
+                self.timeline.go_on(SpanKind::Validate, began);
             } else if self.plan_ahead(call) {
                 self.timeline.go_on(SpanKind::PlanAhead, began);
             } else {
                 let spins = if begun.elapsed() < SPIN_LIMIT { self.fleet.spins() } else { 0 };
-                self.fleet.wait(&self.members, spins, &mut || self.all_parked(round));
+                let ahead = self.run.collection.goes_ahead && self.has_core_to_spare(round);
+                let limit = if ahead { AHEAD_INTERVAL } else { LOOK_INTERVAL };
+                self.fleet.wait(&self.members, spins, limit, &mut || self.all_parked(round));
                 self.timeline.go_on(SpanKind::Wait, began);
                 rested = Instant::now();
             }
         }
+    }
+
+    /// Whether the coordinator takes nothing from a member at work: it has a core of its own, or that of one that has left the round.
+    fn has_core_to_spare(&self, round: RoundId) -> bool {
+        self.fleet.spins() > 0 || self.members.iter().any(|&member| self.fleet.is_parked(member, round))
     }
 
     /// Whether a member has left the round with some of its transactions undone (its output arena is full): others may
@@ -248,7 +262,7 @@ impl<F: Fleet> Coordinator<F> {
                 // Whoever is to carry out the kill may be gone or stopped: that is found by looking, as in a round.
                 let _ = self.fleet.probe(&late, round, Phase::Cut);
             }
-            self.fleet.wait(&late, 0, &mut || false);
+            self.fleet.wait(&late, 0, LOOK_INTERVAL, &mut || false);
         }
     }
 }

@@ -178,7 +178,8 @@ impl Knowledge {
         block: &Block,
     ) -> Result<Vec<AccessSet>, ReplayError> {
         let height = block.header.height;
-        let state = BaseState::with_entries(MemoryConfig::default().state, case.entries())?;
+        let entries = case.entries();
+        let state = BaseState::with_entries(MemoryConfig::default().state, &entries)?;
         let mut prepared = PreparedBlock::new(block.header.clone());
         for transaction in &block.transactions {
             prepared.push(transaction, |_| {}).map_err(|error| ReplayError::execute(height, error))?;
@@ -190,7 +191,8 @@ impl Knowledge {
         let calls = block.transactions.len() - costs.len();
         let costs = std::iter::repeat_n(0, calls).chain(costs);
         let sets = output.transactions().zip(costs).map(|(one, cost_ns)| {
-            let seen = AccessSet::seen(one.reads(), one.writes());
+            let before = |key: &[u8]| entries.get(key).map(Vec::as_slice);
+            let seen = AccessSet::seen(one.reads(), one.writes(), before);
             seen.map(|set| AccessSet { cost_ns, ..set })
         });
         sets.collect::<Result<_, _>>().map_err(|error| ReplayError::execute(height, error))

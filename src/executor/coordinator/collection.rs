@@ -1,0 +1,178 @@
+//! What the members of a round leave: copied out and judged, some of it while the round still runs.
+
+use super::{Coordinator, cannot_go_on};
+use crate::durable::Journal;
+use crate::executor::acceptance::RoundState;
+use crate::executor::call::Call;
+use crate::executor::error::ExecuteError;
+use crate::executor::fleet::{Fleet, Member};
+use crate::executor::output_arena::Copied;
+use crate::executor::progress::Progress;
+use crate::executor::validate_error::{Damaged, ValidateError};
+use crate::executor::watch::{Stop, Watch};
+use crate::types::RoundId;
+use std::time::Instant;
+
+/// Most room made in advance for one output, in bytes.
+const EXPECTED_OUTPUT_MAX: usize = 4096;
+/// So many new outputs of a shard are worth taking in while the round runs.
+const AHEAD_OUTPUTS: u32 = 16;
+
+/// How far the outputs of a block are collected.
+#[derive(Debug, Default)]
+pub(super) struct Collection {
+    /// Who left each collected buffer of outputs, and in which round.
+    sources: Vec<(Member, RoundId)>,
+    /// By place among the members: how far their outputs of the present round are copied.
+    copied: Vec<Copied>,
+    /// Whether more may be judged before the present round is over.
+    pub(super) goes_ahead: bool,
+}
+
+impl Collection {
+    /// Begins a round of so many members.
+    pub(super) fn start_round(&mut self, members: usize, goes_ahead: bool) {
+        self.copied.clear();
+        self.copied.resize(members, Copied::default());
+        self.goes_ahead = goes_ahead;
+    }
+
+    /// Who left a buffer.
+    pub(super) fn source(&self, buffer: usize) -> Option<Member> {
+        self.sources.get(buffer).map(|&(member, _)| member)
+    }
+
+    /// Whether two buffers hold outputs of one shard and round.
+    fn is_of_one_source(&self, left: usize, right: usize) -> bool {
+        self.sources.get(left).is_some_and(|source| self.sources.get(right) == Some(source))
+    }
+}
+
+impl<F: Fleet> Coordinator<F> {
+    /// Takes in what the members left and judges it; returns how many transactions were accepted in the round.
+    pub(super) fn collect_and_validate(
+        &mut self,
+        call: &Call<'_>,
+        first_in_line: usize,
+    ) -> Result<usize, ExecuteError> {
+        for place in 0..self.members.len() {
+            // Zeros in the place of what was lost may look like something.
+            if !self.run.disbelieved {
+                self.collect(place, call)?;
+            }
+        }
+        self.take_in_names(call)?;
+        self.warm_up(call)?;
+        let stopped = |stop: Stop| stop.after(first_in_line, call.block.len());
+        while self.look_up_ahead() {
+            Watch::new(call, &|now| self.fleet.patrol(now)).look().map_err(stopped)?;
+        }
+        loop {
+            let (arena, patrol) = (&mut self.lanes[self.active].arena, |now| self.fleet.patrol(now));
+            let watch = Watch::new(call, &patrol);
+            let judged = self.acceptance.judge(arena, &self.base, RoundState::Over, &watch);
+            let taught = self.acceptance.teach(arena);
+            match judged.and(taught) {
+                Ok(()) => break,
+                Err(ValidateError::Damaged(damaged)) => {
+                    let Damaged { buffer, .. } = damaged;
+                    let collection = &self.run.collection;
+                    self.acceptance.drop_buffers(|other| collection.is_of_one_source(buffer, other));
+                    self.declare_damaged(&damaged);
+                }
+                Err(error) => return Err(cannot_go_on(error, call, self.acceptance.frontier())),
+            }
+        }
+        if let Some((txn, note)) = self.acceptance.take_panic() {
+            tracing::warn!(%txn, message = note, "transaction panicked on accepted values");
+            let blame = self.run.suspicion.panicked(txn, &note);
+            self.answer_for(txn, blame)?;
+        }
+        Ok(self.acceptance.frontier() - first_in_line)
+    }
+
+    /// Brings the keys that were given ids while the round ran into the plan.
+    fn take_in_names(&mut self, call: &Call<'_>) -> Result<(), ExecuteError> {
+        let taken = self.lanes[self.active].arena.take_in_ahead();
+        taken.map_err(|error| cannot_go_on(error.into(), call, self.acceptance.frontier()))
+    }
+
+    /// Takes in what came while the round runs, and judges it. False if there is nothing to do now.
+    pub(super) fn judge_ahead(&mut self, call: &Call<'_>) -> bool {
+        let members = 0..self.members.len();
+        let news = |place: &usize| self.news_of(*place).is_some_and(|count| count >= AHEAD_OUTPUTS);
+        let news: Vec<usize> = members.filter(news).collect();
+        if news.is_empty() || !self.run.collection.goes_ahead {
+            return false;
+        }
+        let begun = Instant::now();
+        let collected = news.into_iter().try_for_each(|place| self.collect(place, call));
+        let (arena, patrol) = (&mut self.lanes[self.active].arena, |now| self.fleet.patrol(now));
+        let watch = Watch::new(call, &patrol);
+        let before = self.acceptance.judged();
+        let judged = self.acceptance.judge(arena, &self.base, RoundState::Running, &watch);
+        self.run.stats.judged_ahead += (self.acceptance.judged() - before) as u64;
+        // Whatever went wrong is found again when the round is over.
+        let well = collected.is_ok() && self.run.lost.is_empty() && !self.run.disbelieved;
+        self.run.collection.goes_ahead = well && matches!(judged, Ok(false));
+        self.run.stats.validate += begun.elapsed();
+        true
+    }
+
+    /// How many outputs of a member are not copied yet.
+    fn news_of(&self, place: usize) -> Option<u32> {
+        let slot = self.fleet.slot(self.members.get(place)?.shard)?;
+        let done = self.run.collection.copied.get(place)?.outputs;
+        Progress::of(slot, self.last_round).count.checked_sub(done)
+    }
+
+    /// Brings what the outputs of the last round name into a base state that does not hold everything.
+    fn warm_up(&mut self, call: &Call<'_>) -> Result<(), ExecuteError> {
+        let Some(cold) = self.journal.as_ref().and_then(Journal::cold).filter(|_| !self.base.is_whole())
+        else {
+            return Ok(());
+        };
+        let patrol = |now| self.fleet.patrol(now);
+        let arena = &mut self.lanes[self.active].arena;
+        let warmed = self.acceptance.warm_up(arena, &mut self.base, cold.reads(), &Watch::new(call, &patrol));
+        warmed.map_err(|error| cannot_go_on(error, call, self.acceptance.frontier()))
+    }
+
+    /// Takes in the outputs of one member that were not taken in yet.
+    fn collect(&mut self, place: usize, call: &Call<'_>) -> Result<(), ExecuteError> {
+        let (Some(&member), Some(&done)) = (self.members.get(place), self.run.collection.copied.get(place))
+        else {
+            return Ok(());
+        };
+        let (Some(slot), Some(outputs)) = (self.fleet.slot(member.shard), self.fleet.outputs(member.shard))
+        else {
+            return Ok(());
+        };
+        // A damaged word may say anything.
+        let most = u32::try_from(call.block.len()).unwrap_or(u32::MAX);
+        let count = Progress::of(slot, self.last_round).count.min(most);
+        let new = count.saturating_sub(done.outputs);
+        if new == 0 {
+            return Ok(());
+        }
+        let patrol = |now| self.fleet.patrol(now);
+        let (watch, accepted) = (Watch::new(call, &patrol), self.acceptance.frontier());
+        let mut bytes = Vec::with_capacity(self.expected_output.saturating_mul(new as usize));
+        let look = || watch.look().map_err(ValidateError::Stopped);
+        match outputs.copy_outputs(done, count, most, &mut bytes, look) {
+            Ok(copied) => self.run.collection.copied[place] = copied,
+            Err(ValidateError::LostPage) => return self.lose_outputs(member),
+            Err(error) => return Err(cannot_go_on(error, call, accepted)),
+        }
+        self.expected_output = bytes.len().div_ceil(new as usize).min(EXPECTED_OUTPUT_MAX);
+        self.run.collection.sources.push((member, self.last_round));
+        match self.acceptance.collect(bytes, new, &watch) {
+            Ok(()) => Ok(()),
+            Err(ValidateError::Damaged(damaged)) => {
+                self.declare_damaged(&damaged);
+                Ok(())
+            }
+            Err(error) => Err(cannot_go_on(error, call, accepted)),
+        }
+    }
+}
