@@ -46,10 +46,22 @@ pub enum OnDeath {
     Fail,
 }
 
+/// When the outputs of a round are judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum JudgeAhead {
+    /// As they come, while the round still runs, if there are more cores than shards; otherwise when it is over: on a core that
+    /// it shares the coordinator takes from a shard what it saves later.
+    #[default]
+    WithSpareCore,
+    /// As they come, on any host.
+    Always,
+}
+
 /// How blocks are executed.
 #[derive(Clone, Debug)]
 pub(crate) struct ExecuteOptions {
     pub(crate) on_death: OnDeath,
+    pub(crate) judge_ahead: JudgeAhead,
     /// Rounds without progress after which all that is left goes to one shard.
     pub(crate) rounds_without_progress: u32,
     pub(crate) costs: CostModel,
@@ -63,6 +75,7 @@ impl Default for ExecuteOptions {
     fn default() -> ExecuteOptions {
         ExecuteOptions {
             on_death: OnDeath::Resume,
+            judge_ahead: JudgeAhead::default(),
             rounds_without_progress: 3,
             costs: CostModel::default(),
             matrix: None,

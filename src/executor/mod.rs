@@ -40,7 +40,7 @@ mod watch;
 
 pub use block_output::{BlockOutput, BlockStats, Difference, TransactionOutput};
 pub use block_stm::{BlockStm, BlockStmConfig};
-pub use coordinator::OnDeath;
+pub use coordinator::{JudgeAhead, OnDeath};
 pub use error::{Death, DeathCause, ExecuteError};
 pub use memory::MemoryConfig;
 pub use sequential::Sequential;

@@ -1,7 +1,7 @@
 //! The in-process twin of the process executor: the same plan and shard loop on pinned threads over crossbeam channels.
 
 use crate::executor::call::Call;
-use crate::executor::coordinator::{Coordinator, ExecuteOptions};
+use crate::executor::coordinator::{Coordinator, ExecuteOptions, JudgeAhead};
 use crate::executor::error::ExecuteError;
 use crate::executor::memory::{CoordinatorMemory, MemoryConfig};
 use crate::executor::shard_regions::{ShardFds, ShardLimits};
@@ -30,6 +30,8 @@ pub struct ThreadsConfig {
     pub costs: CostModel,
     /// Whether and how a timeline is recorded; take it with [`Threads::take_timeline`]. Default: none.
     pub timeline: Option<TimelineConfig>,
+    /// When outputs are judged.
+    pub judge_ahead: JudgeAhead,
     /// Off only to show that the tests would notice missing validation.
     #[doc(hidden)]
     pub validation: bool,
@@ -42,6 +44,7 @@ impl Default for ThreadsConfig {
             memory: MemoryConfig::default(),
             costs: CostModel::default(),
             timeline: None,
+            judge_ahead: JudgeAhead::default(),
             validation: true,
         }
     }
@@ -73,6 +76,7 @@ impl Threads {
         let fleet = ThreadFleet::launch(shards, ONLY_LIFE, &fds, &limits, None, &vm)?;
         let options = ExecuteOptions {
             costs: config.costs,
+            judge_ahead: config.judge_ahead,
             validation: config.validation,
             ..ExecuteOptions::default()
         };

@@ -2,7 +2,7 @@
 
 use super::Phalanx;
 use crate::durable::{DurableConfig, DurableState};
-use crate::executor::{ExecuteError, MemoryConfig, OnDeath};
+use crate::executor::{ExecuteError, JudgeAhead, MemoryConfig, OnDeath};
 use crate::state::{BaseState, StateError};
 use crate::supervisor::{
     Fallback, LaunchError, Pacing, Placement, PlacementConfig, Processes, ProcessesConfig, SupervisorImage,
@@ -67,6 +67,13 @@ impl<V: Vm> PhalanxBuilder<V> {
     #[must_use]
     pub fn on_death(mut self, on_death: OnDeath) -> Self {
         self.config.on_death = on_death;
+        self
+    }
+
+    /// When the outputs of a round are judged. Default: as they come, if there are more cores than shards.
+    #[must_use]
+    pub fn judge_ahead(mut self, judge_ahead: JudgeAhead) -> Self {
+        self.config.judge_ahead = judge_ahead;
         self
     }
 

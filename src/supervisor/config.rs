@@ -1,6 +1,6 @@
 //! How a process executor is made.
 
-use crate::executor::{MemoryConfig, OnDeath};
+use crate::executor::{JudgeAhead, MemoryConfig, OnDeath};
 use crate::partition::CostModel;
 use crate::supervisor::child::Pacing;
 use crate::supervisor::placement::PlacementConfig;
@@ -53,6 +53,8 @@ pub struct ProcessesConfig {
     pub memory: MemoryConfig,
     /// What to do when a shard dies while a block executes.
     pub on_death: OnDeath,
+    /// When outputs are judged.
+    pub judge_ahead: JudgeAhead,
     /// What to do when no shard process can be had.
     pub fallback: Fallback,
     /// Rounds without progress after which all that is left of a block goes to one shard.
@@ -103,6 +105,7 @@ impl Default for ProcessesConfig {
             vm: Vec::new(),
             memory: MemoryConfig::default(),
             on_death: OnDeath::Resume,
+            judge_ahead: JudgeAhead::default(),
             fallback: Fallback::Error,
             rounds_without_progress: 3,
             stall_limit: Duration::from_secs(1),

@@ -114,6 +114,7 @@ impl Processes {
         let fleet = FallbackFleet::new(fleet, config.fallback, Arc::clone(&desk), inside, vm.clone());
         let options = ExecuteOptions {
             on_death: config.on_death,
+            judge_ahead: config.judge_ahead,
             rounds_without_progress: config.rounds_without_progress,
             costs: config.costs,
             matrix: Some(matrix),

@@ -1,7 +1,6 @@
 //! One round: announced, watched, ended, or cut short.
 
 use super::Coordinator;
-use crate::executor::OnDeath;
 use crate::executor::board::Announcement;
 use crate::executor::call::Call;
 use crate::executor::error::{DeathCause, ExecuteError};
@@ -9,6 +8,7 @@ use crate::executor::fleet::{Fleet, LOOK_INTERVAL, Member, Phase};
 use crate::executor::progress::{Progress, motion_of};
 use crate::executor::round_end::{Cut, Motion, RoundEnd};
 use crate::executor::shard::counter;
+use crate::executor::{JudgeAhead, OnDeath};
 use crate::telemetry::SpanKind;
 use crate::types::RoundId;
 use phalanx_ipc::Activity;
@@ -48,8 +48,9 @@ impl<F: Fleet> Coordinator<F> {
         self.timeline.note(SpanKind::Seal, sealing);
         self.fleet.pass("plan sealed");
         self.acceptance.start_round();
+        let wanted = self.options.judge_ahead == JudgeAhead::Always || self.fleet.spins() > 0;
         // A cache is filled with what outputs name before they are judged, which is for when nobody reads it.
-        self.run.collection.start_round(self.members.len(), self.base.is_whole());
+        self.run.collection.start_round(self.members.len(), wanted && self.base.is_whole());
         self.run.disbelieved = false;
         self.run.stats.rounds += 1;
         self.run.stats.cross_shard_edges += u64::from(totals.edges);
@@ -149,24 +150,18 @@ impl<F: Fleet> Coordinator<F> {
                 rested = Instant::now();
             } else if self.look_up_ahead() {
                 self.timeline.go_on(SpanKind::LookUp, began);
-            } else if self.has_core_to_spare(round) && self.judge_ahead(call) {
+            } else if self.judge_ahead(call) {
                 self.timeline.go_on(SpanKind::Validate, began);
             } else if self.plan_ahead(call) {
                 self.timeline.go_on(SpanKind::PlanAhead, began);
             } else {
                 let spins = if begun.elapsed() < SPIN_LIMIT { self.fleet.spins() } else { 0 };
-                let ahead = self.run.collection.goes_ahead && self.has_core_to_spare(round);
-                let limit = if ahead { AHEAD_INTERVAL } else { LOOK_INTERVAL };
+                let limit = if self.run.collection.goes_ahead { AHEAD_INTERVAL } else { LOOK_INTERVAL };
                 self.fleet.wait(&self.members, spins, limit, &mut || self.all_parked(round));
                 self.timeline.go_on(SpanKind::Wait, began);
                 rested = Instant::now();
             }
         }
-    }
-
-    /// Whether the coordinator takes nothing from a member at work: it has a core of its own, or that of one that has left the round.
-    fn has_core_to_spare(&self, round: RoundId) -> bool {
-        self.fleet.spins() > 0 || self.members.iter().any(|&member| self.fleet.is_parked(member, round))
     }
 
     /// Whether a member has left the round with some of its transactions undone (its output arena is full): others may
