@@ -28,7 +28,7 @@ use common::{
     seed, send_signal,
 };
 use nix::sys::signal::Signal;
-use phalanx::executor::{BlockExecutor, BlockOutput, ExecuteError};
+use phalanx::executor::{BlockExecutor, BlockOutput, ExecuteError, JudgeAhead};
 use phalanx::supervisor::Pacing;
 use phalanx::types::PreparedBlock;
 use phalanx::vm::ledger::LedgerVm;
@@ -129,8 +129,8 @@ struct Family {
 }
 
 impl Family {
-    fn launch(scene: &Scene, stall_limit: Duration) -> Family {
-        Family::of(scene, scene.builder(SHARDS).stall_limit(stall_limit))
+    fn launch(scene: &Scene, stall_limit: Duration, judge_ahead: JudgeAhead) -> Family {
+        Family::of(scene, scene.builder(SHARDS).stall_limit(stall_limit).judge_ahead(judge_ahead))
     }
 
     fn of(scene: &Scene, builder: PhalanxBuilder<LedgerVm>) -> Family {
@@ -367,7 +367,8 @@ fn damage(episodes: u64, signed: bool, sizes: &[usize]) -> Tally {
         let mut dice = Dice::new(seed ^ episode << 8);
         let mut scene = Scene::new(seed ^ episode, 60, signed);
         let blocks = blocks_of(&mut scene, &mut dice, sizes);
-        let family = Family::launch(&scene, STALL);
+        let judge_ahead = if episode % 2 == 0 { JudgeAhead::Always } else { JudgeAhead::AfterRound };
+        let family = Family::launch(&scene, STALL, judge_ahead);
         for (number, pair) in blocks.chunks(2).enumerate() {
             let victim = dice.below(SHARDS);
             let context = format!("episode {episode}, pair {number}, victim {victim}, PHALANX_SEED={seed}");
@@ -412,11 +413,21 @@ fn scribbles_over_one_shards_memory_while_signed_blocks_run_harm_no_other() {
 /// replaced.
 #[test]
 fn scribbles_over_the_words_that_free_work_is_claimed_from_never_change_a_result() {
+    scribble_over_claims(JudgeAhead::AfterRound);
+}
+
+#[test]
+fn nor_do_they_if_one_of_two_outputs_is_judged_before_the_other_comes() {
+    scribble_over_claims(JudgeAhead::Always);
+}
+
+fn scribble_over_claims(judge_ahead: JudgeAhead) {
     let seed = seed();
     let (mut dice, mut scene) = (Dice::new(seed), Scene::new(seed, 20_000, false));
     let blocks = blocks_of(&mut scene, &mut dice, &[2_000; 24]);
     let patient = Pacing { immediate: u32::MAX, intensity: u32::MAX, ..Pacing::default() };
-    let family = Family::of(&scene, scene.builder(SHARDS).stall_limit(STALL).pacing(patient));
+    let builder = scene.builder(SHARDS).stall_limit(STALL).pacing(patient).judge_ahead(judge_ahead);
+    let family = Family::of(&scene, builder);
     let (done, acts) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -484,7 +495,7 @@ fn execute_until(
 fn a_shard_whose_slot_does_not_say_what_it_must_is_replaced_and_no_other_process_is_harmed() {
     let (mut scene, mut dice) = (Scene::new(41, 60, false), Dice::new(41));
     let blocks = blocks_of(&mut scene, &mut dice, &[200; 300]);
-    let family = Family::launch(&scene, STALL);
+    let family = Family::launch(&scene, STALL, JudgeAhead::default());
     // A process that a damaged slot names must live on.
     let mut bystander = std::process::Command::new("sleep").arg("600").spawn().unwrap();
     let mut left = &blocks[..];
@@ -554,7 +565,7 @@ fn a_dead_shard_whose_lifeline_looks_held_is_noticed_all_the_same() {
 fn scribbled_doorbells_and_ring_indices_of_idle_shards_cost_a_moment_and_no_process() {
     let (mut scene, mut dice) = (Scene::new(43, 60, false), Dice::new(43));
     let blocks = blocks_of(&mut scene, &mut dice, &[400; 40]);
-    let family = Family::launch(&scene, Duration::from_secs(40));
+    let family = Family::launch(&scene, Duration::from_secs(40), JudgeAhead::default());
     let before = family.pids();
     for (turn, block) in blocks.chunks(1).enumerate() {
         std::thread::sleep(Duration::from_millis(15));
@@ -580,7 +591,7 @@ fn scribbled_doorbells_and_ring_indices_of_idle_shards_cost_a_moment_and_no_proc
 fn scribbled_ring_indices_under_way_cost_a_moment_and_no_process() {
     let (mut scene, mut dice) = (Scene::new(44, 60, false), Dice::new(44));
     let blocks = blocks_of(&mut scene, &mut dice, &[600; 60]);
-    let family = Family::launch(&scene, Duration::from_secs(40));
+    let family = Family::launch(&scene, Duration::from_secs(40), JudgeAhead::default());
     let before = family.pids();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {

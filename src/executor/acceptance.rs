@@ -26,7 +26,7 @@ use learning::Learned;
 struct Record {
     standing: Standing,
     /// Executions planned so far, whether or not their outputs came in: an incarnation is never used twice, since
-    /// values of a lost one may have reached readers.
+    /// values of a lost one may have reached readers. One is passed over where another output of the last would be damage.
     planned: Incarnation,
     /// Which execution the current output is of.
     incarnation: Incarnation,

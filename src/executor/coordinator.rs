@@ -55,6 +55,8 @@ pub enum JudgeAhead {
     WithSpareCore,
     /// As they come, on any host.
     Always,
+    /// When the round is over.
+    AfterRound,
 }
 
 /// How blocks are executed.
@@ -130,7 +132,7 @@ struct BlockRun {
     /// Rounds that ran to their end.
     finished: u32,
     last_death: Option<Death>,
-    /// What was collected of the members of the last round.
+    /// What was collected, and of whom.
     collection: Collection,
     /// What the first transaction in line has done.
     suspicion: Suspicion,

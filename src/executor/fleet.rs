@@ -52,6 +52,11 @@ pub(crate) trait Fleet {
     /// How often the coordinator looks before it sleeps.
     fn spins(&self) -> u32;
 
+    /// Whether the coordinator takes its core from no shard.
+    fn has_spare_core(&self) -> bool {
+        self.spins() > 0
+    }
+
     /// Wakes a shard to look at the board.
     fn ring(&self, shard: ShardId);
 

@@ -7,6 +7,9 @@ use crate::partition::arena::ArenaError;
 use crate::partition::arena_writer::{ArenaWriter, u32_of};
 use crate::types::{KeyId, KeyRecord, KeyTable, index_slots, link};
 
+/// Keys that are taken in between two looks at the clock.
+const PIECE: usize = 1 << 12;
+
 impl ArenaWriter {
     /// Number of keys known so far.
     #[must_use]
@@ -26,6 +29,7 @@ impl ArenaWriter {
     /// # Errors
     /// [`ArenaError::BlockTooLarge`] when there is no room for another key.
     pub fn intern(&mut self, hash: u64, key: &[u8]) -> Result<KeyId, ArenaError> {
+        debug_assert_eq!(self.ahead.len(), 0, "keys that were named ahead have their ids already");
         if let Some(found) = self.key_table()?.find(hash, key) {
             return Ok(found);
         }
@@ -64,35 +68,48 @@ impl ArenaWriter {
         Ok(KeyId(self.header.keys + place.0))
     }
 
-    /// Brings the keys that were given ids ahead into the arena, under these ids. Shards must be quiet.
+    /// Brings the keys that were given ids ahead into the arena, under these ids. Shards must be quiet. `look` is called now and
+    /// then and may end it: then nothing can be asked of the arena before another block is loaded.
     ///
     /// # Errors
-    /// [`ArenaError::Region`].
-    pub fn take_in_ahead(&mut self) -> Result<(), ArenaError> {
+    /// [`ArenaError::Region`]; what `look` says.
+    pub fn take_in_ahead<E: From<ArenaError>>(
+        &mut self,
+        mut look: impl FnMut() -> Result<(), E>,
+    ) -> Result<(), E> {
         if self.ahead.len() == 0 {
             return Ok(());
         }
         let mut ahead = std::mem::take(&mut self.ahead);
         let KeyTable { keys: new, bytes, .. } = ahead.table();
-        let (known, offset) = (self.keys_in_place(), self.key_bytes);
-        self.copy_in(self.sections.key_bytes + offset, bytes)?;
+        let offset = u32_of("bytes of keys", self.key_bytes, self.limits.key_bytes)?;
+        self.copy_in(self.sections.key_bytes + self.key_bytes, bytes)?;
         self.key_bytes += bytes.len();
-        let offset = u32_of("bytes of keys", offset, self.limits.key_bytes)?;
-        let records = self.region.slice_mut::<KeyRecord>(self.sections.keys, known + new.len())?;
-        for (record, new) in records[known..].iter_mut().zip(new) {
-            *record = KeyRecord { offset: new.offset + offset, ..*new };
-        }
-        let first = self.header.keys;
-        self.header.keys = u32_of("distinct keys", known + new.len(), self.limits.keys)?;
-        let (log2, wanted) = (self.header.key_index_log2, index_slots(self.keys_in_place()).trailing_zeros());
-        if wanted > log2 {
-            self.grow_key_index(wanted)?;
-        } else {
-            let index = self.region.slice_mut::<u32>(self.sections.key_index, 1 << log2)?;
-            (first..).zip(new).for_each(|(id, new)| link(index, new.hash, KeyId(id)));
+        for piece in new.chunks(PIECE) {
+            look()?;
+            self.append_records(piece, offset)?;
         }
         ahead.truncate(0);
         self.ahead = ahead;
+        Ok(())
+    }
+
+    /// Appends keys whose bytes are in place from `offset` on.
+    fn append_records(&mut self, new: &[KeyRecord], offset: u32) -> Result<(), ArenaError> {
+        let (first, known) = (self.header.keys, self.keys_in_place());
+        let end = known + new.len();
+        let records =
+            self.region.slice_mut::<KeyRecord>(self.sections.keys, end).map_err(ArenaError::from)?;
+        for (record, new) in records[known..].iter_mut().zip(new) {
+            *record = KeyRecord { offset: new.offset + offset, ..*new };
+        }
+        self.header.keys = u32_of("distinct keys", end, self.limits.keys)?;
+        let (log2, wanted) = (self.header.key_index_log2, index_slots(end).trailing_zeros());
+        if wanted > log2 {
+            return self.grow_key_index(wanted);
+        }
+        let index = self.region.slice_mut::<u32>(self.sections.key_index, 1 << log2)?;
+        (first..).zip(new).for_each(|(id, new)| link(index, new.hash, KeyId(id)));
         Ok(())
     }
 

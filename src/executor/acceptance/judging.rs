@@ -12,6 +12,9 @@ use crate::partition::{ArenaWriter, Standing};
 use crate::state::BaseState;
 use crate::types::{AccessMode, KeyId, Origin, OutputError, TransactionAccess, TxnIndex};
 
+/// Transactions judged at a time while the round runs: well under a millisecond of work.
+const AHEAD_MAX: usize = 256;
+
 /// How far the outputs of the present round are judged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Judging {
@@ -64,8 +67,8 @@ enum Next {
 }
 
 impl Acceptance {
-    /// Judges the outputs that came in and are not final, in block order; while the round runs, up to the first one that is
-    /// awaited. True if there is no more to judge in this round.
+    /// Judges the outputs that came in and are not final, in block order; while the round runs, some of them at a time, up to the
+    /// first one that is awaited. True if there is no more to judge in this round.
     pub(in crate::executor) fn judge(
         &mut self,
         arena: &mut ArenaWriter,
@@ -74,14 +77,21 @@ impl Acceptance {
         watch: &Watch<'_>,
     ) -> Result<bool, ValidateError> {
         self.make_room(arena, watch)?;
+        let end = match round {
+            RoundState::Running => self.judged() + AHEAD_MAX,
+            RoundState::Over => self.records.len(),
+        };
         if self.judging.behind.is_none() {
-            if !self.accept_prefix(arena, base, round, watch)? {
+            if !self.accept_prefix(arena, base, (round, end), watch)? {
                 return Ok(false);
             }
             self.begin_speculation();
         }
         let mut index = self.judged();
         while let Some(&record) = self.records.get(index) {
+            if index >= end {
+                return Ok(false);
+            }
             watch.look_at(index)?;
             let txn = TxnIndex(u32::try_from(index).unwrap_or(u32::MAX));
             if !record.is_awaited() {
@@ -102,11 +112,13 @@ impl Acceptance {
         self.judging.behind.unwrap_or(self.frontier)
     }
 
-    /// Brings what the outputs of a round taught into the plan, when the round is over: keys, and what is to be expected of
-    /// transactions.
-    pub(in crate::executor) fn teach(&mut self, arena: &mut ArenaWriter) -> Result<(), ValidateError> {
-        arena.take_in_ahead()?;
-        self.learned.teach(arena)
+    /// Has the plan expect of transactions what their outputs taught, when the round is over.
+    pub(in crate::executor) fn teach(
+        &mut self,
+        arena: &mut ArenaWriter,
+        watch: &Watch<'_>,
+    ) -> Result<(), ValidateError> {
+        self.learned.teach(arena, watch)
     }
 
     /// Whether the transaction that was first in line when the round began panicked, on accepted values, and what it said.
@@ -122,15 +134,18 @@ impl Acceptance {
         Ok(())
     }
 
-    /// V1: accepts the longest prefix whose every value holds; true when it cannot grow any more in this round.
+    /// V1: accepts the longest prefix below `end` whose every value holds; true when it cannot grow any more in this round.
     fn accept_prefix(
         &mut self,
         arena: &mut ArenaWriter,
         base: &BaseState,
-        round: RoundState,
+        (round, end): (RoundState, usize),
         watch: &Watch<'_>,
     ) -> Result<bool, ValidateError> {
         while let Some(&record) = self.records.get(self.frontier) {
+            if self.frontier >= end {
+                return Ok(false);
+            }
             watch.look_at(self.frontier)?;
             if record.fresh {
                 self.name_keys(arena, base, record.place, round)?;
@@ -404,12 +419,12 @@ mod tests {
             assert_eq!(arena.all_keys().unwrap().0.len(), before, "shards see no new keys");
             assert_eq!(expected_of(&arena), accesses, "shards see no other accesses");
         }
-        arena.take_in_ahead().unwrap();
+        arena.take_in_ahead(|| Ok::<(), ValidateError>(())).unwrap();
         let rest: Vec<&Vec<u8>> = left.map(|&txn| &outputs[txn]).collect();
         let count = u32::try_from(rest.len()).unwrap();
         acceptance.collect(rest.into_iter().flatten().copied().collect(), count, &watch).unwrap();
         assert!(acceptance.judge(&mut arena, &base, RoundState::Over, &watch).unwrap());
-        acceptance.teach(&mut arena).unwrap();
+        acceptance.teach(&mut arena, &watch).unwrap();
         let standings: Vec<Standing> = acceptance.records.iter().map(|record| record.standing).collect();
         let keys: Vec<(u64, &[u8])> =
             (0..arena.keys()).map(|id| arena.key(KeyId(u32::try_from(id).unwrap())).unwrap()).collect();

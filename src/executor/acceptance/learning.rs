@@ -3,6 +3,7 @@
 use super::{Acceptance, view_in};
 use crate::executor::key_states::Backing;
 use crate::executor::validate_error::ValidateError;
+use crate::executor::watch::Watch;
 use crate::partition::ArenaWriter;
 use crate::state::BaseState;
 use crate::types::{AccessMode, KeyId, TransactionAccess, TxnIndex, Write, WriteRecord};
@@ -59,9 +60,10 @@ impl Learned {
     }
 
     /// Has the plan expect of transactions what was learned, and forgets it. Shards must be quiet.
-    pub(super) fn teach(&mut self, arena: &mut ArenaWriter) -> Result<(), ValidateError> {
+    pub(super) fn teach(&mut self, arena: &mut ArenaWriter, watch: &Watch<'_>) -> Result<(), ValidateError> {
         let mut start = 0;
-        for &(txn, end) in &self.ends {
+        for (place, &(txn, end)) in self.ends.iter().enumerate() {
+            watch.look_at(place)?;
             arena.learn(txn, &self.accesses[start..end])?;
             start = end;
         }

@@ -17,6 +17,8 @@ use std::time::Instant;
 const EXPECTED_OUTPUT_MAX: usize = 4096;
 /// So many new outputs of a shard are worth taking in while the round runs.
 const AHEAD_OUTPUTS: u32 = 16;
+/// And so many are taken in at once: well under a millisecond of work, since the coordinator looks for deaths in between.
+const AHEAD_OUTPUTS_MAX: u32 = 256;
 
 /// How far the outputs of a block are collected.
 #[derive(Debug, Default)]
@@ -27,6 +29,8 @@ pub(super) struct Collection {
     copied: Vec<Copied>,
     /// Whether more may be judged before the present round is over.
     pub(super) goes_ahead: bool,
+    /// Damage that was found while the round ran.
+    damaged: Option<Damaged>,
 }
 
 impl Collection {
@@ -35,6 +39,14 @@ impl Collection {
         self.copied.clear();
         self.copied.resize(members, Copied::default());
         self.goes_ahead = goes_ahead;
+        self.damaged = None;
+    }
+
+    /// Nothing more is believed of what this member leaves in the present round.
+    fn end_with(&mut self, place: usize) {
+        if let Some(copied) = self.copied.get_mut(place) {
+            copied.outputs = u32::MAX;
+        }
     }
 
     /// Who left a buffer.
@@ -55,23 +67,27 @@ impl<F: Fleet> Coordinator<F> {
         call: &Call<'_>,
         first_in_line: usize,
     ) -> Result<usize, ExecuteError> {
+        if let Some(damaged) = self.run.collection.damaged.take() {
+            self.declare_damaged(&damaged);
+        }
         for place in 0..self.members.len() {
             // Zeros in the place of what was lost may look like something.
             if !self.run.disbelieved {
                 self.collect(place, call)?;
             }
         }
-        self.take_in_names(call)?;
         self.warm_up(call)?;
         let stopped = |stop: Stop| stop.after(first_in_line, call.block.len());
         while self.look_up_ahead() {
             Watch::new(call, &|now| self.fleet.patrol(now)).look().map_err(stopped)?;
         }
+        // Afterwards: whether they are changed is not known before the next plan.
+        self.take_in_names(call)?;
         loop {
             let (arena, patrol) = (&mut self.lanes[self.active].arena, |now| self.fleet.patrol(now));
             let watch = Watch::new(call, &patrol);
             let judged = self.acceptance.judge(arena, &self.base, RoundState::Over, &watch);
-            let taught = self.acceptance.teach(arena);
+            let taught = self.acceptance.teach(arena, &watch);
             match judged.and(taught) {
                 Ok(()) => break,
                 Err(ValidateError::Damaged(damaged)) => {
@@ -93,37 +109,41 @@ impl<F: Fleet> Coordinator<F> {
 
     /// Brings the keys that were given ids while the round ran into the plan.
     fn take_in_names(&mut self, call: &Call<'_>) -> Result<(), ExecuteError> {
-        let taken = self.lanes[self.active].arena.take_in_ahead();
-        taken.map_err(|error| cannot_go_on(error.into(), call, self.acceptance.frontier()))
-    }
-
-    /// Takes in what came while the round runs, and judges it. False if there is nothing to do now.
-    pub(super) fn judge_ahead(&mut self, call: &Call<'_>) -> bool {
-        let members = 0..self.members.len();
-        let news = |place: &usize| self.news_of(*place).is_some_and(|count| count >= AHEAD_OUTPUTS);
-        let news: Vec<usize> = members.filter(news).collect();
-        if news.is_empty() || !self.run.collection.goes_ahead {
-            return false;
-        }
-        let begun = Instant::now();
-        let collected = news.into_iter().try_for_each(|place| self.collect(place, call));
         let (arena, patrol) = (&mut self.lanes[self.active].arena, |now| self.fleet.patrol(now));
         let watch = Watch::new(call, &patrol);
-        let before = self.acceptance.judged();
+        let taken = arena.take_in_ahead(|| watch.look().map_err(ValidateError::Stopped));
+        taken.map_err(|error| cannot_go_on(error, call, self.acceptance.frontier()))
+    }
+
+    /// Takes in some of what came while the round runs, and judges some of it. False if there is nothing to do now.
+    ///
+    /// Nobody is declared dead and nothing is mended here: what makes no sense is answered when the round is over.
+    pub(super) fn judge_ahead(&mut self, call: &Call<'_>) -> bool {
+        if !self.run.collection.goes_ahead {
+            return false;
+        }
+        let (begun, before) = (Instant::now(), self.acceptance.judged());
+        let place = (0..self.members.len()).find(|&place| self.news_of(place) >= AHEAD_OUTPUTS);
+        let copied = place.map_or(Ok(()), |place| self.copy_in(place, AHEAD_OUTPUTS_MAX, call));
+        let (arena, patrol) = (&mut self.lanes[self.active].arena, |now| self.fleet.patrol(now));
+        let watch = Watch::new(call, &patrol);
         let judged = self.acceptance.judge(arena, &self.base, RoundState::Running, &watch);
-        self.run.stats.judged_ahead += (self.acceptance.judged() - before) as u64;
-        // Whatever went wrong is found again when the round is over.
-        let well = collected.is_ok() && self.run.lost.is_empty() && !self.run.disbelieved;
-        self.run.collection.goes_ahead = well && matches!(judged, Ok(false));
+        let progress = self.acceptance.judged() - before;
+        self.run.collection.goes_ahead = copied.is_ok() && matches!(judged, Ok(false));
+        if let (Err(ValidateError::Damaged(damaged)), Some(place)) = (copied, place) {
+            self.run.collection.end_with(place);
+            self.run.collection.damaged = Some(damaged);
+        }
+        self.run.stats.judged_ahead += progress as u64;
         self.run.stats.validate += begun.elapsed();
-        true
+        place.is_some() || progress > 0
     }
 
     /// How many outputs of a member are not copied yet.
-    fn news_of(&self, place: usize) -> Option<u32> {
-        let slot = self.fleet.slot(self.members.get(place)?.shard)?;
-        let done = self.run.collection.copied.get(place)?.outputs;
-        Progress::of(slot, self.last_round).count.checked_sub(done)
+    fn news_of(&self, place: usize) -> u32 {
+        let copied = self.run.collection.copied.get(place).map_or(u32::MAX, |copied| copied.outputs);
+        let slot = self.members.get(place).and_then(|member| self.fleet.slot(member.shard));
+        slot.map_or(0, |slot| Progress::of(slot, self.last_round).count.saturating_sub(copied))
     }
 
     /// Brings what the outputs of the last round name into a base state that does not hold everything.
@@ -140,6 +160,20 @@ impl<F: Fleet> Coordinator<F> {
 
     /// Takes in the outputs of one member that were not taken in yet.
     fn collect(&mut self, place: usize, call: &Call<'_>) -> Result<(), ExecuteError> {
+        match self.copy_in(place, u32::MAX, call) {
+            Ok(()) => Ok(()),
+            Err(ValidateError::LostPage) => self.lose_outputs(self.members[place]),
+            Err(ValidateError::Damaged(damaged)) => {
+                self.run.collection.end_with(place);
+                self.declare_damaged(&damaged);
+                Ok(())
+            }
+            Err(error) => Err(cannot_go_on(error, call, self.acceptance.frontier())),
+        }
+    }
+
+    /// Copies up to `at_most` outputs of one member that were not copied yet.
+    fn copy_in(&mut self, place: usize, at_most: u32, call: &Call<'_>) -> Result<(), ValidateError> {
         let (Some(&member), Some(&done)) = (self.members.get(place), self.run.collection.copied.get(place))
         else {
             return Ok(());
@@ -151,28 +185,18 @@ impl<F: Fleet> Coordinator<F> {
         // A damaged word may say anything.
         let most = u32::try_from(call.block.len()).unwrap_or(u32::MAX);
         let count = Progress::of(slot, self.last_round).count.min(most);
-        let new = count.saturating_sub(done.outputs);
+        let new = count.saturating_sub(done.outputs).min(at_most);
         if new == 0 {
             return Ok(());
         }
         let patrol = |now| self.fleet.patrol(now);
-        let (watch, accepted) = (Watch::new(call, &patrol), self.acceptance.frontier());
+        let watch = Watch::new(call, &patrol);
         let mut bytes = Vec::with_capacity(self.expected_output.saturating_mul(new as usize));
         let look = || watch.look().map_err(ValidateError::Stopped);
-        match outputs.copy_outputs(done, count, most, &mut bytes, look) {
-            Ok(copied) => self.run.collection.copied[place] = copied,
-            Err(ValidateError::LostPage) => return self.lose_outputs(member),
-            Err(error) => return Err(cannot_go_on(error, call, accepted)),
-        }
+        let copied = outputs.copy_outputs(done, done.outputs + new, most, &mut bytes, look)?;
+        self.run.collection.copied[place] = copied;
         self.expected_output = bytes.len().div_ceil(new as usize).min(EXPECTED_OUTPUT_MAX);
         self.run.collection.sources.push((member, self.last_round));
-        match self.acceptance.collect(bytes, new, &watch) {
-            Ok(()) => Ok(()),
-            Err(ValidateError::Damaged(damaged)) => {
-                self.declare_damaged(&damaged);
-                Ok(())
-            }
-            Err(error) => Err(cannot_go_on(error, call, accepted)),
-        }
+        self.acceptance.collect(bytes, new, &watch)
     }
 }

@@ -48,10 +48,13 @@ impl<F: Fleet> Coordinator<F> {
         self.timeline.note(SpanKind::Seal, sealing);
         self.fleet.pass("plan sealed");
         self.acceptance.start_round();
-        let wanted = self.options.judge_ahead == JudgeAhead::Always || self.fleet.spins() > 0;
+        let wanted = match self.options.judge_ahead {
+            JudgeAhead::WithSpareCore => self.fleet.has_spare_core(),
+            JudgeAhead::Always => true,
+            JudgeAhead::AfterRound => false,
+        };
         // A cache is filled with what outputs name before they are judged, which is for when nobody reads it.
         self.run.collection.start_round(self.members.len(), wanted && self.base.is_whole());
-        self.run.disbelieved = false;
         self.run.stats.rounds += 1;
         self.run.stats.cross_shard_edges += u64::from(totals.edges);
         let waited_before = self.waited_ns();
@@ -98,7 +101,7 @@ impl<F: Fleet> Coordinator<F> {
             self.run.lost = lost.map(|&member| self.fleet.death_of(member)).collect();
         }
         // Now everybody is quiet: a caller who is told that memory is lost finds nobody at work on what is left.
-        self.run.disbelieved |= mended? | self.fleet.mend_memory(false)?;
+        self.run.disbelieved = mended? | self.fleet.mend_memory(false)?;
         self.fleet.pass("round over");
         let executed = begun.elapsed();
         self.timeline.note(SpanKind::Round, began);

@@ -85,7 +85,7 @@ fn mode_of(write: &Write<'_>, before: impl FnOnce() -> Option<u128>) -> AccessMo
 #[cfg(test)]
 mod tests {
     //! What would break: a sidecar by which a transaction runs beside the one whose money it spends: right in the end, but executed
-    //! twice. Negative control run: with `holds` that is always true it fails.
+    //! twice. Negative control run: with `held` always true it fails.
 
     use super::*;
     use crate::types::{Delta, NumberWidth};
