@@ -312,14 +312,7 @@ mod tests {
     #[test]
     fn of_a_transaction_that_two_have_left_neither_counts_nor_does_a_third_one() {
         let (block, patrol) = (Arc::new(PreparedBlock::new(BlockHeader::default())), |_: Instant| {});
-        let call = Call {
-            block: &block,
-            deadline: Instant::now() + Duration::from_secs(60),
-            cancelled: &|| false,
-            claim: &|| true,
-            tell: &|_, _| {},
-            next: &|| None,
-        };
+        let call = Call::plain(&block, Instant::now() + Duration::from_secs(60));
         let watch = Watch::new(&call, &patrol);
         let mut acceptance = Acceptance::default();
         acceptance.start_block(3, true, &watch).unwrap();

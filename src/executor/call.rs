@@ -18,3 +18,10 @@ pub(crate) struct Call<'a> {
     /// The block to plan ahead, if one waits.
     pub(crate) next: &'a dyn Fn() -> Option<Arc<PreparedBlock>>,
 }
+
+impl<'a> Call<'a> {
+    /// One block until a deadline, from a caller who asks for nothing else.
+    pub(crate) fn plain(block: &'a Arc<PreparedBlock>, deadline: Instant) -> Call<'a> {
+        Call { block, deadline, cancelled: &|| false, claim: &|| true, tell: &|_, _| {}, next: &|| None }
+    }
+}

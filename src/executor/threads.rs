@@ -101,14 +101,7 @@ impl BlockExecutor for Threads {
         block: &Arc<PreparedBlock>,
         deadline: Instant,
     ) -> Result<BlockOutput, ExecuteError> {
-        self.coordinator.execute(&Call {
-            block,
-            deadline,
-            cancelled: &|| false,
-            claim: &|| true,
-            tell: &|_, _| {},
-            next: &|| None,
-        })
+        self.coordinator.execute(&Call::plain(block, deadline))
     }
 
     fn digest(&self) -> StateDigest {

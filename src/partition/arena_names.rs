@@ -34,23 +34,12 @@ impl ArenaWriter {
             return Ok(found);
         }
         self.check_room(key)?;
-        let (known, offset) = (self.keys_in_place(), self.key_bytes);
-        self.copy_in(self.sections.key_bytes + offset, key)?;
-        self.key_bytes += key.len();
-        let offset = u32_of("bytes of keys", offset, self.limits.key_bytes)?;
+        let offset = u32_of("bytes of keys", self.key_bytes, self.limits.key_bytes)?;
         let bytes = u32_of("bytes of one key", key.len(), self.limits.key_bytes)?;
-        self.region.slice_mut::<KeyRecord>(self.sections.keys, known + 1)?[known] =
-            KeyRecord { hash, offset, bytes };
-        self.header.keys += 1;
-        let id = KeyId(self.header.keys - 1);
-        let log2 = self.header.key_index_log2;
-        if index_slots(known + 1) > 1 << log2 {
-            self.grow_key_index(log2 + 1)?;
-        } else {
-            let index = self.region.slice_mut::<u32>(self.sections.key_index, 1 << log2)?;
-            link(index, hash, id);
-        }
-        Ok(id)
+        self.copy_in(self.sections.key_bytes + self.key_bytes, key)?;
+        self.key_bytes += key.len();
+        self.append_records(&[KeyRecord { hash, offset: 0, bytes }], offset)?;
+        Ok(KeyId(self.header.keys - 1))
     }
 
     /// As [`intern`](Self::intern), while shards read the arena: nothing that they see changes.
@@ -94,12 +83,11 @@ impl ArenaWriter {
         Ok(())
     }
 
-    /// Appends keys whose bytes are in place from `offset` on.
+    /// Appends keys whose bytes are in place, with offsets counted from `offset`.
     fn append_records(&mut self, new: &[KeyRecord], offset: u32) -> Result<(), ArenaError> {
         let (first, known) = (self.header.keys, self.keys_in_place());
         let end = known + new.len();
-        let records =
-            self.region.slice_mut::<KeyRecord>(self.sections.keys, end).map_err(ArenaError::from)?;
+        let records = self.region.slice_mut::<KeyRecord>(self.sections.keys, end)?;
         for (record, new) in records[known..].iter_mut().zip(new) {
             *record = KeyRecord { offset: new.offset + offset, ..*new };
         }

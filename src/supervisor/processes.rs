@@ -241,14 +241,7 @@ impl BlockExecutor for Processes {
         block: &Arc<PreparedBlock>,
         deadline: Instant,
     ) -> Result<BlockOutput, ExecuteError> {
-        self.call(&Call {
-            block,
-            deadline,
-            cancelled: &|| false,
-            claim: &|| true,
-            tell: &|_, _| {},
-            next: &|| None,
-        })
+        self.call(&Call::plain(block, deadline))
     }
 
     fn digest(&self) -> StateDigest {

@@ -393,14 +393,7 @@ mod tests {
         let entries = (0..KEYS).map(|number| (key(number), 0_u128.to_le_bytes()));
         let base = BaseState::with_entries(StateConfig::default(), entries).unwrap();
         let (block, patrol) = (Arc::new(block_of(outputs.len())), |_: Instant| {});
-        let call = Call {
-            block: &block,
-            deadline: Instant::now() + Duration::from_secs(60),
-            cancelled: &|| false,
-            claim: &|| true,
-            tell: &|_, _| {},
-            next: &|| None,
-        };
+        let call = Call::plain(&block, Instant::now() + Duration::from_secs(60));
         let watch = Watch::new(&call, &patrol);
         let mut arena = ArenaWriter::create("phalanx-judging-test", LIMITS).unwrap();
         arena.begin_load(&block).unwrap();
