@@ -13,7 +13,7 @@ use crate::state::BaseState;
 use crate::types::{AccessMode, KeyId, Origin, OutputError, TransactionAccess, TxnIndex};
 
 /// Transactions judged at a time while the round runs: well under a millisecond of work.
-const AHEAD_MAX: usize = 256;
+const JUDGED_AT_ONCE: usize = 256;
 
 /// How far the outputs of the present round are judged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -78,7 +78,7 @@ impl Acceptance {
     ) -> Result<bool, ValidateError> {
         self.make_room(arena, watch)?;
         let end = match round {
-            RoundState::Running => self.judged() + AHEAD_MAX,
+            RoundState::Running => self.judged() + JUDGED_AT_ONCE,
             RoundState::Over => self.records.len(),
         };
         if self.judging.behind.is_none() {

@@ -123,7 +123,9 @@ impl<F: Fleet> Coordinator<F> {
             return false;
         }
         let (begun, before) = (Instant::now(), self.acceptance.judged());
-        let place = (0..self.members.len()).find(|&place| self.news_of(place) >= AHEAD_OUTPUTS);
+        // That of the one who is furthest ahead: judging waits for all of them.
+        let most = (0..self.members.len()).max_by_key(|&place| self.news_of(place, call));
+        let place = most.filter(|&place| self.news_of(place, call) >= AHEAD_OUTPUTS);
         let copied = place.map_or(Ok(()), |place| self.copy_in(place, AHEAD_OUTPUTS_MAX, call));
         let (arena, patrol) = (&mut self.lanes[self.active].arena, |now| self.fleet.patrol(now));
         let watch = Watch::new(call, &patrol);
@@ -134,16 +136,22 @@ impl<F: Fleet> Coordinator<F> {
             self.run.collection.end_with(place);
             self.run.collection.damaged = Some(damaged);
         }
+        if place.is_none() && progress == 0 {
+            return false;
+        }
         self.run.stats.judged_ahead += progress as u64;
         self.run.stats.validate += begun.elapsed();
-        place.is_some() || progress > 0
+        true
     }
 
     /// How many outputs of a member are not copied yet.
-    fn news_of(&self, place: usize) -> u32 {
+    fn news_of(&self, place: usize, call: &Call<'_>) -> u32 {
         let copied = self.run.collection.copied.get(place).map_or(u32::MAX, |copied| copied.outputs);
         let slot = self.members.get(place).and_then(|member| self.fleet.slot(member.shard));
-        slot.map_or(0, |slot| Progress::of(slot, self.last_round).count.saturating_sub(copied))
+        // A damaged word may say anything.
+        let count =
+            slot.map_or(0, |slot| Progress::of(slot, self.last_round).count.min(transactions_of(call)));
+        count.saturating_sub(copied)
     }
 
     /// Brings what the outputs of the last round name into a base state that does not hold everything.
@@ -178,14 +186,8 @@ impl<F: Fleet> Coordinator<F> {
         else {
             return Ok(());
         };
-        let (Some(slot), Some(outputs)) = (self.fleet.slot(member.shard), self.fleet.outputs(member.shard))
-        else {
-            return Ok(());
-        };
-        // A damaged word may say anything.
-        let most = u32::try_from(call.block.len()).unwrap_or(u32::MAX);
-        let count = Progress::of(slot, self.last_round).count.min(most);
-        let new = count.saturating_sub(done.outputs).min(at_most);
+        let Some(outputs) = self.fleet.outputs(member.shard) else { return Ok(()) };
+        let new = self.news_of(place, call).min(at_most);
         if new == 0 {
             return Ok(());
         }
@@ -193,10 +195,15 @@ impl<F: Fleet> Coordinator<F> {
         let watch = Watch::new(call, &patrol);
         let mut bytes = Vec::with_capacity(self.expected_output.saturating_mul(new as usize));
         let look = || watch.look().map_err(ValidateError::Stopped);
-        let copied = outputs.copy_outputs(done, done.outputs + new, most, &mut bytes, look)?;
+        let (count, most) = (done.outputs + new, transactions_of(call));
+        let copied = outputs.copy_outputs(done, count, most, &mut bytes, look)?;
         self.run.collection.copied[place] = copied;
         self.expected_output = bytes.len().div_ceil(new as usize).min(EXPECTED_OUTPUT_MAX);
         self.run.collection.sources.push((member, self.last_round));
         self.acceptance.collect(bytes, new, &watch)
     }
+}
+
+fn transactions_of(call: &Call<'_>) -> u32 {
+    u32::try_from(call.block.len()).unwrap_or(u32::MAX)
 }

@@ -78,7 +78,7 @@ fn mode_of(write: &Write<'_>, before: impl FnOnce() -> Option<u128>) -> AccessMo
         (0, true) => AccessMode::Check,
         (0, false) => AccessMode::Read,
         (_, true) if delta.at_least < delta.at_most => AccessMode::Add,
-        (_, true | false) => AccessMode::ReadWrite,
+        _ => AccessMode::ReadWrite,
     }
 }
 
