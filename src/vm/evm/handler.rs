@@ -4,12 +4,15 @@
 use crate::vm::evm::account_note::NonceUse;
 use crate::vm::evm::database::StateFault;
 use crate::vm::evm::instructions::{EvmContext, NotingInstructions, note_emptiness};
+use crate::vm::evm::interpretation::interpret;
 use revm::context::Evm;
 use revm::context::result::{EVMError, HaltReason, InvalidTransaction};
 use revm::context::transaction::AuthorizationTr;
 use revm::context_interface::{Cfg, LocalContextTr, Transaction};
+use revm::handler::instructions::InstructionProvider;
 use revm::handler::{
-    EthFrame, EthPrecompiles, EvmTr, FrameResult, Handler, ItemOrResult, execution, pre_execution,
+    EthFrame, EthPrecompiles, EvmTr, FrameInitOrResult, FrameResult, Handler, ItemOrResult, execution,
+    pre_execution,
 };
 use revm::interpreter::interpreter::EthInterpreter;
 use revm::interpreter::interpreter_action::FrameInit;
@@ -94,7 +97,7 @@ impl<'a> Handler for NotingHandler<'a> {
             return Ok(result);
         }
         loop {
-            let result = match evm.frame_run()? {
+            let result = match run_frame(evm)? {
                 ItemOrResult::Item(next) => match begin_frame(evm, next)? {
                     Some(result) => result,
                     None => continue,
@@ -122,6 +125,18 @@ impl<'a> Handler for NotingHandler<'a> {
         self.reward.set(Some(U256::from(earned).saturating_mul(U256::from(used))));
         Ok(())
     }
+}
+
+/// Runs the frame on top until it ends or calls.
+fn run_frame(evm: &mut NotingEvm<'_>) -> Result<FrameInitOrResult<EthFrame<EthInterpreter>>, RunError> {
+    let frame = evm.frame_stack.get();
+    let (table, gas) = (evm.instruction.instruction_table(), evm.instruction.gas_table());
+    let action = interpret(&mut frame.interpreter, table, gas, &mut evm.ctx);
+    let next = frame.process_next_action::<_, RunError>(&mut evm.ctx, action)?;
+    if next.is_result() {
+        frame.set_finished(true);
+    }
+    Ok(next)
 }
 
 /// From Amsterdam on a transaction pays for an account that its own call or creation brings into being, and may fail for

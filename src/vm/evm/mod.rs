@@ -15,6 +15,7 @@ mod handler;
 mod hash_memo;
 mod hints;
 mod instructions;
+mod interpretation;
 mod keys;
 mod log;
 mod machine;
