@@ -177,16 +177,19 @@ pub struct SubBlock {
     pub free_first: u32,
     /// Most free transactions that are claimed at once.
     pub grain: u32,
+    /// Whether it leaves all other free ones until it has executed those that are not: 0 or 1.
+    pub tied_first: u32,
 }
 
 impl SubBlock {
     /// Nothing to do.
-    pub const EMPTY: SubBlock = SubBlock { first: NO_TXN, count: 0, free: 0, free_first: 0, grain: 1 };
+    pub const EMPTY: SubBlock =
+        SubBlock { first: NO_TXN, count: 0, free: 0, free_first: 0, grain: 1, tied_first: 0 };
 }
 
 // Whoever changes one of these changes the version in `supervisor::protocol`.
 const _: () = assert!(size_of::<PreparedTransaction>() == 24 && size_of::<TransactionAccess>() == 8);
-const _: () = assert!(size_of::<SubBlock>() == 20);
+const _: () = assert!(size_of::<SubBlock>() == 24);
 const _: () = assert!(size_of::<RoundHeader>() == 40 && size_of::<KeyRecord>() == 16);
 const _: () = assert!(size_of::<PlannedTransaction>() == 24 && size_of::<Edge>() == 16);
 

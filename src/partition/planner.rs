@@ -128,6 +128,8 @@ pub struct Planner {
     answers: Vec<bool>,
     /// Transactions that may be long enough to be begun first.
     long: Vec<Long>,
+    /// Per seat: expected time of the transactions that are not free.
+    tied_ns: Vec<u64>,
     /// Expected time of all transactions.
     total_ns: u64,
     cursor: usize,
@@ -155,6 +157,7 @@ impl Planner {
             near: HashMap::new(),
             answers: Vec::new(),
             long: Vec::new(),
+            tied_ns: Vec::new(),
             total_ns: 0,
             cursor: 0,
             transactions: 0,
@@ -197,6 +200,8 @@ impl Planner {
         self.long.clear();
         self.answers.clear();
         self.answers.resize(shards.len(), false);
+        self.tied_ns.clear();
+        self.tied_ns.resize(shards.len(), 0);
         (self.ahead_ns, self.total_ns) = (0, 0);
         self.cursor = 0;
         self.transactions = 0;
@@ -330,6 +335,9 @@ impl Planner {
         }
         self.chain(parts, txn, seat);
         parts.sub_blocks[self.shards[seat].index()].free += u32::from(freedom == FREE);
+        if freedom != FREE {
+            self.tied_ns[seat] += u64::from(entry.cost_ns);
+        }
         let required_start = u32::try_from(self.older_holder.len()).unwrap_or(u32::MAX);
         parts.planned[txn.index()] = PlannedTransaction {
             next: NO_TXN,

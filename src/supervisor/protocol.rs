@@ -17,7 +17,7 @@ use std::os::fd::BorrowedFd;
 pub(super) const MARKER: &str = "PHALANX_SUPERVISOR";
 /// Its value: the version of this protocol and of everything else that the two images share, records in arenas and outputs
 /// included.
-pub(super) const MARKER_VALUE: &str = "8";
+pub(super) const MARKER_VALUE: &str = "9";
 
 /// Everything that a supervisor needs to know, beside the descriptors that follow.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -57,13 +57,13 @@ pub(super) struct FreeList {
 }
 
 impl<V: Vm, T: Transport> Round<'_, V, T> {
-    /// Executes the free transactions that the shard begins with; false when the round is cut short.
-    pub(super) fn execute_first(&mut self, part: &SubBlock, own: &mut OwnClaims) -> bool {
-        if part.free_first == 0 {
+    /// Executes free transactions of the shard's own out of turn; false when the round is cut short.
+    pub(super) fn execute_own(&mut self, positions: Range<u32>, own: &mut OwnClaims) -> bool {
+        if positions.is_empty() {
             return true;
         }
         self.look_up_free(self.id);
-        for position in 0..part.free_first {
+        for position in positions {
             if own.hold(self.slot, position) && !self.execute_free(position, Finding::NOTHING) {
                 return false;
             }

@@ -54,14 +54,19 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
     pub(super) fn execute_all(&mut self) -> RoundEnd {
         let Some(&part) = self.plan.sub_blocks.get(self.id.index()) else { return RoundEnd::Finished };
         let mut own = OwnClaims::of(&part, self.plan.header.round);
-        if self.execute_first(&part, &mut own) && self.execute_part(&part, &mut own) && self.take_over() {
+        if self.execute_own(0..part.free_first, &mut own)
+            && self.execute_part(&part, &mut own)
+            && (part.tied_first == 0 || self.execute_own(part.free_first..part.free, &mut own))
+            && self.take_over()
+        {
             self.empty_outbox()
         } else {
             RoundEnd::CutShort
         }
     }
 
-    /// Executes what is planned for this shard and nobody has taken over; false when the round is cut short.
+    /// Executes what is planned for this shard and nobody has taken over, without its free transactions if they are left for later;
+    /// false when the round is cut short.
     fn execute_part(&mut self, part: &SubBlock, own: &mut OwnClaims) -> bool {
         let (mut txn, mut position) = (part.first, part.free_first);
         let mut ahead = self.prefetch(self.prefetch(txn));
@@ -69,6 +74,7 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
             // Planned chains are never shorter than their count; a damaged one ends the round.
             let Some(&planned) = self.plan.planned.get(txn.index()) else { return false };
             let is_own = match planned.freedom {
+                FREE if part.tied_first != 0 => false,
                 FREE => {
                     position += 1;
                     own.hold(self.slot, position - 1)

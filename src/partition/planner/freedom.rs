@@ -13,6 +13,12 @@ const GRAIN_AHEAD: u32 = 64;
 /// keeps others waiting for half of itself on average if it comes last.
 pub(super) const LONG_NS: u32 = 50_000;
 const LONG_PART: u64 = 16;
+/// A shard leaves its free transactions for later, when others have time for them too, if the tied ones take at least this
+/// part of what a shard has to do on average, or if accesses are sure.
+const MUCH_TIED: (u64, u64) = (3, 4);
+/// But not if a transaction takes less than this on average: executed in order, what the next ones need comes from memory
+/// meanwhile.
+pub(super) const LIGHT_NS: u32 = 2_000;
 
 /// A long transaction and its seat.
 #[derive(Clone, Copy, Debug)]
@@ -24,14 +30,17 @@ pub(super) struct Long {
 
 impl Planner {
     /// Ties the transaction being placed to those that it waits for; whether it is free.
-    pub(super) fn tie(&self, parts: &mut PlanParts<'_>, accesses: &[TransactionAccess]) -> u32 {
+    pub(super) fn tie(&mut self, parts: &mut PlanParts<'_>, accesses: &[TransactionAccess]) -> u32 {
         // One shard alone executes in block order: what nobody foresaw holds there too.
         let mut freedom = if self.shards.len() > 1 { FREE } else { TIED };
         if self.inputs.is_empty() {
             return freedom;
         }
-        for access in accesses.iter().filter(|access| self.waits(access)) {
-            let Some(writer) = self.writers.get(access.key.index()).filter(|writer| writer.txn != NO_TXN)
+        for access in accesses {
+            if !self.waits(access) {
+                continue;
+            }
+            let Some(&writer) = self.writers.get(access.key.index()).filter(|writer| writer.txn != NO_TXN)
             else {
                 continue;
             };
@@ -39,12 +48,14 @@ impl Planner {
             let Some(planned) = parts.planned.get_mut(writer.txn.index()) else { continue };
             if std::mem::replace(&mut planned.freedom, TIED) == FREE {
                 parts.sub_blocks[self.shards[writer.seat as usize].index()].free -= 1;
+                let cost_ns = parts.transactions.get(writer.txn.index()).map_or(0, |entry| entry.cost_ns);
+                self.tied_ns[writer.seat as usize] += u64::from(cost_ns);
             }
         }
         freedom
     }
 
-    /// Says with which free transactions shards begin, and how many are claimed at once. A shard whose values others wait for
+    /// Says with which free transactions shards begin, whether they leave the others for later, and how many are claimed at once. A shard whose values others wait for
     /// begins with none: they would wait for it too.
     pub(super) fn lay_out_claims(&self, parts: &mut PlanParts<'_>) {
         let average_ns = self.total_ns / self.shards.len().max(1) as u64;
@@ -65,8 +76,13 @@ impl Planner {
         } else {
             u32::try_from(GRAIN_NS / each_ns.max(1)).unwrap_or(u32::MAX).max(1)
         };
-        for shard in &self.shards {
-            parts.sub_blocks[shard.index()].grain = grain;
+        // What is near something is a guess: calls that nobody ties may conflict, and do so less in block order.
+        let (is_sure, is_light) = (self.near.is_empty(), self.ahead_ns > 0 || each_ns < u64::from(LIGHT_NS));
+        for (shard, &tied_ns) in self.shards.iter().zip(&self.tied_ns) {
+            let is_much = tied_ns.saturating_mul(MUCH_TIED.1) >= average_ns.saturating_mul(MUCH_TIED.0);
+            let sub_block = &mut parts.sub_blocks[shard.index()];
+            sub_block.grain = grain;
+            sub_block.tied_first = u32::from(!is_light && (is_sure || is_much));
         }
     }
 }

@@ -2,6 +2,7 @@
 //! nothing), a transaction on two shards or on none, a plan that depends on anything but its input. The oracle follows
 //! the block naively: who wrote each key last, and where.
 
+use super::freedom::LIGHT_NS;
 use super::*;
 use crate::partition::{ArenaLimits, ArenaReader, FREE_FIRST, RoundPlan, TIED};
 use crate::types::{BlockHeader, PreparedBlock};
@@ -32,6 +33,8 @@ struct Plan {
     dependent: Vec<HashSet<(KeyId, usize, u32)>>,
     /// Per transaction: [`TIED`], [`FREE`] or [`FREE_FIRST`].
     freedom: Vec<u32>,
+    /// Per shard: whether its free ones are left for later.
+    tied_first: Vec<u32>,
     edges: usize,
     makespan_ns: u64,
 }
@@ -101,6 +104,7 @@ fn plan_block(
 fn copied(round: &RoundPlan<'_>, shards: u32, transactions: usize, totals: PlanTotals) -> Plan {
     let (mut parts, mut required) = (Vec::new(), vec![Vec::new(); transactions]);
     let (mut dependent, mut freedom) = (vec![HashSet::new(); transactions], vec![TIED; transactions]);
+    let tied_first = round.sub_blocks.iter().take(shards as usize).map(|part| part.tied_first).collect();
     let named = |edge: &Edge| (edge.key, edge.writer.index(), edge.to_shard);
     for shard in 0..shards {
         let SubBlock { first, count, free, free_first, .. } = round.sub_blocks[shard as usize];
@@ -127,7 +131,7 @@ fn copied(round: &RoundPlan<'_>, shards: u32, transactions: usize, totals: PlanT
     }
     let PlanTotals { edges, makespan_ns, .. } = totals;
     assert_eq!(round.edges.len(), edges as usize);
-    Plan { parts, required, dependent, freedom, edges: edges as usize, makespan_ns }
+    Plan { parts, required, dependent, freedom, tied_first, edges: edges as usize, makespan_ns }
 }
 
 fn plan(transactions: &[Declared], shards: u32) -> Plan {
@@ -435,6 +439,26 @@ fn what_is_long_and_free_is_begun_first_and_what_is_tied_or_short_is_not() {
     assert_eq!(plan(&transactions, 1).freedom, [TIED; 4], "one shard alone keeps to the block's order");
     let many: Vec<Declared> = (0..1_000).map(|_| (LONG_NS, vec![])).collect();
     assert!(plan(&many, 2).freedom.iter().all(|&freedom| freedom == FREE), "none of many is long");
+}
+
+#[test]
+fn free_ones_are_left_for_later_where_accesses_are_sure_or_a_shard_is_full_of_tied_ones() {
+    let chain = |cost: u32, length: usize| vec![(cost, vec![(1, AccessMode::ReadWrite)]); length];
+    let block = |chained: Vec<Declared>, others: Vec<Declared>| plan(&[chained, others].concat(), 2);
+    let (heavy, light) = (50 * LIGHT_NS, LIGHT_NS - 1);
+    let (sure, unsure) = (vec![(heavy, vec![]); 6], vec![(heavy, vec![(9, AccessMode::Near)]); 6]);
+    assert_eq!(block(chain(heavy, 2), sure).tied_first, [1, 1]);
+    assert_eq!(
+        block(chain(heavy, 2), unsure.clone()).tied_first,
+        [0, 0],
+        "a third of one shard's work is tied"
+    );
+    let full = block(chain(heavy, 6), unsure);
+    let chained = full.shard_of(0).unwrap();
+    assert_eq!((full.tied_first[chained], full.tied_first[1 - chained]), (1, 0), "{full:?}");
+    assert_eq!(block(chain(light, 4), vec![(light, vec![]); 4]).tied_first, [0, 0], "too short for that");
+    let ahead = block_of(&vec![(heavy, vec![]); 8], |_| heavy / 2);
+    assert_eq!(plan_block(&ahead, 2, LIMITS, usize::MAX, |_| Standing::Open).tied_first, [0, 0]);
 }
 
 #[test]

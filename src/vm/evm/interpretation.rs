@@ -95,8 +95,7 @@ fn run_plain(interpreter: &mut Interpreter<EthInterpreter>, gas: &GasTable) {
         }};
     }
 
-    loop {
-        let Some(&opcode) = code.get(at) else { break };
+    while let Some(&opcode) = code.get(at) {
         let Some(rest) = left.checked_sub(cost(opcode)) else { break };
         match opcode {
             ADD => binary!(a, b, a.wrapping_add(b)),
