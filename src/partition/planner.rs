@@ -128,6 +128,8 @@ pub struct Planner {
     answers: Vec<bool>,
     /// Transactions that may be long enough to be begun first.
     long: Vec<Long>,
+    /// The first transaction planned, and its seat.
+    first: Option<(TxnIndex, usize)>,
     /// Per seat: expected time of the transactions that are not free.
     tied_ns: Vec<u64>,
     /// Expected time of all transactions.
@@ -157,6 +159,7 @@ impl Planner {
             near: HashMap::new(),
             answers: Vec::new(),
             long: Vec::new(),
+            first: None,
             tied_ns: Vec::new(),
             total_ns: 0,
             cursor: 0,
@@ -200,6 +203,7 @@ impl Planner {
         self.long.clear();
         self.answers.clear();
         self.answers.resize(shards.len(), false);
+        self.first = None;
         self.tied_ns.clear();
         self.tied_ns.resize(shards.len(), 0);
         (self.ahead_ns, self.total_ns) = (0, 0);
@@ -329,6 +333,7 @@ impl Planner {
         let idle_at_most = AHEAD_MAX as u64 * u64::from(self.ahead_ns);
         self.load.set(seat, busy_ns.max(finish_ns.saturating_sub(idle_at_most)));
         self.transactions += 1;
+        self.first.get_or_insert((txn, seat));
         self.total_ns += u64::from(entry.cost_ns);
         if entry.cost_ns >= LONG_NS && ahead_ns == 0 {
             self.long.push(Long { txn, seat, cost_ns: entry.cost_ns });

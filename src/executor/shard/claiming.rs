@@ -57,7 +57,8 @@ pub(super) struct FreeList {
 }
 
 impl<V: Vm, T: Transport> Round<'_, V, T> {
-    /// Executes free transactions of the shard's own out of turn; false when the round is cut short.
+    /// Executes free transactions of the shard's own, those that it begins with or those left for last; false when the round is cut
+    /// short.
     pub(super) fn execute_own(&mut self, positions: Range<u32>, own: &mut OwnClaims) -> bool {
         if positions.is_empty() {
             return true;
@@ -67,6 +68,7 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
             if own.hold(self.slot, position) && !self.execute_free(position, Finding::NOTHING) {
                 return false;
             }
+            self.flush_outbox();
         }
         true
     }

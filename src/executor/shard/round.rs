@@ -1,5 +1,5 @@
-//! One round of one shard: its transactions in block order, every edge answered, then what others have left, until the end or
-//! the cut.
+//! One round of one shard: its transactions in block order, or the tied ones before the free ones, every edge answered, then what
+//! others have left, until the end or the cut.
 
 use super::claiming::{Meanwhile, OwnClaims};
 use super::{Arrival, RoundEnd, Scratch, add, counter};

@@ -36,13 +36,14 @@ pub(super) struct NotingInstructions<'a> {
 }
 
 impl<'a> NotingInstructions<'a> {
-    const PLAIN: Table<'a> = instruction_table();
+    const REVMS: Table<'a> = instruction_table();
     const NOTING: Table<'a> = Self::noting();
 
     pub(super) fn new(gas: &'a GasTable) -> NotingInstructions<'a> {
         NotingInstructions { gas, context: PhantomData }
     }
 
+    /// None of these is plain: the loop would not ask here.
     const fn noting() -> Table<'a> {
         let mut table: Table<'a> = instruction_table();
         table[opcode::KECCAK256 as usize] = Instruction::new(keccak256);
@@ -81,8 +82,8 @@ fn address_at(step: &Step<'_, '_>, below_top: usize) -> Option<Address> {
     Some(Address::from_word(B256::from(word)))
 }
 
-fn plain(step: Step<'_, '_>, instruction: u8) -> InstructionExecResult {
-    NotingInstructions::PLAIN[usize::from(instruction)].execute(step)
+fn by_revm(step: Step<'_, '_>, instruction: u8) -> InstructionExecResult {
+    NotingInstructions::REVMS[usize::from(instruction)].execute(step)
 }
 
 fn again<'c, 'a>(step: &'c mut Step<'_, 'a>) -> Step<'c, 'a> {
@@ -121,7 +122,7 @@ pub(super) fn note_emptiness(host: &mut EvmContext<'_>, account: Option<Address>
 fn keccak256(step: Step<'_, '_>) -> InstructionExecResult {
     let asks = step.host.journaled_state.database.hashes.is_worth_asking();
     let Some(bytes) = asks.then(|| hashed_bytes(&step)).flatten() else {
-        return plain(step, opcode::KECCAK256);
+        return by_revm(step, opcode::KECCAK256);
     };
     let cost = step.host.gas_params().keccak256_cost(HASHED_BYTES);
     if !step.interpreter.gas.record_regular_cost(cost) {
@@ -149,21 +150,21 @@ fn hashed_bytes(step: &Step<'_, '_>) -> Option<[u8; HASHED_BYTES]> {
 
 fn balance(mut step: Step<'_, '_>) -> InstructionExecResult {
     let account = address_at(&step, 0);
-    let result = plain(again(&mut step), opcode::BALANCE);
+    let result = by_revm(again(&mut step), opcode::BALANCE);
     note_balance(step.host, account);
     result
 }
 
 fn self_balance(mut step: Step<'_, '_>) -> InstructionExecResult {
     let account = step.interpreter.input.target_address();
-    let result = plain(again(&mut step), opcode::SELFBALANCE);
+    let result = by_revm(again(&mut step), opcode::SELFBALANCE);
     note_balance(step.host, Some(account));
     result
 }
 
 fn code_hash(mut step: Step<'_, '_>) -> InstructionExecResult {
     let account = address_at(&step, 0);
-    let result = plain(again(&mut step), opcode::EXTCODEHASH);
+    let result = by_revm(again(&mut step), opcode::EXTCODEHASH);
     note_emptiness(step.host, account);
     result
 }
@@ -174,7 +175,7 @@ fn call(mut step: Step<'_, '_>) -> InstructionExecResult {
     let spec = step.host.cfg.spec();
     let pays = !spec.is_enabled_in(SpecId::SPURIOUS_DRAGON)
         || step.interpreter.stack.peek(2).is_ok_and(|value| !value.is_zero());
-    let result = plain(again(&mut step), opcode::CALL);
+    let result = by_revm(again(&mut step), opcode::CALL);
     if pays {
         note_emptiness(step.host, account);
     }
@@ -184,7 +185,7 @@ fn call(mut step: Step<'_, '_>) -> InstructionExecResult {
 /// What a creation decides is noted when it begins. From Amsterdam on it may fail before, for the cost of an account that it
 /// would bring into being: all that was loaded by then counts as looked at.
 fn create<const INSTRUCTION: u8>(mut step: Step<'_, '_>) -> InstructionExecResult {
-    let result = plain(again(&mut step), INSTRUCTION);
+    let result = by_revm(again(&mut step), INSTRUCTION);
     if step.host.cfg.spec().is_enabled_in(SpecId::AMSTERDAM) {
         step.host.journaled_state.database.notes.look_at_all();
     }
@@ -193,7 +194,7 @@ fn create<const INSTRUCTION: u8>(mut step: Step<'_, '_>) -> InstructionExecResul
 
 fn self_destruct(mut step: Step<'_, '_>) -> InstructionExecResult {
     let (account, heir) = (step.interpreter.input.target_address(), address_at(&step, 0));
-    let result = plain(again(&mut step), opcode::SELFDESTRUCT);
+    let result = by_revm(again(&mut step), opcode::SELFDESTRUCT);
     for account in [Some(account), heir] {
         note_balance(step.host, account);
         let note = account.and_then(|account| step.host.journaled_state.database.notes.of(account));

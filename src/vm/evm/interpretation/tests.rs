@@ -16,13 +16,14 @@ use revm::interpreter::{CallInput, Interpreter, InterpreterAction, STACK_LIMIT, 
 use revm::primitives::hardfork::SpecId;
 use revm::primitives::{Address, Bytes, U256};
 
-const SPECS: [SpecId; 6] = [
+const SPECS: [SpecId; 7] = [
     SpecId::FRONTIER,
     SpecId::BYZANTIUM,
     SpecId::PETERSBURG,
     SpecId::LONDON,
     SpecId::SHANGHAI,
     SpecId::OSAKA,
+    SpecId::AMSTERDAM,
 ];
 
 /// What may decide a jump.
