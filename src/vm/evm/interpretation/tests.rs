@@ -125,6 +125,9 @@ struct Start {
     gas: u64,
     stack: Vec<U256>,
     data: Vec<u8>,
+    /// Words of memory that are paid for.
+    memory: usize,
+    is_static: bool,
     /// Whether the data lie in the memory of the frame that calls.
     is_shared: bool,
 }
@@ -135,7 +138,7 @@ impl Start {
         callers.resize(self.data.len());
         callers.set(0, &self.data);
         let mut memory = callers.new_child_context();
-        memory.resize(64);
+        memory.resize(32 * self.memory);
         let input = if self.is_shared {
             CallInput::SharedBuffer(0..self.data.len())
         } else {
@@ -149,8 +152,8 @@ impl Start {
             ..InputsImpl::default()
         };
         let code = ExtBytecode::new(Bytecode::new_legacy(Bytes::from(self.code.clone())));
-        let mut interpreter = Interpreter::new(memory, code, inputs, false, self.spec, self.gas);
-        interpreter.gas.memory_mut().set_words_num(2, 6);
+        let mut interpreter = Interpreter::new(memory, code, inputs, self.is_static, self.spec, self.gas);
+        interpreter.gas.memory_mut().set_words_num(self.memory, 3 * self.memory as u64);
         interpreter.return_data = ReturnDataImpl(Bytes::from_static(b"returned"));
         self.stack.iter().for_each(|&word| assert!(interpreter.stack.push(word)));
         interpreter
@@ -198,10 +201,11 @@ fn start() -> impl Strategy<Value = Start> {
     ];
     let data = prop::collection::vec(any::<u8>(), 0..80);
     let gas = prop_oneof![Just(5_000_u64), 0_u64..600];
-    (pieces(), 0..SPECS.len(), gas, words, data, any::<bool>()).prop_map(
-        |(pieces, spec, gas, stack, data, is_shared)| {
-            let code = assemble(&pieces);
-            Start { code, spec: SPECS[spec], gas, stack, data, is_shared }
+    let frame = (0_usize..4, any::<bool>(), any::<bool>());
+    (pieces(), 0..SPECS.len(), gas, words, data, frame).prop_map(
+        |(pieces, spec, gas, stack, data, (memory, is_static, is_shared))| {
+            let (code, spec) = (assemble(&pieces), SPECS[spec]);
+            Start { code, spec, gas, stack, data, memory, is_static, is_shared }
         },
     )
 }
@@ -219,8 +223,8 @@ proptest! {
 fn is_plain(opcode: u8, spec: SpecId) -> bool {
     // Data of a push, or destinations.
     let code = [&[opcode][..], &[JUMPDEST; 40]].concat();
-    let start =
-        Start { code, spec, gas: 100, stack: vec![U256::from(3); 17], data: vec![0; 40], is_shared: false };
+    let (stack, data) = (vec![U256::from(3); 17], vec![0; 40]);
+    let start = Start { code, spec, gas: 100, stack, data, memory: 2, is_static: false, is_shared: false };
     let mut interpreter = start.interpreter();
     run_plain(&mut interpreter, &gas_table_spec(spec));
     interpreter.bytecode.pc() > 0
