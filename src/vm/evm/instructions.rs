@@ -26,6 +26,7 @@ pub(super) type EvmContext<'a> = Context<
 >;
 
 type Table<'a> = InstructionTable<EthInterpreter, EvmContext<'a>>;
+type OwnInstruction<'a> = fn(Step<'_, 'a>) -> InstructionExecResult;
 type Step<'c, 'a> = InstructionContext<'c, EvmContext<'a>, EthInterpreter>;
 
 /// The instructions of one spec.
@@ -43,17 +44,26 @@ impl<'a> NotingInstructions<'a> {
         NotingInstructions { gas, context: PhantomData }
     }
 
-    /// None of these is plain: the loop would not ask here.
+    /// Instructions that are not revm's. None of them is plain: the loop would not ask here.
+    pub(super) const OWN: [(u8, OwnInstruction<'a>); 8] = [
+        (opcode::KECCAK256, keccak256),
+        (opcode::BALANCE, balance),
+        (opcode::SELFBALANCE, self_balance),
+        (opcode::EXTCODEHASH, code_hash),
+        (opcode::CALL, call),
+        (opcode::CREATE, create::<{ opcode::CREATE }>),
+        (opcode::CREATE2, create::<{ opcode::CREATE2 }>),
+        (opcode::SELFDESTRUCT, self_destruct),
+    ];
+
     const fn noting() -> Table<'a> {
         let mut table: Table<'a> = instruction_table();
-        table[opcode::KECCAK256 as usize] = Instruction::new(keccak256);
-        table[opcode::BALANCE as usize] = Instruction::new(balance);
-        table[opcode::SELFBALANCE as usize] = Instruction::new(self_balance);
-        table[opcode::EXTCODEHASH as usize] = Instruction::new(code_hash);
-        table[opcode::CALL as usize] = Instruction::new(call);
-        table[opcode::CREATE as usize] = Instruction::new(create::<{ opcode::CREATE }>);
-        table[opcode::CREATE2 as usize] = Instruction::new(create::<{ opcode::CREATE2 }>);
-        table[opcode::SELFDESTRUCT as usize] = Instruction::new(self_destruct);
+        let mut place = 0;
+        while place < Self::OWN.len() {
+            let (opcode, own) = Self::OWN[place];
+            table[opcode as usize] = Instruction::new(own);
+            place += 1;
+        }
         table
     }
 }

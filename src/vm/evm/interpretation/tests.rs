@@ -2,9 +2,10 @@
 //! behind it. The oracle is revm's own loop on the same code: result, gas, stack and memory are compared. And instructions that are
 //! quietly no longer executed here: nothing would be wrong, only slow. Negative controls run: destinations that cost nothing, a decided
 //! jump that is taken when it should not be, a word that is swapped and then not dropped, pushes of one byte too few, a word too many
-//! on a full stack, and shifts before there were any: each fails.
+//! on a full stack, and shifts before there were any: each fails. And CALLDATALOAD among the instructions that note something.
 
 use super::{interpret, run_plain};
+use crate::vm::evm::instructions::NotingInstructions;
 use proptest::prelude::*;
 use revm::bytecode::Bytecode;
 use revm::bytecode::opcode::*;
@@ -266,4 +267,11 @@ fn plain_instructions_are_executed_here_once_there_are_any() {
     expected.extend([RETURNDATASIZE, SHL, SHR, PUSH0]);
     expected.sort_unstable();
     assert_eq!(plain(SpecId::OSAKA), expected);
+}
+
+#[test]
+fn no_instruction_that_notes_something_is_passed_by() {
+    for (opcode, _) in NotingInstructions::OWN {
+        assert!(SPECS.iter().all(|&spec| !is_plain(opcode, spec)), "{opcode:#x}");
+    }
 }
