@@ -124,8 +124,8 @@ impl<F: Fleet> Coordinator<F> {
         }
         let (begun, before) = (Instant::now(), self.acceptance.judged());
         // That of the one who is furthest ahead: judging waits for all of them.
-        let most = (0..self.members.len()).max_by_key(|&place| self.news_of(place, call));
-        let place = most.filter(|&place| self.news_of(place, call) >= AHEAD_OUTPUTS);
+        let most = (0..self.members.len()).map(|place| (self.news_of(place, call), place)).max();
+        let place = most.filter(|&(news, _)| news >= AHEAD_OUTPUTS).map(|(_, place)| place);
         let copied = place.map_or(Ok(()), |place| self.copy_in(place, AHEAD_OUTPUTS_MAX, call));
         let (arena, patrol) = (&mut self.lanes[self.active].arena, |now| self.fleet.patrol(now));
         let watch = Watch::new(call, &patrol);

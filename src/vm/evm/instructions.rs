@@ -37,13 +37,6 @@ pub(super) struct NotingInstructions<'a> {
 }
 
 impl<'a> NotingInstructions<'a> {
-    const REVMS: Table<'a> = instruction_table();
-    const NOTING: Table<'a> = Self::noting();
-
-    pub(super) fn new(gas: &'a GasTable) -> NotingInstructions<'a> {
-        NotingInstructions { gas, context: PhantomData }
-    }
-
     /// Instructions that are not revm's. None of them is plain: the loop would not ask here.
     pub(super) const OWN: [(u8, OwnInstruction<'a>); 8] = [
         (opcode::KECCAK256, keccak256),
@@ -55,6 +48,12 @@ impl<'a> NotingInstructions<'a> {
         (opcode::CREATE2, create::<{ opcode::CREATE2 }>),
         (opcode::SELFDESTRUCT, self_destruct),
     ];
+    const REVMS: Table<'a> = instruction_table();
+    const NOTING: Table<'a> = Self::noting();
+
+    pub(super) fn new(gas: &'a GasTable) -> NotingInstructions<'a> {
+        NotingInstructions { gas, context: PhantomData }
+    }
 
     const fn noting() -> Table<'a> {
         let mut table: Table<'a> = instruction_table();
