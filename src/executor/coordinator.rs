@@ -361,7 +361,9 @@ impl<F: Fleet> Coordinator<F> {
         let (acceptance, accepted) = (&self.acceptance, self.acceptance.frontier());
         shown.map_err(|error| cannot_go_on(error, call, accepted))?;
         let between = || watch.look().map_err(|stop| stop.after(accepted, call.block.len()));
-        lane.plan_rest(&self.shards, |txn| acceptance.standing(txn), between)?;
+        // Whoever brings its shard down is to be first in line soon: what stands before it is done first from now on.
+        let in_order = self.run.stats.rounds_cut_short > 0;
+        lane.plan_rest((&self.shards, in_order), |txn| acceptance.standing(txn), between)?;
         self.timeline.note(SpanKind::Plan, began);
         if begun.elapsed() >= LONG_PLAN {
             // One that is missing is found dead as soon as the round begins.

@@ -112,15 +112,19 @@ impl Lane {
         Ok(())
     }
 
-    /// Plans what is left of the block over `shards`; `between` is called after every step and may end it.
+    /// Plans what is left of the block over `shards`, which keep to the block's order if that is wanted; `between` is called after
+    /// every step and may end it.
     pub(super) fn plan_rest(
         &mut self,
-        shards: &[ShardId],
+        (shards, in_order): (&[ShardId], bool),
         standing: impl Fn(TxnIndex) -> (Standing, Incarnation),
         mut between: impl FnMut() -> Result<(), ExecuteError>,
     ) -> Result<(), ExecuteError> {
         let begun = Instant::now();
         self.begin(shards, None)?;
+        if in_order {
+            self.planner.keep_order();
+        }
         while !self.planner.step(&mut self.arena, STEP, &standing)? {
             between()?;
         }

@@ -1,5 +1,5 @@
-//! The shard loop, written once for threads and processes: execute in block order, answer every edge, never wait for
-//! room, take over what others have left, leave when the round is cut short.
+//! The shard loop, written once for threads and processes: execute in block order or what others wait for first, answer every edge,
+//! never wait for room, take over what others have left, leave when the round is cut short.
 
 mod claiming;
 mod round;

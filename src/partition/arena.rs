@@ -145,7 +145,7 @@ pub struct PlannedTransaction {
 pub const TIED: u32 = 0;
 /// Nobody waits for it and it waits for nobody: whichever shard claims it executes it.
 pub const FREE: u32 = 1;
-/// Free, and so long that its shard begins with it: begun late, it would keep everybody waiting.
+/// Free, and its shard begins with it: it is long and would keep everybody waiting if it were begun late, or it is the first in line.
 pub const FREE_FIRST: u32 = 2;
 
 /// A value that crosses from the shard of its writer to the shard of a reader.

@@ -106,6 +106,8 @@ pub struct Planner {
     /// Where it differs between pairs of shards.
     matrix: Option<CostMatrix>,
     waiting: Waiting,
+    /// Whether free transactions are left for last nowhere.
+    in_order: bool,
     shards: Vec<ShardId>,
     writers: Vec<LastWriter>,
     /// By key: whether its values are foreseen.
@@ -146,6 +148,7 @@ impl Planner {
             costs,
             matrix: None,
             waiting: Waiting::ForWriters,
+            in_order: false,
             shards: Vec::new(),
             writers: Vec::new(),
             foreseen: Vec::new(),
@@ -188,6 +191,7 @@ impl Planner {
     /// [`ArenaError`] when the arena's parts cannot be reached.
     pub fn begin(&mut self, arena: &mut ArenaWriter, shards: &[ShardId]) -> Result<(), ArenaError> {
         self.waiting = Waiting::ForWriters;
+        self.in_order = false;
         self.shards.clear();
         self.shards.extend_from_slice(shards);
         self.writers.clear();
@@ -218,6 +222,12 @@ impl Planner {
     /// Has no transaction of the plan just begun wait for another one: what they read is foreseen.
     pub fn wait_for_nobody(&mut self) {
         self.waiting = Waiting::Never;
+    }
+
+    /// Has no shard leave its free transactions for last in the plan just begun: whenever the round is cut short, what is done of
+    /// its part goes on from the front.
+    pub fn keep_order(&mut self) {
+        self.in_order = true;
     }
 
     /// Has no transaction of the plan just begun wait for values of this key: they are foreseen.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 pub const CULPRIT: usize = 0;
 /// The account that receives from fault transactions; others may send to it.
 pub const RECIPIENT: usize = 1;
+/// Unless more are wanted.
 const ACCOUNTS: usize = 20;
 const RICHES: u64 = 1 << 40;
 
@@ -29,8 +30,12 @@ pub struct Bank {
 
 impl Bank {
     pub fn new(seed: u64) -> Bank {
+        Bank::with_accounts(seed, ACCOUNTS)
+    }
+
+    pub fn with_accounts(seed: u64, count: usize) -> Bank {
         let mut scene = Scene::new(seed, 2, false);
-        let accounts = Accounts::derive(seed, ACCOUNTS, false);
+        let accounts = Accounts::derive(seed, count, false);
         let riches = accounts.addresses().iter().map(|&address| (address, RICHES));
         scene.genesis = genesis(riches).unwrap().collect();
         Bank {
@@ -38,8 +43,8 @@ impl Bank {
             oracle: scene.oracle(),
             scene,
             accounts,
-            balances: vec![RICHES; ACCOUNTS],
-            sequences: vec![0; ACCOUNTS],
+            balances: vec![RICHES; count],
+            sequences: vec![0; count],
             height: 0,
             tally: None,
         }
@@ -68,8 +73,9 @@ impl Bank {
 
     /// A transfer between two accounts that are neither culprit nor recipient.
     pub fn any_transfer(&mut self) -> Vec<u8> {
-        let from = 2 + self.dice.below(ACCOUNTS - 2);
-        let to = 2 + (from - 2 + 1 + self.dice.below(ACCOUNTS - 3)) % (ACCOUNTS - 2);
+        let ordinary = self.balances.len() - 2;
+        let from = 2 + self.dice.below(ordinary);
+        let to = 2 + (from - 2 + 1 + self.dice.below(ordinary - 1)) % ordinary;
         let amount = 1 + self.dice.next() % 100;
         self.transfer(from, to, amount)
     }

@@ -15,13 +15,15 @@ use std::ops::Range;
 pub(super) struct OwnClaims {
     round: RoundId,
     grain: u32,
+    /// Those that the shard begins with are claimed one by one: what is claimed with them nobody else could take until the end.
+    begun_with: u32,
     held: Range<u32>,
     exhausted: bool,
 }
 
 impl OwnClaims {
     pub(super) fn of(part: &SubBlock, round: RoundId) -> OwnClaims {
-        OwnClaims { round, grain: part.grain, held: 0..0, exhausted: false }
+        OwnClaims { round, grain: part.grain, begun_with: part.free_first, held: 0..0, exhausted: false }
     }
 
     /// Whether the shard is to execute the one at `position`; ask for each in turn.
@@ -30,8 +32,9 @@ impl OwnClaims {
             // Past what others can claim.
             return true;
         }
+        let at_once = if position < self.begun_with { 1 } else { self.grain };
         while position >= self.held.end && !self.exhausted {
-            match slot.claims.take_front(self.round.0, self.grain) {
+            match slot.claims.take_front(self.round.0, at_once) {
                 Some(held) => self.held = held,
                 None => self.exhausted = true,
             }
@@ -164,4 +167,26 @@ fn part_of<'p>(
     chain
         .take(part.count as usize)
         .filter(move |txn| planned.get(txn.index()).is_some_and(|planned| planned.freedom == freedom))
+}
+
+#[cfg(test)]
+mod tests {
+    //! What would break: work that waits until the end for the shard that claimed it beside what it begins with. Negative control run:
+    //! with whole grains claimed from the first position on it fails.
+
+    use super::*;
+    use phalanx_ipc::Control;
+
+    #[test]
+    fn what_a_shard_begins_with_is_claimed_without_what_comes_behind_it() {
+        let control = Control::create_private(1).unwrap();
+        let (slot, round) = (control.slot(0).unwrap(), RoundId(1));
+        slot.claims.lay_out(round.0, 10);
+        let part = SubBlock { free: 10, free_first: 2, grain: 5, ..SubBlock::EMPTY };
+        let mut own = OwnClaims::of(&part, round);
+        assert!(own.hold(slot, 0) && own.hold(slot, 1));
+        let others = std::iter::from_fn(|| slot.claims.take_back(round.0, 1));
+        assert_eq!(others.flatten().min(), Some(2), "others may take all the rest");
+        assert!(!own.hold(slot, 2));
+    }
 }

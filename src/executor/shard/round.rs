@@ -54,9 +54,11 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
     pub(super) fn execute_all(&mut self) -> RoundEnd {
         let Some(&part) = self.plan.sub_blocks.get(self.id.index()) else { return RoundEnd::Finished };
         let mut own = OwnClaims::of(&part, self.plan.header.round);
+        // What is examined together is executed in a row, whatever the plan knows of it.
+        let tied_first = part.tied_first != 0 && self.vm.examines_at_once() == 0;
         if self.execute_own(0..part.free_first, &mut own)
-            && self.execute_part(&part, &mut own)
-            && (part.tied_first == 0 || self.execute_own(part.free_first..part.free, &mut own))
+            && self.execute_part(&part, tied_first, &mut own)
+            && (!tied_first || self.execute_own(part.free_first..part.free, &mut own))
             && self.take_over()
         {
             self.empty_outbox()
@@ -67,14 +69,14 @@ impl<V: Vm, T: Transport> Round<'_, V, T> {
 
     /// Executes what is planned for this shard and nobody has taken over, without its free transactions if they are left for later;
     /// false when the round is cut short.
-    fn execute_part(&mut self, part: &SubBlock, own: &mut OwnClaims) -> bool {
+    fn execute_part(&mut self, part: &SubBlock, tied_first: bool, own: &mut OwnClaims) -> bool {
         let (mut txn, mut position) = (part.first, part.free_first);
         let mut ahead = self.prefetch(self.prefetch(txn));
         for behind in (0..part.count).rev() {
             // Planned chains are never shorter than their count; a damaged one ends the round.
             let Some(&planned) = self.plan.planned.get(txn.index()) else { return false };
             let is_own = match planned.freedom {
-                FREE if part.tied_first != 0 => false,
+                FREE if tied_first => false,
                 FREE => {
                     position += 1;
                     own.hold(self.slot, position - 1)

@@ -64,9 +64,9 @@ impl Planner {
         } else {
             u32::try_from(GRAIN_NS / each_ns.max(1)).unwrap_or(u32::MAX).max(1)
         };
-        // What is near something is a guess: calls that nobody ties may conflict, and do so less in block order.
+        // Who was put where by what it is near is a guess: calls that nobody ties may conflict, and do so less in block order.
         let is_sure = self.near.is_empty();
-        let is_better_in_a_row = self.ahead_ns > 0 || each_ns < u64::from(LIGHT_NS);
+        let is_better_in_a_row = self.in_order || self.ahead_ns > 0 || each_ns < u64::from(LIGHT_NS);
         for (shard, &tied_ns) in self.shards.iter().zip(&self.tied_ns) {
             let is_much = tied_ns.saturating_mul(MUCH_TIED.1) >= average_ns.saturating_mul(MUCH_TIED.0);
             let sub_block = &mut parts.sub_blocks[shard.index()];

@@ -468,6 +468,23 @@ fn free_ones_are_left_for_later_where_accesses_are_sure_or_a_shard_is_full_of_ti
 }
 
 #[test]
+fn no_shard_leaves_anything_for_last_where_order_is_to_be_kept() {
+    let mut arena = loaded(&block_of(&vec![(50 * LIGHT_NS, vec![]); 8], |_| 0), LIMITS);
+    let mut planner = Planner::new(CostModel::default());
+    let mut left_for_last = |in_order: bool| {
+        planner.begin(&mut arena, &[ShardId(0), ShardId(1)]).unwrap();
+        if in_order {
+            planner.keep_order();
+        }
+        while !planner.step(&mut arena, usize::MAX, |_| (Standing::Open, Incarnation(1))).unwrap() {}
+        planner.seal(&mut arena, RoundId(1), false).unwrap();
+        arena.plan_parts().unwrap().sub_blocks.iter().filter(|part| part.tied_first != 0).count()
+    };
+    // The next plan is asked anew.
+    assert_eq!([false, true, false].map(&mut left_for_last), [2, 0, 2]);
+}
+
+#[test]
 fn only_the_shards_given_are_used() {
     let block = block_of(&vec![(1_000, vec![(1, AccessMode::Read)]); 50], |_| 0);
     let mut arena = loaded(&block, LIMITS);
