@@ -12,13 +12,15 @@
 
 mod common;
 
-use common::{Dice, Scene, assert_same, deadline, eventually, seed, send_signal, state_of};
+use common::{
+    Dice, Hints, Scene, assert_same, deadline, eventually, prepare_with, seed, send_signal, state_of,
+};
 use nix::sys::signal::Signal;
 use phalanx::Phalanx;
-use phalanx::executor::BlockOutput;
+use phalanx::executor::{BlockExecutor, BlockOutput};
 use phalanx::fail_points::{FAIL_POINTS, FailAction, FailSpec, Passer};
 use phalanx::supervisor::Pacing;
-use phalanx::types::PreparedBlock;
+use phalanx::types::{Block, PreparedBlock};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,9 +52,20 @@ struct Matrix {
 impl Matrix {
     fn new() -> Matrix {
         let seed = seed();
-        let mut scene = Scene::new(seed, 40, false);
-        let blocks = scene.expected(std::iter::repeat_n(BLOCK, BLOCKS_MAX));
-        Matrix { scene, blocks, dice: Dice::new(seed), seed }
+        let (mut scene, mut dice) = (Scene::new(seed, 40, false), Dice::new(seed));
+        let mut oracle = scene.oracle();
+        let blocks: Vec<Block> = (0..BLOCKS_MAX).map(|_| scene.workload.next_block(BLOCK)).collect();
+        let blocks = blocks.iter().enumerate().map(|(number, block)| {
+            // Every other one says that it takes long: shards leave for last what anybody may execute.
+            let prepared = match number % 2 {
+                0 => scene.prepare(block),
+                _ => Arc::new(prepare_with(&scene.vm, block, &mut dice, |_| Hints::Right)),
+            };
+            let output = oracle.execute(&prepared, deadline()).unwrap();
+            (prepared, output)
+        });
+        let blocks = blocks.collect();
+        Matrix { scene, blocks, dice, seed }
     }
 
     fn run(&mut self, passer: Passer) {
