@@ -11,6 +11,7 @@ use revm::context::journal::JournalInner;
 use revm::primitives::hardfork::SpecId;
 use revm::primitives::{Address, KECCAK_EMPTY, U256};
 use revm::state::Account;
+use std::borrow::Cow;
 
 type Step = Result<(), LimitExceeded>;
 
@@ -76,20 +77,36 @@ impl Settlement<'_, '_> {
             return kept.map_or(Ok(()), |reward| self.credit(note.account, reward));
         }
         let balance = account.info.balance.saturating_add(reward.unwrap_or_default());
+        let is_touched = account.is_touched() || reward.is_some();
+        let may_be_bare = is_touched && balance <= note.balance && account.info.is_code_hash_empty_or_zero();
         self.put_balance(note, balance)?;
-        self.put_nonce(note, account.info.nonce)?;
-        if !account.is_touched() && reward.is_none() {
+        self.put_nonce(&self.decided_by_nonce(note, may_be_bare), account.info.nonce)?;
+        if !is_touched {
             return Ok(());
         }
         self.put_code(note, account)?;
         if account.is_created() {
             self.put_created_slots(note, account)?;
         }
-        let bare = account.info.nonce == 0 && account.info.is_code_hash_empty_or_zero();
-        if bare && balance <= note.balance {
+        if may_be_bare && account.info.nonce == 0 {
             return self.touch_empty(note.account, note.marked);
         }
         Ok(())
+    }
+
+    /// The note of an account that is bare if its nonce is 0. That decides what is left, also where nobody asked for the nonce: it may
+    /// be older than the code is, if that has gone meanwhile. From Spurious Dragon on only a mark makes a difference to a bare
+    /// account, and whoever finds one looks at the nonce.
+    fn decided_by_nonce<'n>(&self, note: &'n AccountNote, may_be_bare: bool) -> Cow<'n, AccountNote> {
+        let nonce_use = match note.nonce {
+            1.. => NonceUse::NotZero,
+            0 if !self.spec.is_enabled_in(SpecId::SPURIOUS_DRAGON) => NonceUse::Exact,
+            0 => NonceUse::Unused,
+        };
+        if !may_be_bare || nonce_use == NonceUse::Unused || note.nonce_use != NonceUse::Unused {
+            return Cow::Borrowed(note);
+        }
+        Cow::Owned(AccountNote { nonce_use, ..note.clone() })
     }
 
     /// An account without nonce and code was touched and not paid. Until Spurious Dragon it exists from then on; after
