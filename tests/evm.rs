@@ -6,6 +6,9 @@
 //! Negative controls run: with BALANCE not noted the test of threads fails; with the life of destroyed storage not ended it
 //! fails by the gas of a re-created contract; without the mark of empty accounts before Spurious Dragon all three fail.
 //!
+//! A contract that goes: what would break is a bare account left by a call that saw the code gone and the nonce not yet, or the other way
+//! round. Negative control run: without the nonce noted in `Settlement::decided_by_nonce` the test of it fails at once.
+//!
 //! Access lists: what would break is a foreseen value that is believed without being compared, or that nobody sees, so that
 //! transactions wait or are executed again although the list is right. Negative control run: with the same code foreseen once
 //! for each of its accounts, in the order of the accounts instead of the block's, the one-round test fails for many seeds.
@@ -35,7 +38,8 @@ use phalanx::vm::evm::revm::primitives::hardfork::SpecId;
 use phalanx::vm::evm::revm::primitives::{Address, B256, Bytes, TxKind, U256, hex};
 use phalanx::vm::evm::{BlobContext, EvmAccount, EvmBlockContext, EvmConfig, EvmVm};
 use phalanx_bench::ethereum::{
-    BLOOM_BYTES, BlockAccessList, BlockFile, EthereumBlock, Field, Outcome, Reference, ReferenceState,
+    BLOOM_BYTES, BlockAccessList, BlockFile, EthereumBlock, Field, ListedWrites, Outcome, Reference,
+    ReferenceState,
 };
 use std::collections::HashMap;
 use std::path::Path;
@@ -224,6 +228,43 @@ fn threads_and_optimistic_threads_come_to_the_same() {
 }
 
 #[test]
+fn calls_of_a_contract_that_goes_leave_what_they_leave_one_after_the_other() {
+    let gone = Address::repeat_byte(0x99);
+    let vm = EvmVm::new(EvmConfig::default());
+    for spec in
+        [SpecId::FRONTIER, SpecId::HOMESTEAD, SpecId::TANGERINE, SpecId::SPURIOUS_DRAGON, SpecId::LONDON]
+    {
+        let mut block = block(seed(), spec);
+        // Who earns nothing comes into being with the first transaction: all others are executed again.
+        block.accounts.retain(|(account, _)| *account != BENEFICIARY && *account != sender(2));
+        block.accounts.push((sender(2), EvmAccount { balance: U256::ONE << 200, ..EvmAccount::default() }));
+        // ADDRESS SELFDESTRUCT: the first call takes it away, all others touch what is not there.
+        let code = Bytes::from_static(&[0x30, 0xff]);
+        block
+            .accounts
+            .push((gone, EvmAccount { balance: U256::ONE, nonce: 1, code, ..EvmAccount::default() }));
+        let call = |from: usize, gas_limit: u64| TxEnv {
+            caller: sender(from),
+            kind: TxKind::Call(gone),
+            gas_limit,
+            ..TxEnv::default()
+        };
+        // The first one runs out of gas; limits are such that the last two are not put where the second one is.
+        let create = TxEnv { kind: TxKind::Create, nonce: 1, ..call(0, 184_421) };
+        block.file.transactions = vec![call(0, 25_092), call(1, 323_652), create, call(2, 121_796)];
+        block.file.context.base_fee = 0;
+        let prepared = Arc::new(PreparedBlock::prepare(&vm, &block.block()).unwrap());
+        let right = Sequential::new(vm.clone(), state(&block)).execute(&prepared, deadline()).unwrap();
+        for turn in 0..20 {
+            let config = ThreadsConfig { shards: 2 + turn % 3, ..ThreadsConfig::default() };
+            let mut threads = Threads::launch(config, vm.clone(), state(&block)).unwrap();
+            let output = threads.execute(&prepared, deadline()).unwrap();
+            assert_eq!(right.first_difference(&output), None, "{spec:?}, turn {turn}");
+        }
+    }
+}
+
+#[test]
 fn processes_of_the_supervisor_program_come_to_the_same() {
     for seed in seeds(1) {
         for spec in [SpecId::HOMESTEAD, SpecId::PETERSBURG, SpecId::PRAGUE] {
@@ -244,7 +285,8 @@ fn processes_of_the_supervisor_program_come_to_the_same() {
 fn with_list(block: &EthereumBlock, list: &BlockAccessList) -> Arc<PreparedBlock> {
     let vm = EvmVm::new(EvmConfig::default());
     let mut prepared = PreparedBlock::prepare(&vm, &block.block()).unwrap();
-    list.foresee(&mut prepared, block.system_calls().len(), block.file.context.spec).unwrap();
+    let writes = ListedWrites::of(list, block.system_calls().len(), prepared.len(), block.file.context.spec);
+    writes.foresee(&mut prepared).unwrap();
     Arc::new(prepared)
 }
 

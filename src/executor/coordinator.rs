@@ -24,7 +24,7 @@ use crate::partition::{ArenaError, CostModel, Planner};
 use crate::state::BaseState;
 use crate::telemetry::{SpanKind, TimelineBook};
 use crate::topology::CostMatrix;
-use crate::types::{Incarnation, Origin, RoundId, ShardId};
+use crate::types::{Incarnation, KeyId, Origin, RoundId, ShardId};
 use collection::Collection;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -294,9 +294,19 @@ impl<F: Fleet> Coordinator<F> {
         let patrol = |now| self.fleet.patrol(now);
         let (lane, watch) = (&mut self.lanes[self.active], Watch::new(call, &patrol));
         self.overlay.clear();
+        let mut last: Option<(*const [u8], KeyId)> = None;
         for (place, write) in call.block.foreseen().enumerate() {
             watch.look_at(place).map_err(|stop| stop.after(0, call.block.len()))?;
-            let Ok(key) = lane.arena.intern(write.hash, write.key) else { return Ok(false) };
+            // Writes of one key mostly come in a row.
+            let same = last.filter(|(name, _)| std::ptr::eq(*name, write.key));
+            let key = match same {
+                Some((_, key)) => key,
+                None => match lane.arena.intern(write.hash, write.key) {
+                    Ok(key) => key,
+                    Err(_) => return Ok(false),
+                },
+            };
+            last = Some((write.key, key));
             let origin = Origin::written_by(write.txn, Incarnation(0));
             self.overlay.show(key, origin, write.value.map_or(Shown::Delete, Shown::Set));
         }

@@ -6,6 +6,7 @@ use crate::types::{
     TransactionAccess, TxnIndex,
 };
 use bytemuck::{Pod, Zeroable};
+use phalanx_ipc::prefetch_start;
 use serde::{Deserialize, Serialize};
 use std::sync::OnceLock;
 use thiserror::Error;
@@ -31,6 +32,24 @@ pub struct Block {
     pub header: BlockHeader,
     /// The encoded transactions. Any bytes are allowed; what does not decode gets a status of its own.
     pub transactions: Vec<Vec<u8>>,
+}
+
+/// How far ahead transactions are asked of memory, in places, and how much of each: where a block comes from, each one lies elsewhere.
+const FETCHED_AHEAD: usize = 4;
+const FETCHED_BYTES: usize = 256;
+const LINE_BYTES: usize = 64;
+
+impl Block {
+    /// The encoded transactions in order. Those behind the present one are on their way from memory meanwhile.
+    pub fn fetched(&self) -> impl Iterator<Item = &[u8]> {
+        self.transactions.iter().enumerate().map(|(place, transaction)| {
+            if let Some(ahead) = self.transactions.get(place + FETCHED_AHEAD) {
+                let begin = ahead.get(..FETCHED_BYTES).unwrap_or(ahead);
+                begin.chunks(LINE_BYTES).for_each(prefetch_start);
+            }
+            transaction.as_slice()
+        })
+    }
 }
 
 /// Where one transaction's parts lie in the flat arrays of a [`PreparedBlock`].
@@ -76,14 +95,21 @@ pub struct PreparedBlock {
     hash: OnceLock<BlockHash>,
 }
 
-/// A foreseen write: key and value lie one after the other in the foreseen bytes.
+/// A foreseen write; key and value lie in the foreseen bytes.
 #[derive(Clone, Copy, Debug)]
 struct Foreseen {
     txn: TxnIndex,
+    key: ForeseenKey,
+    value_start: u32,
+    value_bytes: Option<u32>,
+}
+
+/// A key of which something is foreseen. Writes of one key that come in a row have it in common.
+#[derive(Clone, Copy, Debug)]
+struct ForeseenKey {
     hash: u64,
     start: u32,
-    key_bytes: u32,
-    value_bytes: Option<u32>,
+    bytes: u32,
 }
 
 /// What a transaction is foreseen to leave under a key. A hint like a declared access: a wrong one costs time only.
@@ -202,14 +228,27 @@ impl PreparedBlock {
         if key.len() > MAX_KEY_BYTES || value.is_some_and(|value| value.len() > MAX_VALUE_BYTES) {
             return Ok(());
         }
-        let bytes = key.len() + value.map_or(0, <[u8]>::len);
-        let start = addressable("foreseen writes", self.foreseen_bytes.len(), bytes)?;
-        let length = |bytes: &[u8]| addressable("one foreseen write", bytes.len(), 0);
-        let (key_bytes, value_bytes) = (length(key)?, value.map(length).transpose()?);
-        self.foreseen_bytes.extend_from_slice(key);
-        self.foreseen_bytes.extend_from_slice(value.unwrap_or_default());
-        self.foreseen.push(Foreseen { txn, hash: self.hasher.hash(key), start, key_bytes, value_bytes });
+        let value_bytes = value.map(|value| addressable("one foreseen write", value.len(), 0)).transpose()?;
+        let key = match self.foreseen.last() {
+            Some(last) if self.foreseen_key(&last.key) == key => last.key,
+            Some(_) | None => self.new_foreseen_key(key)?,
+        };
+        let value = value.unwrap_or_default();
+        let value_start = addressable("foreseen writes", self.foreseen_bytes.len(), value.len())?;
+        self.foreseen_bytes.extend_from_slice(value);
+        self.foreseen.push(Foreseen { txn, key, value_start, value_bytes });
         Ok(())
+    }
+
+    fn new_foreseen_key(&mut self, key: &[u8]) -> Result<ForeseenKey, PrepareError> {
+        let start = addressable("foreseen writes", self.foreseen_bytes.len(), key.len())?;
+        let bytes = addressable("one foreseen write", key.len(), 0)?;
+        self.foreseen_bytes.extend_from_slice(key);
+        Ok(ForeseenKey { hash: self.hasher.hash(key), start, bytes })
+    }
+
+    fn foreseen_key(&self, key: &ForeseenKey) -> &[u8] {
+        self.foreseen_bytes.get(key.start as usize..(key.start + key.bytes) as usize).unwrap_or(&[])
     }
 
     /// All that the transactions change is foreseen: in the first round nobody waits for anybody.
@@ -229,16 +268,14 @@ impl PreparedBlock {
         !self.foreseen.is_empty()
     }
 
-    /// All foreseen writes.
+    /// All foreseen writes. Those of one key that were foreseen in a row have the same slice as their key.
     pub fn foreseen(&self) -> impl Iterator<Item = ForeseenWrite<'_>> {
-        self.foreseen.iter().filter_map(|one| {
-            let rest = self.foreseen_bytes.get(one.start as usize..)?;
-            let (key, rest) = rest.split_at_checked(one.key_bytes as usize)?;
-            let value = match one.value_bytes {
-                Some(bytes) => Some(rest.get(..bytes as usize)?),
-                None => None,
-            };
-            Some(ForeseenWrite { txn: one.txn, hash: one.hash, key, value })
+        self.foreseen.iter().map(|one| {
+            let value = one.value_bytes.map(|bytes| {
+                let start = one.value_start as usize;
+                self.foreseen_bytes.get(start..start + bytes as usize).unwrap_or(&[])
+            });
+            ForeseenWrite { txn: one.txn, hash: one.key.hash, key: self.foreseen_key(&one.key), value }
         })
     }
 

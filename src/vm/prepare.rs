@@ -10,7 +10,7 @@ impl PreparedBlock {
     /// [`PrepareError::TooLarge`].
     pub fn prepare<V: Vm>(vm: &V, block: &Block) -> Result<PreparedBlock, PrepareError> {
         let mut prepared = PreparedBlock::with_room(block);
-        for transaction in &block.transactions {
+        for transaction in block.fetched() {
             prepared.push(transaction, |hint| vm.declare(&block.header, transaction, hint))?;
         }
         vm.foresee(&mut prepared)?;

@@ -5,40 +5,38 @@
 
 use crate::ethereum::InputError;
 use crate::ethereum::field::Field;
-use phalanx::types::{PrepareError, PreparedBlock, TxnIndex};
 use phalanx::vm::evm::revm::primitives::hardfork::SpecId;
-use phalanx::vm::evm::revm::primitives::{Address, Bytes, KECCAK_EMPTY, U256, hex, keccak256};
+use phalanx::vm::evm::revm::primitives::{Address, Bytes, KECCAK_EMPTY, U256, hex};
 use phalanx::vm::evm::revm::state::EvmState;
-use phalanx::vm::evm::{CodeRecord, EvmKey, balance_value, slot_value};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Write;
 use std::path::Path;
 
 /// Values after transactions, by block access index.
-type Changes<T> = BTreeMap<u64, T>;
+pub(super) type Changes<T> = BTreeMap<u64, T>;
 
 /// What a block does to one account.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct AccountAccess {
-    slots: BTreeMap<U256, Changes<U256>>,
+pub(super) struct AccountAccess {
+    pub(super) slots: BTreeMap<U256, Changes<U256>>,
     read: BTreeSet<U256>,
-    balances: Changes<U256>,
-    nonces: Changes<u64>,
-    codes: Changes<Bytes>,
+    pub(super) balances: Changes<U256>,
+    pub(super) nonces: Changes<u64>,
+    pub(super) codes: Changes<Bytes>,
 }
 
 impl AccountAccess {
     /// The indices from which on a new life of the storage counts, in order. Code goes only with its account before Cancun, and
     /// only a delegation goes after it.
-    fn lives(&self, spec: SpecId) -> Vec<u64> {
+    pub(super) fn lives(&self, spec: SpecId) -> Vec<u64> {
         let gone = self.codes.iter().filter(|(_, code)| code.is_empty());
         if spec.is_enabled_in(SpecId::CANCUN) { Vec::new() } else { gone.map(|(index, _)| *index).collect() }
     }
 }
 
 /// Number of the life at an index, if the first one was in force before the block.
-fn life_at(lives: &[u64], index: u64) -> u64 {
+pub(super) fn life_at(lives: &[u64], index: u64) -> u64 {
     lives.iter().filter(|begins| **begins <= index).count() as u64
 }
 
@@ -137,50 +135,9 @@ impl BlockAccessList {
         }
     }
 
-    /// Foresees in `block`, of which the first `calls` items are the protocol's own calls, what the list says under the rules of
-    /// `spec`.
-    ///
-    /// # Errors
-    /// [`PrepareError`] when the list is too large for a block.
-    pub fn foresee(&self, block: &mut PreparedBlock, calls: usize, spec: SpecId) -> Result<(), PrepareError> {
-        let items = block.len();
-        // What the last call before the transactions leaves stands for them all.
-        let item_of = |index: u64| {
-            let item = usize::try_from(index).ok()?.checked_add(calls)?.checked_sub(1)?;
-            u32::try_from(item).ok().filter(|_| item < items).map(TxnIndex)
-        };
-        let mut codes = BTreeMap::new();
-        for (address, access) in &self.accounts {
-            let lives = access.lives(spec);
-            for (slot, changes) in &access.slots {
-                for (index, value) in changes {
-                    let Some(item) = item_of(*index) else { continue };
-                    let key = EvmKey::slot(*address, life_at(&lives, *index), *slot);
-                    block.foresee(item, key.as_slice(), slot_value(*value, &mut [0; 32]))?;
-                }
-            }
-            for (item, balance) in placed(&access.balances, item_of) {
-                let key = EvmKey::balance(*address);
-                block.foresee(item, key.as_slice(), Some(balance_value(*balance, &mut [0; 32])))?;
-            }
-            for (item, nonce) in placed(&access.nonces, item_of) {
-                block.foresee(item, EvmKey::nonce(*address).as_slice(), Some(&nonce.to_le_bytes()))?;
-            }
-            for (index, code) in &access.codes {
-                let Some(item) = item_of(*index) else { continue };
-                let hash = if code.is_empty() { KECCAK_EMPTY } else { keccak256(code) };
-                let record = CodeRecord { hash, life: life_at(&lives, *index) };
-                block.foresee(item, EvmKey::code_of(*address).as_slice(), record.value(&mut [0; 40]))?;
-                let first = codes.entry(hash).or_insert((item, code));
-                first.0 = first.0.min(item);
-            }
-        }
-        // Many accounts may get the same code: it is there from the first one on.
-        for (hash, (item, code)) in codes.iter().filter(|(_, (_, code))| !code.is_empty()) {
-            block.foresee(*item, EvmKey::code(*hash).as_slice(), Some(code))?;
-        }
-        block.foresee_no_more();
-        Ok(())
+    /// What it says of every account.
+    pub(super) fn accounts(&self) -> &BTreeMap<Address, AccountAccess> {
+        &self.accounts
     }
 
     /// The first thing in which this list is not what `right` says that the block does; what was only read does not count.
@@ -274,13 +231,6 @@ fn index(change: &Field<'_>) -> Result<u64, InputError> {
 
 fn change<const N: usize>(one: &Field<'_>, names: [&str; N]) -> Result<(u64, U256), InputError> {
     Ok((index(one)?, either(one, names).number()?))
-}
-
-fn placed<T>(
-    changes: &Changes<T>,
-    item_of: impl Fn(u64) -> Option<TxnIndex>,
-) -> impl Iterator<Item = (TxnIndex, &T)> {
-    changes.iter().filter_map(move |(index, value)| Some((item_of(*index)?, value)))
 }
 
 fn differ<T: PartialEq + std::fmt::Debug>(

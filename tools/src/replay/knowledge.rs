@@ -8,8 +8,8 @@ use phalanx::types::{AccessMode, Block, PreparedBlock};
 use phalanx::vm::Vm;
 use phalanx::vm::evm::{AccessSet, CallBook, EvmConfig, EvmKey, EvmVm};
 use phalanx_bench::ethereum::{
-    BlockAccess, BlockAccessList, BlockNames, EthereumBlock, Reference, read_access, read_access_lists,
-    write_access, write_access_list,
+    BlockAccess, BlockAccessList, BlockNames, EthereumBlock, ListedWrites, Reference, read_access,
+    read_access_lists, write_access, write_access_list,
 };
 use std::collections::HashMap;
 use std::fs::File;
@@ -44,9 +44,12 @@ enum Given {
 type Writer = (PathBuf, BufWriter<File>);
 
 /// What is known of one block beforehand.
-enum Known<'a> {
+pub enum Known<'a> {
+    /// What each transaction touches.
     Sets(&'a BlockAccess),
-    List(&'a BlockAccessList),
+    /// What each transaction leaves.
+    Writes(ListedWrites),
+    /// Nothing but what the transactions say.
     Nothing,
 }
 
@@ -81,7 +84,11 @@ impl Knowledge {
         })
     }
 
-    fn known<'a>(&'a self, case: &'a EthereumBlock, items: usize) -> Result<Known<'a>, ReplayError> {
+    /// What is known of a block of `items` transactions, calls of the protocol included.
+    ///
+    /// # Errors
+    /// `NoAccess`, `NoList`.
+    pub fn known<'a>(&'a self, case: &'a EthereumBlock, items: usize) -> Result<Known<'a>, ReplayError> {
         let block = case.file.context.number;
         match (self.hints, &self.given) {
             (Hints::Oracle, Some((file, Given::Sets(blocks)))) => {
@@ -90,49 +97,59 @@ impl Knowledge {
                 let no_access = || ReplayError::NoAccess { file: file.clone(), block, items, found };
                 Ok(Known::Sets(sets.filter(|_| items == found).ok_or_else(no_access)?))
             }
-            (Hints::Oracle, Some((file, Given::Lists(blocks)))) => {
-                let no_list = || ReplayError::NoList { file: file.clone(), block };
-                Ok(Known::List(blocks.get(&block).ok_or_else(no_list)?))
-            }
-            (Hints::Oracle, None) => {
-                let no_list = || ReplayError::NoList { file: case.folder.join("block.json"), block };
-                Ok(Known::List(case.file.access_list.as_ref().ok_or_else(no_list)?))
+            (Hints::Oracle, Some((_, Given::Lists(_))) | None) => {
+                let calls = case.system_calls().len();
+                Ok(Known::Writes(ListedWrites::of(self.list(case)?, calls, items, case.file.context.spec)))
             }
             (Hints::Cold | Hints::Learned, _) => Ok(Known::Nothing),
         }
     }
 
+    fn list<'a>(&'a self, case: &'a EthereumBlock) -> Result<&'a BlockAccessList, ReplayError> {
+        let block = case.file.context.number;
+        let (file, list) = match &self.given {
+            Some((file, Given::Lists(blocks))) => (file.clone(), blocks.get(&block)),
+            Some((_, Given::Sets(_))) | None => {
+                (case.folder.join("block.json"), case.file.access_list.as_ref())
+            }
+        };
+        list.ok_or(ReplayError::NoList { file, block })
+    }
+
     /// The access list that a block is executed by, if it is.
-    pub fn list<'a>(&'a self, case: &'a EthereumBlock, items: usize) -> Option<&'a BlockAccessList> {
-        match self.known(case, items) {
-            Ok(Known::List(list)) => Some(list),
-            Ok(Known::Sets(_) | Known::Nothing) | Err(_) => None,
-        }
+    pub fn given_list<'a>(
+        &'a self,
+        known: &Known<'_>,
+        case: &'a EthereumBlock,
+    ) -> Option<&'a BlockAccessList> {
+        if let Known::Writes(_) = known { self.list(case).ok() } else { None }
     }
 
     /// Prepares a block with what is known of it.
     ///
     /// # Errors
-    /// `NoAccess`, `NoList`, `Execute`.
-    pub fn prepare(&self, case: &EthereumBlock, block: &Block) -> Result<PreparedBlock, ReplayError> {
+    /// `Execute`.
+    pub fn prepare(
+        &self,
+        known: &Known<'_>,
+        case: &EthereumBlock,
+        block: &Block,
+    ) -> Result<PreparedBlock, ReplayError> {
         let failed = |error| ReplayError::execute(block.header.height, error);
-        let known = self.known(case, block.transactions.len())?;
         let beneficiary = case.file.context.beneficiary;
         let (mut prepared, mut names) = (PreparedBlock::with_room(block), BlockNames::default());
-        for (place, transaction) in block.transactions.iter().enumerate() {
-            let pushed = prepared.push(transaction, |hint| match (&known, self.hints) {
+        for (place, transaction) in block.fetched().enumerate() {
+            let pushed = prepared.push(transaction, |hint| match (known, self.hints) {
                 (Known::Sets(sets), _) => sets.declare(place, &mut names, hint),
                 (Known::Nothing, Hints::Learned) if self.book.declare(transaction, hint) => {
                     hint.access(EvmKey::balance(beneficiary).as_slice(), AccessMode::Add);
                 }
-                (Known::Nothing | Known::List(_), _) => self.vm.declare(&block.header, transaction, hint),
+                (Known::Nothing | Known::Writes(_), _) => self.vm.declare(&block.header, transaction, hint),
             });
             pushed.map_err(failed)?;
         }
         match known {
-            Known::List(list) => {
-                list.foresee(&mut prepared, case.system_calls().len(), case.file.context.spec)
-            }
+            Known::Writes(writes) => writes.foresee(&mut prepared),
             Known::Sets(_) | Known::Nothing => self.vm.foresee(&mut prepared),
         }
         .map_err(failed)?;

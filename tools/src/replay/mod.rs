@@ -125,12 +125,13 @@ fn replay_block(
     let (entries, block) = (case.entries(), case.block());
     let limit = Duration::from_millis(options.deadline_ms);
     let (mut times, mut checks) = (Times::default(), Checks::default());
+    let known = knowledge.known(case, block.transactions.len())?;
     for _ in 0..options.repeat {
         stop.look()?;
         times.sequential.push(reference.time().map_err(refused)?);
         engine.load(number, &entries)?;
         let begun = Instant::now();
-        let prepared = Arc::new(knowledge.prepare(case, &block)?);
+        let prepared = Arc::new(knowledge.prepare(&known, case, &block)?);
         let preparing = begun.elapsed();
         let (output, executing) = engine.execute(&prepared, limit)?;
         times.execute.push(preparing + executing);
@@ -144,7 +145,7 @@ fn replay_block(
         }
         engine.close()?;
     }
-    if let Some(list) = knowledge.list(case, block.transactions.len()) {
+    if let Some(list) = knowledge.given_list(&known, case) {
         let right = reference.access_list().map_err(refused)?;
         checks.list_difference = Some(list.first_difference(&right));
     }
