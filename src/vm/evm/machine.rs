@@ -17,7 +17,11 @@ use revm::context::result::{EVMError, ExecutionResult, HaltReason};
 use revm::context::{BlockEnv, CfgEnv, Context, Journal, JournalEntry, TxEnv};
 use revm::handler::{EthPrecompiles, Handler, SystemCallTx};
 use revm::interpreter::instructions::GasTable;
+use revm::primitives::hardfork::SpecId;
 use revm::primitives::{Address, U256};
+
+/// What a call of the protocol may use until Amsterdam (EIP-4788, 2935, 7002, 7251); from then on revm's limit has room for state gas as well.
+const SYSTEM_CALL_GAS: u64 = 30_000_000;
 
 /// Executes Ethereum transactions.
 #[derive(Clone, Debug)]
@@ -95,7 +99,10 @@ impl Vm for EvmVm {
         let outcome = match &transaction {
             EvmTransaction::User(tx) => block.run(tx, false, &mut parts, &mut self.kept, view),
             EvmTransaction::System { contract, input } => {
-                let tx = TxEnv::new_system_tx(*contract, input.clone());
+                let mut tx = TxEnv::new_system_tx(*contract, input.clone());
+                if !block.context.spec.is_enabled_in(SpecId::AMSTERDAM) {
+                    tx.gas_limit = SYSTEM_CALL_GAS;
+                }
                 block.run(&tx, true, &mut parts, &mut self.kept, view)
             }
             EvmTransaction::Credit { account, amount } => {
