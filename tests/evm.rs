@@ -9,6 +9,9 @@
 //! A contract that goes: what would break is a bare account left by a call that saw the code gone and the nonce not yet, or the other way
 //! round. Negative control run: without the nonce noted in `Settlement::decided_by_nonce` the test of it fails at once.
 //!
+//! Calls of the protocol: what would break is a limit that is not that of the standard. Negative control run: with the limit that revm
+//! gives them the test fails.
+//!
 //! Access lists: what would break is a foreseen value that is believed without being compared, or that nobody sees, so that
 //! transactions wait or are executed again although the list is right. Negative control run: with the same code foreseen once
 //! for each of its accounts, in the order of the accounts instead of the block's, the one-round test fails for many seeds.
@@ -27,7 +30,7 @@ use phalanx::executor::{
 };
 use phalanx::state::BaseState;
 use phalanx::supervisor::{Processes, ProcessesConfig, SupervisorImage};
-use phalanx::types::PreparedBlock;
+use phalanx::types::{Block, PreparedBlock};
 use phalanx::vm::BuiltInVm;
 use phalanx::vm::evm::revm::context::TxEnv;
 use phalanx::vm::evm::revm::context::transaction::{
@@ -36,7 +39,9 @@ use phalanx::vm::evm::revm::context::transaction::{
 use phalanx::vm::evm::revm::context_interface::either::Either;
 use phalanx::vm::evm::revm::primitives::hardfork::SpecId;
 use phalanx::vm::evm::revm::primitives::{Address, B256, Bytes, TxKind, U256, hex};
-use phalanx::vm::evm::{BlobContext, EvmAccount, EvmBlockContext, EvmConfig, EvmVm};
+use phalanx::vm::evm::{
+    BlobContext, EvmAccount, EvmBlockContext, EvmConfig, EvmStatus, EvmTransaction, EvmVm,
+};
 use phalanx_bench::ethereum::{
     BLOOM_BYTES, BlockAccessList, BlockFile, EthereumBlock, Field, ListedWrites, Outcome, Reference,
     ReferenceState,
@@ -261,6 +266,33 @@ fn calls_of_a_contract_that_goes_leave_what_they_leave_one_after_the_other() {
             let output = threads.execute(&prepared, deadline()).unwrap();
             assert_eq!(right.first_difference(&output), None, "{spec:?}, turn {turn}");
         }
+    }
+}
+
+/// Code that uses about so much gas, by memory: MSTORE8 at the end of as many words as that pays for.
+fn burning(gas: u64) -> Bytes {
+    let words = (1..1_u32 << 20).take_while(|&words| {
+        let words = u64::from(words);
+        3 * words + words * words / 512 <= gas
+    });
+    let end = words.last().unwrap() * 32 - 1;
+    [&[0x60, 1, 0x63][..], &end.to_be_bytes(), &[0x53, 0]].concat().into()
+}
+
+#[test]
+fn a_call_of_the_protocol_may_use_thirty_million_gas_and_no_more() {
+    let contract = Address::repeat_byte(0x98);
+    let item = EvmTransaction::System { contract, input: Bytes::new() };
+    for (gas, status) in [(29_990_000, EvmStatus::Success), (30_005_000, EvmStatus::Halted)] {
+        let mut block = block(seed(), SpecId::PRAGUE);
+        let code = burning(gas);
+        block.accounts.push((contract, EvmAccount { nonce: 1, code, ..EvmAccount::default() }));
+        let called = Block { transactions: vec![item.encode()], ..block.block() };
+        let vm = EvmVm::new(EvmConfig::default());
+        let prepared = Arc::new(PreparedBlock::prepare(&vm, &called).unwrap());
+        let output = Sequential::new(vm, state(&block)).execute(&prepared, deadline()).unwrap();
+        let found = output.transactions().next().map(|one| one.status());
+        assert_eq!(found, Some(status.code()), "with code that uses {gas}");
     }
 }
 
