@@ -18,6 +18,7 @@ use phalanx_bench::ethereum::Entries;
 use phalanx_bench::ethereum::chain::{
     Chain, DecodedBlock, Fork, ImportError, Network, Rejection, RunBlock, SealCheck,
 };
+use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -95,10 +96,11 @@ fn scene(network: &str, seal: SealCheck) -> Scene {
 }
 
 fn scene_with(network: &str, seal: SealCheck, accounts: &[(Address, EvmAccount)]) -> Scene {
-    scene_of(network, seal, accounts, 5_000_000)
+    scene_of(network, seal, accounts, Header { gas_limit: 5_000_000, ..Header::default() })
 }
 
-fn scene_of(network: &str, seal: SealCheck, accounts: &[(Address, EvmAccount)], gas_limit: u64) -> Scene {
+/// A chain that begins with `first`, of which everything follows from the network but gas limit, number and parent.
+fn scene_of(network: &str, seal: SealCheck, accounts: &[(Address, EvmAccount)], first: Header) -> Scene {
     let network = Network::of_name(network).unwrap();
     let fork = network.stages()[0].fork;
     let entries: Entries =
@@ -107,7 +109,6 @@ fn scene_of(network: &str, seal: SealCheck, accounts: &[(Address, EvmAccount)], 
         ommers_hash: EMPTY_OMMER_ROOT_HASH,
         transactions_root: EMPTY_ROOT_HASH,
         receipts_root: EMPTY_ROOT_HASH,
-        gas_limit,
         timestamp: 1_000,
         difficulty: if fork >= Fork::Paris { U256::ZERO } else { U256::from(0x20000) },
         base_fee_per_gas: (fork >= Fork::London).then_some(7),
@@ -116,7 +117,7 @@ fn scene_of(network: &str, seal: SealCheck, accounts: &[(Address, EvmAccount)], 
         excess_blob_gas: (fork >= Fork::Cancun).then_some(0),
         parent_beacon_block_root: (fork >= Fork::Cancun).then_some(B256::ZERO),
         requests_hash: (fork >= Fork::Prague).then_some(B256::ZERO),
-        ..Header::default()
+        ..first
     };
     loop {
         let draft = Draft {
@@ -343,7 +344,12 @@ fn a_transaction_that_may_not_stand_there_is_named_with_the_reason() {
 fn a_transaction_for_which_too_little_gas_is_left_is_refused_before_anything_else() {
     let rich = EvmAccount { balance: U256::from(2 * ETHER), nonce: 9, ..EvmAccount::default() };
     for (gas_limit, left) in [(30_000, Some(9_000)), (5_000_000, None)] {
-        let mut scene = scene_of("Shanghai", SealCheck::Off, &[(SIGNER, rich.clone())], gas_limit);
+        let mut scene = scene_of(
+            "Shanghai",
+            SealCheck::Off,
+            &[(SIGNER, rich.clone())],
+            Header { gas_limit, ..Header::default() },
+        );
         let genesis = scene.genesis.clone();
         let mut draft = scene.draft(&genesis);
         draft.transactions = vec![SIGNED.to_vec(), SIGNED.to_vec()];
@@ -538,35 +544,98 @@ fn calls_before_the_first_transaction_leave_what_they_are_given() {
     assert_leaves(&scene, hash, &[(place, kept)]);
 }
 
-/// The test of the command that is always there must be what the rules say of this chain. To make it anew, take the object
-/// that this test prints when it fails.
+/// A chain that begins late: nobody has the hashes of the blocks before its first one, but for the one that this names.
 #[test]
-fn the_commands_own_test_is_a_chain_made_by_hand() {
-    use serde_json::{Value, json};
+fn a_block_before_the_first_one_has_the_hash_that_the_first_one_says_or_none() {
+    // BLOCKHASH of 5, 6, 7 and 8 to the slots of these numbers, each: PUSH1 n, BLOCKHASH, PUSH1 n, SSTORE.
+    let code: Vec<u8> = (5..9).flat_map(|number| [0x60, number, 0x40, 0x60, number, 0x55]).collect();
+    let asking = EvmAccount { nonce: 1, code: Bytes::from(code), ..EvmAccount::default() };
+    let place = address!("000F3df6D732807Ef1319fB7B8bB8522d0Beac02");
+    let before = B256::repeat_byte(6);
+    let first = Header { number: 7, parent_hash: before, gas_limit: 5_000_000, ..Header::default() };
+    let mut scene = scene_of("Cancun", SealCheck::Off, &[(place, asking.clone())], first);
+    let genesis = scene.genesis.clone();
+    let mut draft = scene.draft(&genesis);
+    let hash = scene.take(&mut draft);
+    let slot = |number: u64, hash: B256| (U256::from(number), U256::from_be_bytes(hash.0));
+    let storage = vec![slot(6, before), slot(7, draft.header.parent_hash)];
+    assert_leaves(&scene, hash, &[(place, EvmAccount { storage, ..asking })]);
+}
+
+/// A block whose header is known may come with another body.
+#[test]
+fn a_known_header_does_not_make_another_body_valid() {
     let mut scene = scene("Shanghai", SealCheck::Off);
     let genesis = scene.genesis.clone();
-    let mut first = scene.draft(&genesis);
-    first.header = genesis.clone();
+    let mut draft = scene.draft(&genesis);
+    draft.withdrawals = Some(vec![(Address::repeat_byte(3), 5)]);
+    let hash = scene.take(&mut draft);
+    let again = scene.chain.import(&draft.bytes(), &mut Runner).unwrap();
+    assert_eq!(again.hash, hash);
+    let others = [
+        (Draft { transactions: vec![SIGNED.to_vec()], ..draft.clone() }, "transactions root"),
+        (Draft { ommers: vec![genesis.clone()], ..draft.clone() }, "ommers hash"),
+        (Draft { withdrawals: Some(Vec::new()), ..draft.clone() }, "withdrawals root"),
+        (Draft { withdrawals: None, ..draft.clone() }, "list of withdrawals is missing"),
+    ];
+    for (other, expected) in others {
+        assert_eq!(other.hash(), hash);
+        let reason = scene.rejection(&other).to_string();
+        assert!(reason.starts_with(expected), "{reason}");
+    }
+}
+
+/// The tests of the command that are always there must be what the rules say of these chains. To make one anew, take the object
+/// that this test prints when it fails.
+#[test]
+fn the_commands_own_tests_are_chains_made_by_hand() {
+    let mut scene = scene("Shanghai", SealCheck::Off);
+    let genesis = scene.genesis.clone();
     let mut draft = scene.draft(&genesis);
     draft.transactions = vec![SIGNED.to_vec()];
-    let hash = scene.take(&mut draft);
+    scene.take(&mut draft);
     let (tip, fee) = (20_000_000_000_u128 - 7, 20_000_000_000_u128 * 21_000);
-    let account = |balance: u128, nonce: u64| json!({ "balance": format!("{balance:#x}"), "nonce": format!("{nonce:#x}"), "code": "0x", "storage": {} });
-    let made = json!({ "one_transfer": {
-        "network": "Shanghai",
+    let after = json!({
+        (SIGNER.to_string().to_lowercase()): account_json(ETHER - fee, 10),
+        "0x3535353535353535353535353535353535353535": account_json(ETHER, 0),
+        (AUTHOR.to_string().to_lowercase()): account_json(tip * 21_000, 0),
+    });
+    assert_is_own_test("one_transfer", &test_json("Shanghai", &mut scene, &draft, &after));
+
+    let mut scene = self::scene("Prague", SealCheck::Off);
+    let genesis = scene.genesis.clone();
+    let draft = scene.draft(&genesis);
+    assert!(matches!(scene.rejection(&draft), Rejection::SystemContract(_)));
+    let after = json!({ (SIGNER.to_string().to_lowercase()): account_json(2 * ETHER, 9) });
+    assert_is_own_test("no_contracts", &test_json("Prague", &mut scene, &draft, &after));
+}
+
+fn account_json(balance: u128, nonce: u64) -> Value {
+    json!({ "balance": format!("{balance:#x}"), "nonce": format!("{nonce:#x}"), "code": "0x", "storage": {} })
+}
+
+/// A test with one block after the first one.
+fn test_json(network: &str, scene: &mut Scene, block: &Draft, after: &Value) -> Value {
+    let genesis = scene.genesis.clone();
+    let first = Draft { header: genesis.clone(), ..scene.draft(&genesis) };
+    json!({
+        "network": network,
         "sealEngine": "NoProof",
         "genesisRLP": Bytes::from(first.bytes()).to_string(),
         "genesisBlockHeader": { "hash": first.hash().to_string() },
-        "pre": { (SIGNER.to_string().to_lowercase()): account(2 * ETHER, 9) },
-        "blocks": [{ "rlp": Bytes::from(draft.bytes()).to_string(), "blockHeader": { "hash": hash.to_string() } }],
-        "lastblockhash": hash.to_string(),
-        "postState": {
-            (SIGNER.to_string().to_lowercase()): account(ETHER - fee, 10),
-            "0x3535353535353535353535353535353535353535": account(ETHER, 0),
-            (AUTHOR.to_string().to_lowercase()): account(tip * 21_000, 0),
-        },
-    }});
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tools/tests/conformance/one_transfer.json");
-    let there: Value = serde_json::from_slice(&std::fs::read(path).unwrap_or_default()).unwrap_or_default();
+        "pre": { (SIGNER.to_string().to_lowercase()): account_json(2 * ETHER, 9) },
+        "blocks": [{
+            "rlp": Bytes::from(block.bytes()).to_string(),
+            "blockHeader": { "hash": block.hash().to_string() },
+        }],
+        "lastblockhash": block.hash().to_string(),
+        "postState": after,
+    })
+}
+
+fn assert_is_own_test(name: &str, test: &Value) {
+    let path = format!("{}/../tools/tests/conformance/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    let there: Value = serde_json::from_slice(&std::fs::read(&path).unwrap_or_default()).unwrap_or_default();
+    let made = json!({ (name): test });
     assert_eq!(there, made, "{path} should hold {made:#}");
 }

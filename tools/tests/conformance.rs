@@ -1,8 +1,8 @@
 //! `phalanx conformance` as its users see it: exit codes, reports, and what it says of broken files.
 //!
 //! Ethereum's own tests are read from the folder that `PHALANX_ETHEREUM` names, or `../shared/ethereum` beside the
-//! repository; without them the tests that need them say so and look at nothing. `conformance/one_transfer.json` is made by
-//! hand and always there: a chain of one block with the example transaction of EIP-155.
+//! repository; without them the tests that need them say so and look at nothing. `conformance/one_transfer.json` and `no_contracts.json`
+//! are made by hand and always there: a chain of one block with the example transaction of EIP-155, and one without transactions.
 //!
 //! What would break: a command that calls tests passed without looking. The negative controls are tests of their own here: a
 //! post state, a hash, a first state or an expectation that was tampered with must fail.
@@ -16,6 +16,8 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 const OWN: &str = include_str!("conformance/one_transfer.json");
+/// A test of Prague without the contracts that the protocol calls.
+const OUTDATED: &str = include_str!("conformance/no_contracts.json");
 
 fn suite() -> Option<PathBuf> {
     let root = std::env::var_os("PHALANX_ETHEREUM").map_or_else(
@@ -192,4 +194,37 @@ fn what_revm_has_no_rules_for_is_skipped_with_the_reason() {
     let (code, report, _) = of_json(&tests);
     assert_eq!((code, &report["skipped"], &report["passed"]), (0, &json!(1), &json!(0)), "{report}");
     assert!(report["skips"][0]["reason"].as_str().unwrap().contains("EIP-1283"), "{report}");
+}
+
+#[test]
+fn a_test_older_than_the_rule_that_the_protocol_finds_code_is_skipped_and_a_rejection_for_it_counts() {
+    let mut tests: Value = serde_json::from_str(OUTDATED).unwrap();
+    let (code, report, stderr) = of_json(&tests);
+    assert_eq!((code, &report["skipped"], &report["passed"]), (0, &json!(1), &json!(0)), "{report} {stderr}");
+    assert!(report["skips"][0]["reason"].as_str().unwrap().contains("EIP-7002"), "{report}");
+
+    let test = &mut tests["no_contracts"];
+    test["lastblockhash"] = test["genesisBlockHeader"]["hash"].clone();
+    test["blocks"][0] = json!({ "rlp": test["blocks"][0]["rlp"], "expectException": "any" });
+    let (code, report, stderr) = of_json(&tests);
+    assert_eq!(
+        (code, &report["passed"], &report["rejected"]),
+        (0, &json!(1), &json!(1)),
+        "{report} {stderr}"
+    );
+}
+
+#[test]
+fn older_forms_of_files_are_read() {
+    let mut tests = own();
+    let test = &mut tests["one_transfer"];
+    // No code as an empty string, no seal engine, and an exception that is expected of another network.
+    test["pre"]["0x9d8a62f656a8d1615c1294fd71e9cfb3e4855a4f"]["code"] = json!("");
+    test["blocks"][0]["expectExceptionFrontier"] = json!("any");
+    drop(test.as_object_mut().unwrap().remove("sealEngine"));
+    let (code, report, stderr) = of_json(&tests);
+    assert_eq!((code, &report["passed"]), (0, &json!(1)), "{report} {stderr}");
+    tests["one_transfer"]["sealEngine"] = json!("NoReward");
+    let (code, report, _) = of_json(&tests);
+    assert!(code == 4 && cause(&report).contains("NoProof or Ethash"), "{report}");
 }

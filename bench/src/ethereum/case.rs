@@ -77,7 +77,8 @@ impl EthereumBlock {
     }
 }
 
-/// Reads accounts by their addresses: `{ balance, nonce, code, storage }`, each of which may be missing.
+/// Reads accounts by their addresses: `{ balance, nonce, code, storage }`, each of which may be missing. Old files write no code as an
+/// empty string.
 ///
 /// # Errors
 /// `Field`.
@@ -102,8 +103,8 @@ pub fn read_accounts(whole: &Field<'_>) -> Result<Vec<(Address, EvmAccount)>, In
                     storage.members()?.into_iter().map(slot).collect::<Result<_, InputError>>()?
                 }
             };
-            let code = account.get("code").present().map(|code| code.bytes()).transpose()?;
-            let code = code.unwrap_or_default();
+            let code = account.get("code").present().filter(|code| code.text() != Some(""));
+            let code = code.map(|code| code.bytes()).transpose()?.unwrap_or_default();
             Ok((address, EvmAccount { balance: number(account.get("balance"))?, nonce, code, storage }))
         })
         .collect()

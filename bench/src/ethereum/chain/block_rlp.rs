@@ -1,11 +1,12 @@
 //! Blocks as bytes: header, transactions, ommers and, from Shanghai on, withdrawals.
 
 use crate::ethereum::chain::Rejection;
-use alloy_consensus::{EthereumTxEnvelope, Header, TxEip4844};
+use alloy_consensus::transaction::RlpEcdsaDecodableTx;
+use alloy_consensus::{EthereumTxEnvelope, Header, TxEip4844, TxLegacy};
 use alloy_eips::eip2718::Decodable2718;
 use alloy_eips::eip4895::Withdrawal;
 use alloy_rlp::{Decodable, Header as Head};
-use alloy_trie::root::ordered_trie_root_encoded;
+use alloy_trie::root::{ordered_trie_root, ordered_trie_root_encoded};
 use phalanx::vm::evm::revm::primitives::{B256, keccak256};
 
 /// A transaction with its signature; blobs are not part of blocks.
@@ -101,6 +102,31 @@ impl DecodedBlock {
             bytes,
         })
     }
+
+    /// Checks that ommers and withdrawals are those that the header names.
+    ///
+    /// # Errors
+    /// [`Rejection::Hash`], [`Rejection::Missing`], [`Rejection::TooEarly`].
+    pub(super) fn check_parts(&self) -> Result<(), Rejection> {
+        Rejection::unless_same("ommers hash", self.header.ommers_hash, self.ommers_hash)?;
+        match (&self.withdrawals, self.header.withdrawals_root) {
+            (Some(withdrawals), Some(claimed)) => {
+                let right = ordered_trie_root::<Withdrawal>(withdrawals);
+                Rejection::unless_same("withdrawals root", claimed, right)
+            }
+            (None, None) => Ok(()),
+            (None, Some(_)) => Err(Rejection::Missing("list of withdrawals")),
+            (Some(_), None) => Err(Rejection::TooEarly("list of withdrawals")),
+        }
+    }
+
+    /// Checks that the transactions are those that the header names.
+    ///
+    /// # Errors
+    /// [`Rejection::Hash`].
+    pub(super) fn check_transactions(&self) -> Result<(), Rejection> {
+        Rejection::unless_same("transactions root", self.header.transactions_root, self.transactions_root)
+    }
 }
 
 fn header(from: &mut &[u8]) -> Result<(Header, B256), alloy_rlp::Error> {
@@ -120,7 +146,12 @@ fn decode_transactions(mut items: &[u8]) -> Result<(Vec<Envelope>, B256), Reject
             return Err(failed("it has no type".to_owned()));
         }
         let mut rest = bytes;
-        let envelope = Envelope::decode_2718(&mut rest).map_err(|error| failed(error.to_string()))?;
+        let envelope = if head.list {
+            let legacy = TxLegacy::rlp_decode_signed(&mut rest).map(Envelope::Legacy);
+            legacy.map_err(|error| failed(error.to_string()))?
+        } else {
+            Envelope::decode_2718(&mut rest).map_err(|error| failed(error.to_string()))?
+        };
         if !rest.is_empty() {
             return Err(failed(format!("{} bytes are left over", rest.len())));
         }

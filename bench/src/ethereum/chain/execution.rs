@@ -141,24 +141,19 @@ impl<'a> Program<'a> {
             let (same, claimed, right) = (claimed == right, U256::from(claimed), U256::from(right));
             if same { Ok(()) } else { Err(Rejection::Value { field, claimed, right }) }
         };
-        let hash = |field, claimed: B256, right: B256| {
-            if claimed == right { Ok(()) } else { Err(Rejection::Hash { field, claimed, right }) }
-        };
-        hash("transactions root", header.transactions_root, self.block.transactions_root)?;
+        self.block.check_transactions()?;
         if let Some(claimed) = header.blob_gas_used {
             let blobs = self.users.iter().map(|tx| tx.blob_hashes.len() as u64).sum::<u64>();
             value("blob gas used", claimed, blobs * GAS_PER_BLOB)?;
         }
         value("gas used", header.gas_used, totals.gas_used)?;
-        if totals.bloom != header.logs_bloom {
-            let (claimed, right) = (keccak256(header.logs_bloom), keccak256(totals.bloom));
-            return Err(Rejection::Hash { field: "hash of the logs' bloom", claimed, right });
-        }
-        hash("receipts root", header.receipts_root, totals.root)?;
+        let blooms = [header.logs_bloom, totals.bloom].map(keccak256);
+        Rejection::unless_same("hash of the logs' bloom", blooms[0], blooms[1])?;
+        Rejection::unless_same("receipts root", header.receipts_root, totals.root)?;
         if let Some(claimed) = header.requests_hash {
-            hash("requests hash", claimed, requests.hash())?;
+            Rejection::unless_same("requests hash", claimed, requests.hash())?;
         }
-        hash("state root", header.state_root, state_root)
+        Rejection::unless_same("state root", header.state_root, state_root)
     }
 
     /// Takes over what the next output changed; how it ended and what it returned.

@@ -9,8 +9,6 @@ use crate::ethereum::chain::signer::signed;
 use crate::ethereum::chain::{Fork, Network, Rejection, SealCheck, Stage, dao};
 use crate::ethereum::outcome::AccountsAfter;
 use alloy_consensus::Header;
-use alloy_eips::eip4895::Withdrawal;
-use alloy_trie::root::ordered_trie_root;
 use phalanx::vm::evm::revm::context::TxEnv;
 use phalanx::vm::evm::revm::primitives::{B256, U256};
 use phalanx::vm::evm::{BlobContext, EvmBlockContext};
@@ -81,9 +79,7 @@ impl Chain {
         let block = DecodedBlock::decode(genesis)?;
         let (hash, header) = (block.hash, block.header);
         let (claimed, right) = (header.state_root, AccountsAfter::of_entries(&state).state_root());
-        if claimed != right {
-            return Err(Rejection::Hash { field: "state root", claimed, right });
-        }
+        Rejection::unless_same("state root", claimed, right)?;
         let fork = network.stage(header.number, header.timestamp, U256::ZERO).fork;
         let total_difficulty = header.difficulty;
         let state = Arc::new(state);
@@ -99,6 +95,9 @@ impl Chain {
         let block = DecodedBlock::decode(bytes)?;
         let imported = Imported { hash: block.hash, transactions: block.transactions.len() };
         if self.links.contains_key(&block.hash) {
+            // Another body may have come with the same header.
+            block.check_parts()?;
+            block.check_transactions()?;
             return Ok(imported);
         }
         let parent_hash = block.header.parent_hash;
@@ -177,22 +176,10 @@ impl Chain {
         stage: &Stage,
         parent: &Link,
     ) -> Result<Vec<TxEnv>, Rejection> {
-        let header = &block.header;
         if stage.fork >= Fork::Osaka && block.bytes > BLOCK_BYTES {
             return Err(Rejection::TooLong { bytes: block.bytes, most: BLOCK_BYTES });
         }
-        let hash = |field, claimed: B256, right: B256| {
-            if claimed == right { Ok(()) } else { Err(Rejection::Hash { field, claimed, right }) }
-        };
-        hash("ommers hash", header.ommers_hash, block.ommers_hash)?;
-        match (&block.withdrawals, header.withdrawals_root) {
-            (Some(withdrawals), Some(claimed)) => {
-                hash("withdrawals root", claimed, ordered_trie_root::<Withdrawal>(withdrawals))?;
-            }
-            (None, None) => {}
-            (None, Some(_)) => return Err(Rejection::Missing("list of withdrawals")),
-            (Some(_), None) => return Err(Rejection::TooEarly("list of withdrawals")),
-        }
+        block.check_parts()?;
         check_ommers(self, block, parent)?;
         let mut users = Vec::with_capacity(block.transactions.len());
         for (txn, envelope) in block.transactions.iter().enumerate() {
@@ -205,9 +192,6 @@ impl Chain {
 
     fn context(&self, header: &Header, stage: &Stage, parent: &Link) -> EvmBlockContext {
         let merged = stage.fork.is_merged();
-        let hashes = self.ancestors(parent).take(HASHES).map(|link| (link.header.number, link.hash));
-        let mut block_hashes: Vec<(u64, B256)> = hashes.collect();
-        block_hashes.reverse();
         EvmBlockContext {
             spec: stage.fork.spec(),
             number: header.number,
@@ -222,8 +206,22 @@ impl Chain {
                 update_fraction: rules.update_fraction,
             }),
             slot: 0,
-            block_hashes,
+            block_hashes: self.hashes_before(parent),
         }
+    }
+
+    /// Hashes of the last blocks before a child of `parent`, by number, ascending. Of those before the first block of the chain only
+    /// one is known, which that names; the others count as zero, as they do in geth.
+    fn hashes_before(&self, parent: &Link) -> Vec<(u64, B256)> {
+        let known: Vec<&Link> = self.ancestors(parent).take(HASHES).collect();
+        let first = known.last().map_or(&parent.header, |first| &first.header);
+        let named = first.number.checked_sub(1);
+        let unknown = (0..named.unwrap_or(0)).rev().map(|number| (number, B256::ZERO));
+        let before = named.map(|number| (number, first.parent_hash)).into_iter().chain(unknown);
+        let links = known.iter().map(|link| (link.header.number, link.hash));
+        let mut hashes: Vec<(u64, B256)> = links.chain(before).take(HASHES).collect();
+        hashes.reverse();
+        hashes
     }
 
     /// The state on which a block executes.

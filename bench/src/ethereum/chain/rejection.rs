@@ -77,3 +77,13 @@ pub enum Rejection {
     #[error("a deposit's event is not laid out as it should be")]
     Deposit,
 }
+
+impl Rejection {
+    /// Whether a header's hash is that of what it stands for.
+    ///
+    /// # Errors
+    /// [`Rejection::Hash`].
+    pub(super) fn unless_same(field: &'static str, claimed: B256, right: B256) -> Result<(), Rejection> {
+        if claimed == right { Ok(()) } else { Err(Rejection::Hash { field, claimed, right }) }
+    }
+}
