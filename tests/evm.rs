@@ -9,8 +9,8 @@
 //! A contract that goes: what would break is a bare account left by a call that saw the code gone and the nonce not yet, or the other way
 //! round. Negative control run: without the nonce noted in `Settlement::decided_by_nonce` the test of it fails at once.
 //!
-//! Calls of the protocol: what would break is a limit that is not that of the standard. Negative control run: with the limit that revm
-//! gives them the test fails.
+//! Calls of the protocol: what would break is a limit that is not that of the standard, or an outcome that depends on what the same
+//! thread executed before. Negative controls run: with the limit that revm gives them, and with precompiles left as they are, their tests fail.
 //!
 //! Access lists: what would break is a foreseen value that is believed without being compared, or that nobody sees, so that
 //! transactions wait or are executed again although the list is right. Negative control run: with the same code foreseen once
@@ -26,7 +26,7 @@ mod common;
 use common::contracts::{self, child, contracts, word, words};
 use common::{Dice, assert_same, deadline, seed};
 use phalanx::executor::{
-    BlockExecutor, BlockStm, BlockStmConfig, MemoryConfig, Sequential, Threads, ThreadsConfig,
+    BlockExecutor, BlockOutput, BlockStm, BlockStmConfig, MemoryConfig, Sequential, Threads, ThreadsConfig,
 };
 use phalanx::state::BaseState;
 use phalanx::supervisor::{Processes, ProcessesConfig, SupervisorImage};
@@ -294,6 +294,43 @@ fn a_call_of_the_protocol_may_use_thirty_million_gas_and_no_more() {
         let found = output.transactions().next().map(|one| one.status());
         assert_eq!(found, Some(status.code()), "with code that uses {gas}");
     }
+}
+
+/// What a call of the protocol leaves under some rules, on a thread that executed users' transactions under others before, or nothing:
+/// the contract keeps what it cost to ask for the balance of a precompile, and to call one that there is from Osaka on.
+fn left_by_a_call(spec: SpecId, before: Option<SpecId>) -> BlockOutput {
+    let contract = Address::repeat_byte(0x98);
+    // GAS, BALANCE of 1, GAS, the difference to slot 0; GAS, CALL of 0x100 without anything, GAS, the difference to slot 1.
+    let code = "5a600131505a90036000555a60006000600060006000610100620186a0f1505a900360015500";
+    let code = Bytes::from(hex::decode(code).unwrap());
+    let item = EvmTransaction::System { contract, input: Bytes::new() };
+    let call = move || {
+        let vm = EvmVm::new(EvmConfig::default());
+        if let Some(other) = before {
+            let block = block(1, other);
+            let prepared = Arc::new(PreparedBlock::prepare(&vm, &block.block()).unwrap());
+            Sequential::new(vm.clone(), state(&block)).execute(&prepared, deadline()).unwrap();
+        }
+        let mut block = block(1, spec);
+        block.accounts.push((contract, EvmAccount { nonce: 1, code, ..EvmAccount::default() }));
+        let called = Block { transactions: vec![item.encode()], ..block.block() };
+        let prepared = Arc::new(PreparedBlock::prepare(&vm, &called).unwrap());
+        Sequential::new(vm, state(&block)).execute(&prepared, deadline()).unwrap()
+    };
+    std::thread::spawn(call).join().unwrap()
+}
+
+#[test]
+fn a_call_of_the_protocol_does_not_depend_on_what_the_thread_executed_before() {
+    for spec in [SpecId::CANCUN, SpecId::PRAGUE, SpecId::OSAKA] {
+        let fresh = left_by_a_call(spec, None);
+        for before in [SpecId::CANCUN, SpecId::PRAGUE, SpecId::OSAKA] {
+            let output = left_by_a_call(spec, Some(before));
+            assert_eq!(fresh.first_difference(&output), None, "{spec:?} after {before:?}");
+        }
+    }
+    let [prague, osaka] = [SpecId::PRAGUE, SpecId::OSAKA].map(|spec| left_by_a_call(spec, None));
+    assert!(prague.first_difference(&osaka).is_some(), "only Osaka has the precompile");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::vm::evm::database::ViewDatabase;
 use crate::vm::evm::handler::{NotingEvm, NotingHandler, RunError};
 use crate::vm::evm::hash_memo::HashMemo;
 use crate::vm::evm::hints::{declare_cold, foresee_nonces};
-use crate::vm::evm::instructions::{NotingInstructions, gas_table};
+use crate::vm::evm::instructions::{EvmContext, NotingInstructions, gas_table};
 use crate::vm::evm::log::{EVENT_RETURNED, emit_log};
 use crate::vm::evm::parts::{Parts, RunningParts};
 use crate::vm::evm::settle::Settlement;
@@ -15,10 +15,10 @@ use crate::vm::{Outcome, StateView, Vm};
 use revm::context::journal::JournalInner;
 use revm::context::result::{EVMError, ExecutionResult, HaltReason};
 use revm::context::{BlockEnv, CfgEnv, Context, Journal, JournalEntry, TxEnv};
-use revm::handler::{EthPrecompiles, Handler, SystemCallTx};
+use revm::handler::{EthPrecompiles, Handler, PrecompileProvider, SystemCallTx};
 use revm::interpreter::instructions::GasTable;
 use revm::primitives::hardfork::SpecId;
-use revm::primitives::{Address, U256};
+use revm::primitives::{Address, AddressSet, U256};
 
 /// What a call of the protocol may use until Amsterdam (EIP-4788, 2935, 7002, 7251); from then on revm's limit has room for state gas as well.
 const SYSTEM_CALL_GAS: u64 = 30_000_000;
@@ -171,6 +171,9 @@ impl BlockInForce {
             frame_stack: frames,
         };
         evm.ctx.journaled_state.inner.set_spec_id(spec);
+        if system {
+            make_ready(&mut evm);
+        }
         let mut handler = NotingHandler::default();
         let result = if system { handler.run_system_call(&mut evm) } else { handler.run(&mut evm) };
         let NotingEvm { ctx, precompiles, frame_stack: frames, .. } = evm;
@@ -184,6 +187,13 @@ impl BlockInForce {
         *running = Some(RunningParts { journal, local: ctx.local, frames, precompiles });
         outcome
     }
+}
+
+/// Does for a call of the protocol what nothing else does, since it begins with its first frame: precompiles are those of the rules in
+/// force and are not warm, whatever the thread executed before. The next transaction makes them warm again.
+fn make_ready(evm: &mut NotingEvm<'_>) {
+    PrecompileProvider::<EvmContext<'_>>::set_spec(&mut evm.precompiles, evm.ctx.cfg.spec);
+    evm.ctx.journaled_state.inner.warm_addresses.set_precompile_addresses(&AddressSet::default());
 }
 
 /// Shows what a call of the protocol returned: nobody else's return value is of any use behind its transaction.
