@@ -15,9 +15,11 @@ mod bank;
 pub mod contracts;
 mod dice;
 mod durable;
+pub mod ethereum;
 mod family;
 mod hints;
 mod process;
+pub mod programs;
 mod scene;
 mod tally;
 

@@ -3,17 +3,16 @@
 use crate::ethereum::access_list::Before;
 use crate::ethereum::outcome::{AccountsAfter, Outcome};
 use crate::ethereum::{BlockAccessList, EthereumBlock, Receipt};
-use phalanx::vm::evm::EvmBlockContext;
 use phalanx::vm::evm::revm::bytecode::Bytecode;
 use phalanx::vm::evm::revm::context::result::{EVMError, InvalidTransaction};
-use phalanx::vm::evm::revm::context::{BlockEnv, CfgEnv, TxEnv};
+use phalanx::vm::evm::revm::context::{BlockEnv, CfgEnv, ContextSetters, TxEnv};
 use phalanx::vm::evm::revm::database_interface::DBErrorMarker;
+use phalanx::vm::evm::revm::handler::{Handler, MainnetHandler};
 use phalanx::vm::evm::revm::primitives::map::{AddressMap, B256Map, U256Map};
 use phalanx::vm::evm::revm::primitives::{Address, B256, Bytes, KECCAK_EMPTY, U256};
 use phalanx::vm::evm::revm::state::{AccountInfo, EvmState};
-use phalanx::vm::evm::revm::{
-    Context, Database, ExecuteEvm, MainBuilder, MainContext, MainnetEvm, SystemCallEvm,
-};
+use phalanx::vm::evm::revm::{Context, Database, ExecuteEvm, MainBuilder, MainContext, MainnetEvm};
+use phalanx::vm::evm::{EvmBlockContext, system_call};
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
 use thiserror::Error;
@@ -146,7 +145,7 @@ impl<'a> Reference<'a> {
         let mut results = Vec::with_capacity(transactions.len());
         let begun = Instant::now();
         for (contract, input) in self.calls() {
-            evm.system_call_one(contract, input).map_err(|error| self.refused_call(&error))?;
+            self.call(&mut evm, contract, input)?;
         }
         for (txn, tx) in transactions.into_iter().enumerate() {
             results.push(evm.transact_one(tx).map_err(|error| refused(txn, &error))?);
@@ -166,8 +165,9 @@ impl<'a> Reference<'a> {
         let mut evm = self.evm(Cow::Owned(self.state.clone()));
         let mut receipts = Vec::with_capacity(self.block.file.transactions.len());
         for (contract, input) in self.calls() {
-            let called = evm.system_call(contract, input).map_err(|error| self.refused_call(&error))?;
-            evm.journaled_state.database.state.to_mut().take_over(&called.state);
+            self.call(&mut evm, contract, input)?;
+            let changes = evm.finalize();
+            evm.journaled_state.database.state.to_mut().take_over(&changes);
         }
         for (txn, tx) in self.block.file.transactions.iter().enumerate() {
             let done = evm.transact(tx.clone()).map_err(|error| refused(txn, &error))?;
@@ -198,8 +198,9 @@ impl<'a> Reference<'a> {
             state.take_over(changes);
         };
         for (contract, input) in self.calls() {
-            let called = evm.system_call(contract, input).map_err(|error| self.refused_call(&error))?;
-            take_in(&mut evm, 0, &called.state);
+            self.call(&mut evm, contract, input)?;
+            let changes = evm.finalize();
+            take_in(&mut evm, 0, &changes);
         }
         for (txn, tx) in self.block.file.transactions.iter().enumerate() {
             let done = evm.transact(tx.clone()).map_err(|error| refused(txn, &error))?;
@@ -217,7 +218,7 @@ impl<'a> Reference<'a> {
         for _ in 0..3 {
             let mut evm = self.evm(Cow::Borrowed(self.state));
             for (contract, input) in self.calls() {
-                evm.system_call_one(contract, input).map_err(|error| self.refused_call(&error))?;
+                self.call(&mut evm, contract, input)?;
             }
             let transactions = self.block.file.transactions.clone();
             for (txn, tx) in transactions.into_iter().enumerate() {
@@ -239,8 +240,11 @@ impl<'a> Reference<'a> {
         self.block.system_calls().into_iter().filter(move |(contract, _)| has_code(contract))
     }
 
-    fn refused_call(&self, error: &EVMError<HashMissing, InvalidTransaction>) -> ReferenceError {
-        refused(self.block.file.transactions.len(), error)
+    /// Makes one of the protocol's calls; what it changes stays in the journal.
+    fn call(&self, evm: &mut PlainEvm<'_>, contract: Address, input: Bytes) -> Result<(), ReferenceError> {
+        evm.set_tx(system_call(self.block.file.context.spec, contract, input));
+        let called = MainnetHandler::default().run_system_call(evm);
+        called.map(drop).map_err(|error| refused(self.block.file.transactions.len(), &error))
     }
 }
 

@@ -18,7 +18,7 @@ use revm::context::{BlockEnv, CfgEnv, Context, Journal, JournalEntry, TxEnv};
 use revm::handler::{EthPrecompiles, Handler, PrecompileProvider, SystemCallTx};
 use revm::interpreter::instructions::GasTable;
 use revm::primitives::hardfork::SpecId;
-use revm::primitives::{Address, AddressSet, U256};
+use revm::primitives::{Address, AddressSet, Bytes, U256};
 
 /// What a call of the protocol may use until Amsterdam (EIP-4788, 2935, 7002, 7251); from then on revm's limit has room for state gas as well.
 const SYSTEM_CALL_GAS: u64 = 30_000_000;
@@ -99,10 +99,7 @@ impl Vm for EvmVm {
         let outcome = match &transaction {
             EvmTransaction::User(tx) => block.run(tx, false, &mut parts, &mut self.kept, view),
             EvmTransaction::System { contract, input } => {
-                let mut tx = TxEnv::new_system_tx(*contract, input.clone());
-                if !block.context.spec.is_enabled_in(SpecId::AMSTERDAM) {
-                    tx.gas_limit = SYSTEM_CALL_GAS;
-                }
+                let tx = system_call(block.context.spec, *contract, input.clone());
                 block.run(&tx, true, &mut parts, &mut self.kept, view)
             }
             EvmTransaction::Credit { account, amount } => {
@@ -187,6 +184,16 @@ impl BlockInForce {
         *running = Some(RunningParts { journal, local: ctx.local, frames, precompiles });
         outcome
     }
+}
+
+/// A call of the protocol for revm's `run_system_call`, with the limit that holds under these rules.
+#[must_use]
+pub fn system_call(spec: SpecId, contract: Address, input: Bytes) -> TxEnv {
+    let mut call = TxEnv::new_system_tx(contract, input);
+    if !spec.is_enabled_in(SpecId::AMSTERDAM) {
+        call.gas_limit = SYSTEM_CALL_GAS;
+    }
+    call
 }
 
 /// Does for a call of the protocol what nothing else does, since it begins with its first frame: precompiles are those of the rules in

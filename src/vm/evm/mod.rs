@@ -35,7 +35,7 @@ pub use database::nonce_of;
 pub use genesis::{EvmAccount, EvmEntry, account_entries};
 pub use keys::{CodeRecord, EXISTS_RECORD, EvmField, EvmKey, balance_of, balance_value, slot_of, slot_value};
 pub use log::{EVENT_LOG, EVENT_RETURNED, log_of_event};
-pub use machine::EvmVm;
+pub use machine::{EvmVm, system_call};
 pub use status::EvmStatus;
 pub use transaction::EvmTransaction;
 pub use wire::WireError;
