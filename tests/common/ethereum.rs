@@ -169,7 +169,18 @@ pub fn expected(block: &EthereumBlock, what: &str) -> Outcome {
 pub fn assert_equal(block: &EthereumBlock, executor: &mut dyn BlockExecutor, expected: &Outcome, what: &str) {
     let vm = EvmVm::new(EvmConfig::default());
     let prepared = Arc::new(PreparedBlock::prepare(&vm, &block.block()).unwrap());
-    let output = executor.execute(&prepared, deadline()).unwrap();
+    assert_prepared_equal(block, &prepared, executor, expected, what);
+}
+
+/// As [`assert_equal`], with what is known of the block beforehand.
+pub fn assert_prepared_equal(
+    block: &EthereumBlock,
+    prepared: &Arc<PreparedBlock>,
+    executor: &mut dyn BlockExecutor,
+    expected: &Outcome,
+    what: &str,
+) {
+    let output = executor.execute(prepared, deadline()).unwrap();
     let outcome = Outcome::of_output(block, &mut block.entries(), &output).unwrap();
     assert_eq!(outcome.first_difference(expected), None, "{what}");
 }

@@ -137,10 +137,12 @@ impl Program<'_> {
     }
 
     fn call(&mut self) {
-        let kinds: &[u8] = match self.spec {
-            SpecId::FRONTIER => &[CALL, CALL, CALLCODE],
-            spec if spec < SpecId::BYZANTIUM => &[CALL, CALL, CALLCODE, DELEGATECALL],
-            _ => &[CALL, CALL, CALL, CALLCODE, DELEGATECALL, STATICCALL],
+        let kinds: &[u8] = if self.spec >= SpecId::BYZANTIUM {
+            &[CALL, CALL, CALL, CALLCODE, DELEGATECALL, STATICCALL]
+        } else if self.spec >= SpecId::HOMESTEAD {
+            &[CALL, CALL, CALLCODE, DELEGATECALL]
+        } else {
+            &[CALL, CALL, CALLCODE]
         };
         let kind = *self.dice.pick(kinds);
         self.account();
@@ -161,9 +163,9 @@ impl Program<'_> {
         self.keep();
     }
 
-    /// A contract like others of the block; with CREATE2 the same one.
+    /// A contract like others of the block, or one without code; with CREATE2 the same one.
     fn create(&mut self) {
-        let init = hex::decode(CHILD_INIT).unwrap();
+        let init = if self.dice.chance(70) { hex::decode(CHILD_INIT).unwrap() } else { vec![STOP] };
         let length = u8::try_from(init.len()).unwrap();
         self.push(&init);
         self.push(&[0]);
@@ -322,7 +324,7 @@ fn user(dice: &mut Dice, spec: SpecId, free: bool, nonces: &mut HashMap<Address,
             8 => tx.kind = TxKind::Call(somebody(dice)),
             _ => {}
         }
-        tx.gas_limit = if dice.chance(90) { TRANSACTION_GAS } else { 60_000 + dice.below(200_000) as u64 };
+        tx.gas_limit = if dice.chance(90) { TRANSACTION_GAS } else { 150_000 + dice.below(150_000) as u64 };
     }
     if free && dice.chance(70) {
         tx.gas_price = 0;
