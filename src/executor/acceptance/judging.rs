@@ -234,14 +234,13 @@ impl Acceptance {
         let holds = self.speculation_holds(arena, base, txn, record)?;
         if holds {
             self.records[txn.index()].standing = Standing::Provisional;
-            self.learn(arena, base, txn, false);
         } else {
             let judged = &mut self.records[txn.index()];
             judged.standing = Standing::Open;
             // Whoever leaves another output of this execution is damaged.
             judged.planned.0 += 1;
             self.mark_dirty(arena.accesses_of(txn)?);
-            if self.learn(arena, base, txn, true) {
+            if self.learn(arena, base, txn) {
                 let Acceptance { learned, speculation, stamp, .. } = &mut *self;
                 mark_dirty(speculation, *stamp, learned.last());
             }

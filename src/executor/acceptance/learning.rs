@@ -81,20 +81,14 @@ impl Learned {
 }
 
 impl Acceptance {
-    /// Learns a transaction's accesses from its output, if that came in with the last round; false if there is nothing to be learned.
-    /// After a rejection everything it drew from is waited for.
-    pub(super) fn learn(
-        &mut self,
-        arena: &ArenaWriter,
-        base: &BaseState,
-        txn: TxnIndex,
-        rejected: bool,
-    ) -> bool {
+    /// Learns a transaction's accesses from its output, which was rejected: everything that it drew from is waited for next time. False if
+    /// there is nothing to be learned.
+    pub(super) fn learn(&mut self, arena: &ArenaWriter, base: &BaseState, txn: TxnIndex) -> bool {
         let record = self.records[txn.index()];
         let Acceptance { places, buffers, learned, .. } = &mut *self;
         let view = view_in(buffers, record.place).ok().filter(|view| {
             let accesses = view.header().reads.saturating_add(view.header().writes);
-            record.fresh && accesses as usize <= LEARNED_MAX
+            accesses as usize <= LEARNED_MAX
         });
         let Some(view) = view else { return false };
         // Keys of an output have ids below the arena's number of keys, or none.
@@ -107,7 +101,7 @@ impl Acceptance {
         }
         for WriteRecord { key_id, key, write } in view.writes().map_while(Result::ok) {
             if let Ok(Some(key)) = backing.key_of(key_id, key) {
-                learned.write(key, learned_mode(&write, rejected));
+                learned.write(key, learned_mode(&write));
             }
         }
         learned.ends.push((txn, learned.accesses.len()));
@@ -115,12 +109,13 @@ impl Acceptance {
     }
 }
 
-/// How a transaction that wrote this is planned next time.
-fn learned_mode(write: &Write<'_>, rejected: bool) -> AccessMode {
+/// How a transaction that wrote this, and was rejected, is planned next time.
+fn learned_mode(write: &Write<'_>) -> AccessMode {
     match write {
         Write::Set(_) | Write::Delete => AccessMode::Write,
-        Write::Add(delta) if delta.at_least == delta.at_most => AccessMode::ReadWrite,
-        Write::Add(delta) if rejected && (delta.at_least > 0 || delta.amount == 0) => AccessMode::ReadWrite,
+        Write::Add(delta) if delta.at_least == delta.at_most || delta.at_least > 0 || delta.amount == 0 => {
+            AccessMode::ReadWrite
+        }
         Write::Add(_) => AccessMode::Add,
     }
 }
