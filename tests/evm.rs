@@ -169,6 +169,50 @@ fn a_call_of_the_protocol_does_not_depend_on_what_the_thread_executed_before() {
     assert!(prague.first_difference(&osaka).is_some(), "only Osaka has the precompile");
 }
 
+/// Code of the form of a delegation, there before or made by the block's first transaction, and odd codes that begin like one.
+#[test]
+fn code_of_the_form_of_a_delegation_is_one_from_prague_on_alone() {
+    let form = [&[0xef, 0x01, 0x00][..], common::contracts::COUNTER.as_slice()].concat();
+    let codes = [form.clone(), form[..9].to_vec(), [&[0xef, 0x01, 0x01], &form[3..]].concat()];
+    let place = |number: usize| Address::repeat_byte(0x90 + u8::try_from(number).unwrap());
+    // PUSH23 code, PUSH1 0, MSTORE, PUSH1 23, PUSH1 9, RETURN.
+    let init = [&[0x76][..], &form, &hex::decode("60005260176009f3").unwrap()].concat();
+    for spec in [SpecId::HOMESTEAD, SpecId::BERLIN, SpecId::LONDON, SpecId::CANCUN, SpecId::PRAGUE] {
+        let mut block = block(1, spec);
+        let contract =
+            |code: &Vec<u8>| EvmAccount { nonce: 1, code: code.clone().into(), ..EvmAccount::default() };
+        block.accounts.extend(codes.iter().enumerate().map(|(number, code)| (place(number), contract(code))));
+        let call = |from: usize, nonce: u64, to: Address| TxEnv {
+            caller: sender(from),
+            nonce,
+            kind: TxKind::Call(to),
+            gas_limit: 100_000,
+            gas_price: 10,
+            ..TxEnv::default()
+        };
+        let create = TxEnv { kind: TxKind::Create, data: init.clone().into(), ..call(0, 0, Address::ZERO) };
+        let made = sender(0).create(0);
+        let called = (0..3).map(place).chain([made]).enumerate();
+        let calls = called.flat_map(|(nonce, to)| (1..4).map(move |from| call(from, nonce as u64, to)));
+        block.file.transactions = std::iter::once(create).chain(calls).collect();
+        let right = expected(&block, &format!("{spec:?}"));
+        let done: Vec<bool> = right.receipts.iter().map(|receipt| receipt.success).collect();
+        let (delegates, deployed) = (spec >= SpecId::PRAGUE, spec < SpecId::LONDON);
+        // From London on there is nobody at the last address, and a call of nobody does what it is asked to do.
+        let expected_done: Vec<bool> = std::iter::once(deployed)
+            .chain([delegates, false, false, !deployed].into_iter().flat_map(|done| [done; 3]))
+            .collect();
+        assert_eq!(done, expected_done, "{spec:?}");
+        let vm = EvmVm::new(EvmConfig::default());
+        assert_equal(&block, &mut Sequential::new(vm.clone(), state(&block)), &right, &format!("{spec:?}"));
+        for shards in 2..4 {
+            let config = ThreadsConfig { shards, ..ThreadsConfig::default() };
+            let mut threads = Threads::launch(config, vm.clone(), state(&block)).unwrap();
+            assert_equal(&block, &mut threads, &right, &format!("{shards} threads, {spec:?}"));
+        }
+    }
+}
+
 #[test]
 fn processes_of_the_supervisor_program_come_to_the_same() {
     for seed in seeds(1) {

@@ -12,7 +12,7 @@ use phalanx::vm::evm::revm::primitives::map::{AddressMap, B256Map, U256Map};
 use phalanx::vm::evm::revm::primitives::{Address, B256, Bytes, KECCAK_EMPTY, U256};
 use phalanx::vm::evm::revm::state::{AccountInfo, EvmState};
 use phalanx::vm::evm::revm::{Context, Database, ExecuteEvm, MainBuilder, MainContext, MainnetEvm};
-use phalanx::vm::evm::{EvmBlockContext, system_call};
+use phalanx::vm::evm::{EvmBlockContext, bytecode_of, system_call};
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
 use thiserror::Error;
@@ -47,7 +47,7 @@ impl ReferenceState {
     pub fn of(block: &EthereumBlock) -> ReferenceState {
         let mut state = ReferenceState::default();
         for (address, account) in &block.accounts {
-            let code = Bytecode::new_raw(account.code.clone());
+            let code = bytecode_of(block.file.context.spec, account.code.clone());
             let code_hash = if code.is_empty() { KECCAK_EMPTY } else { code.hash_slow() };
             state.codes.insert(code_hash, code.clone());
             let info = AccountInfo::new(account.balance, account.nonce, code_hash, code);

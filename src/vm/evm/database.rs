@@ -2,7 +2,7 @@
 
 use crate::types::number_of;
 use crate::vm::evm::account_note::{AccountNote, NonceUse};
-use crate::vm::evm::code_cache::CodeCache;
+use crate::vm::evm::code_cache::{CodeCache, bytecode_of};
 use crate::vm::evm::hash_memo::HashMemo;
 use crate::vm::evm::keys::{balance_of, slot_of};
 use crate::vm::evm::{CodeRecord, EvmBlockContext, EvmKey};
@@ -10,6 +10,7 @@ use crate::vm::{Content, KeyMark, StateView};
 use revm::Database;
 use revm::bytecode::Bytecode;
 use revm::database_interface::DBErrorMarker;
+use revm::primitives::hardfork::SpecId;
 use revm::primitives::map::AddressMap;
 use revm::primitives::{Address, B256, Bytes, U256};
 use revm::state::AccountInfo;
@@ -172,13 +173,14 @@ impl Database for ViewDatabase<'_> {
     }
 
     fn code_by_hash(&mut self, hash: B256) -> Result<Bytecode, StateFault> {
-        if let Some(code) = self.codes.get(&hash) {
+        let spec = self.context.spec;
+        if let Some(code) = self.codes.get(spec, &hash) {
             return Ok(code);
         }
         // Recorded, so that code which is only just being made is waited for; who makes it does not matter.
         let key = EvmKey::code(hash);
         let content = self.view.content(key.as_slice()).ok_or(StateFault::CodeMissing(hash))?;
-        let Some(code) = believed_code(content, hash) else {
+        let Some(code) = believed_code(spec, content, hash) else {
             // The transaction fails by these very bytes.
             self.view.read(key.as_slice());
             return Err(StateFault::CodeMissing(hash));
@@ -207,8 +209,8 @@ impl Database for ViewDatabase<'_> {
 
 /// The code with this hash, analysed; `None` if the content is something else. What is settled is not hashed again: every new life of
 /// a shard comes by here with all code that it meets.
-fn believed_code(content: Content<'_>, hash: B256) -> Option<Bytecode> {
-    let code = Bytecode::new_raw_checked(Bytes::copy_from_slice(content.bytes)).ok()?;
+fn believed_code(spec: SpecId, content: Content<'_>, hash: B256) -> Option<Bytecode> {
+    let code = bytecode_of(spec, Bytes::copy_from_slice(content.bytes));
     (content.is_settled || code.hash_slow() == hash).then_some(code)
 }
 
@@ -233,7 +235,7 @@ mod tests {
             (keccak256([0x00]), false, false),
             (keccak256(bytes), true, true),
         ] {
-            let found = believed_code(Content { bytes: &bytes, is_settled }, hash);
+            let found = believed_code(SpecId::PRAGUE, Content { bytes: &bytes, is_settled }, hash);
             assert_eq!(found.is_some(), is_believed, "{hash} {is_settled}");
         }
     }

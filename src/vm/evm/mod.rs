@@ -30,6 +30,7 @@ mod wire;
 pub use access_set::AccessSet;
 pub use block_context::{BlobContext, EvmBlockContext};
 pub use call_book::CallBook;
+pub use code_cache::bytecode_of;
 pub use config::EvmConfig;
 pub use database::nonce_of;
 pub use genesis::{EvmAccount, EvmEntry, account_entries};

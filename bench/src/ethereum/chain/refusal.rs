@@ -7,7 +7,7 @@ use phalanx::vm::evm::revm::database_interface::DBErrorMarker;
 use phalanx::vm::evm::revm::primitives::{Address, B256, Bytes, U256};
 use phalanx::vm::evm::revm::state::AccountInfo;
 use phalanx::vm::evm::revm::{Context, Database, ExecuteEvm, MainBuilder, MainContext};
-use phalanx::vm::evm::{CodeRecord, EvmBlockContext, EvmKey, balance_of, nonce_of, slot_of};
+use phalanx::vm::evm::{CodeRecord, EvmBlockContext, EvmKey, balance_of, bytecode_of, nonce_of, slot_of};
 use thiserror::Error;
 
 /// What revm says of a transaction on this state; `None` if it accepts it.
@@ -60,7 +60,7 @@ impl Database for Tables<'_> {
 
     fn code_by_hash(&mut self, hash: B256) -> Result<Bytecode, HashMissing> {
         let code = self.value(&EvmKey::code(hash)).map(Bytes::copy_from_slice);
-        Ok(code.map(Bytecode::new_raw).unwrap_or_default())
+        Ok(code.map(|code| bytecode_of(self.context.spec, code)).unwrap_or_default())
     }
 
     fn storage(&mut self, account: Address, slot: U256) -> Result<U256, HashMissing> {
