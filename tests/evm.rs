@@ -12,6 +12,9 @@
 //! Calls of the protocol: what would break is a limit that is not that of the standard, or an outcome that depends on what the same
 //! thread executed before. Negative controls run: with the limit that revm gives them, and with precompiles left as they are, their tests fail.
 //!
+//! Code of the form of a delegation: what would break is code that is read as one before Prague, or otherwise by whoever made it. No control
+//! of this test was run; that of the code cache has one.
+//!
 //! Access lists: what would break is a foreseen value that is believed without being compared, or that nobody sees, so that
 //! transactions wait or are executed again although the list is right. Negative control run: with the same code foreseen once
 //! for each of its accounts, in the order of the accounts instead of the block's, the one-round test fails for many seeds.

@@ -254,7 +254,7 @@ fn program(dice: &mut Dice, spec: SpecId) -> Vec<u8> {
 /// Code that returns `code`.
 fn init_of(code: &[u8]) -> Bytes {
     let [high, low] = u16::try_from(code.len()).unwrap().to_be_bytes();
-    // PUSH2 length, DUP1, PUSH1 11, PUSH1 0, CODECOPY, PUSH1 0, RETURN.
+    // PUSH2 length, DUP1, PUSH1 12, PUSH1 0, CODECOPY, PUSH1 0, RETURN.
     let mut init = vec![0x61, high, low, 0x80, 0x60, 12, 0x60, 0, 0x39, 0x60, 0, 0xf3];
     init.extend_from_slice(code);
     init.into()
