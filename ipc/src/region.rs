@@ -387,14 +387,16 @@ impl PeerReader {
     }
 
     /// Looks whether the range can be read, before somebody dies of trying: errors with [`RegionError::LostPage`] if the kernel
-    /// knows that the hardware has lost a page of it. Stale at once. Untouched memory of the range is touched. On a kernel
-    /// that cannot tell (before Linux 5.14) nothing is lost.
-    pub fn look_over(&self, offset: usize, len: usize) -> Result<(), RegionError> {
+    /// knows that the hardware has lost a page of it. Returns where the range's last page ends: so far everything can be read.
+    /// Stale at once. Untouched memory of the range is touched. On a kernel that cannot tell (before Linux 5.14) nothing is lost.
+    ///
+    /// Asks the kernel, which takes longer than to read a few hundred bytes: do not look twice at one page.
+    pub fn look_over(&self, offset: usize, len: usize) -> Result<usize, RegionError> {
         range_of::<u8>(&self.map, offset, len)?;
         match self.map.look_over(offset, len) {
             Err(Errno::EHWPOISON) => Err(RegionError::LostPage { offset, len }),
             // Whatever else it says, whoever reads is told again.
-            Ok(()) | Err(_) => Ok(()),
+            Ok(()) | Err(_) => Ok((offset + len).next_multiple_of(page_size())),
         }
     }
 

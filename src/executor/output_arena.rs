@@ -135,10 +135,15 @@ impl OutputArenaReader {
         into: &mut Vec<u8>,
         mut look: impl FnMut() -> Result<(), E>,
     ) -> Result<Copied, E> {
-        let (mut copied, mut end, mut readable) = (done.bytes, done.bytes, done.bytes);
-        for left in (1..=count.saturating_sub(done.outputs) as usize).rev() {
-            if end + size_of::<OutputHeader>() > readable {
-                readable = self.look_ahead(end, left)?;
+        let (mut copied, mut end, mut looked) = (done.bytes, done.bytes, done.bytes);
+        let new = count.saturating_sub(done.outputs) as usize;
+        for place in 0..new {
+            if end + size_of::<OutputHeader>() > looked {
+                // The others are taken to be as long as those before: a question to the kernel for each page takes longer than to
+                // copy it. Beyond the pages that the shard has touched it touches a few at most.
+                let usual = (end - done.bytes).checked_div(place).unwrap_or(0).max(size_of::<OutputHeader>());
+                let left = usual.saturating_mul(new - place).min(PIECE_BYTES);
+                looked = self.look_over(looked, end + left)?;
             }
             let Some(total) = self.length_at(end, transactions)? else { break };
             for line in (end..end + total).step_by(64) {
@@ -147,26 +152,23 @@ impl OutputArenaReader {
             end += total;
             if end - copied >= PIECE_BYTES {
                 look()?;
-                self.copy_piece(copied, end, into)?;
+                looked = self.look_over(looked, end)?;
+                self.region.copy_out(OUTPUTS + copied, end - copied, into)?;
                 copied = end;
             }
         }
-        self.copy_piece(copied, end, into)?;
+        self.look_over(looked, end)?;
+        self.region.copy_out(OUTPUTS + copied, end - copied, into)?;
         Ok(Copied { outputs: count, bytes: end })
     }
 
-    fn copy_piece(&self, start: usize, end: usize, into: &mut Vec<u8>) -> Result<(), RegionError> {
-        self.region.look_over(OUTPUTS + start, end - start)?;
-        self.region.copy_out(OUTPUTS + start, end - start, into)
-    }
-
-    /// Looks over what is sure to have been written from `start` on if `left` more outputs are there, so that no page is touched
-    /// that the shard has not touched; returns how far the arena can be read.
-    fn look_ahead(&self, start: usize, left: usize) -> Result<usize, RegionError> {
-        let bytes = left.saturating_mul(size_of::<OutputHeader>()).min(PIECE_BYTES);
-        let end = (start + bytes).min(self.layout.outputs);
-        self.region.look_over(OUTPUTS + start, end.saturating_sub(start))?;
-        Ok(end)
+    /// Looks for lost pages from `looked` on, where an earlier look ended, up to `end`, as far as there is room for outputs; returns
+    /// where this look ended.
+    fn look_over(&self, looked: usize, end: usize) -> Result<usize, RegionError> {
+        match end.min(self.layout.outputs).checked_sub(looked) {
+            Some(bytes @ 1..) => Ok(self.region.look_over(OUTPUTS + looked, bytes)? - OUTPUTS),
+            Some(0) | None => Ok(looked),
+        }
     }
 
     /// Has the arena's present pages looked at from now on: some have been replaced.

@@ -1,6 +1,6 @@
 //! Declared access sets. A declaration is a hint: it steers the plan and costs time when it is wrong, nothing else.
 
-use crate::types::key_list::KeyList;
+use crate::types::named_keys::BlockKeys;
 use crate::types::{KeyHasher, KeyId, MAX_KEY_BYTES};
 use bytemuck::{Pod, Zeroable};
 
@@ -73,7 +73,7 @@ impl TransactionAccess {
 pub struct HintWriter<'a> {
     pub(super) hasher: KeyHasher,
     pub(super) accesses: &'a mut Vec<TransactionAccess>,
-    pub(super) keys: &'a mut KeyList,
+    pub(super) keys: &'a mut BlockKeys,
     /// Whether the block has no room for what was declared.
     pub(super) overflown: bool,
     pub(super) cost_ns: u32,
@@ -84,27 +84,20 @@ impl HintWriter<'_> {
     /// Declares one access. Declare in the order in which execution touches the keys: look-ups are then fastest. A key
     /// over [`MAX_KEY_BYTES`] is left out (it cannot exist).
     pub fn access(&mut self, key: &[u8], mode: AccessMode) {
-        if let Some(key) = self.name(key) {
-            self.access_named(key, mode);
-        }
-    }
-
-    /// The id of a key in this block, for who declares it more than once: finding it takes longer than declaring. `None` for a
-    /// key that is left out.
-    pub fn name(&mut self, key: &[u8]) -> Option<KeyId> {
         if key.len() > MAX_KEY_BYTES {
-            return None;
+            return;
         }
-        let id = self.keys.intern(self.hasher.hash(key), key);
-        self.overflown |= id.is_none();
-        id
+        match self.keys.intern(self.hasher.hash(key), key) {
+            Some(key) => self.accesses.push(TransactionAccess { key, mode: mode as u32 }),
+            None => self.overflown = true,
+        }
     }
 
-    /// As [`access`](Self::access) to a key that was named in the same block; any other id is left out.
-    pub fn access_named(&mut self, key: KeyId, mode: AccessMode) {
-        if key.index() < self.keys.len() {
-            self.accesses.push(TransactionAccess { key, mode: mode as u32 });
-        }
+    /// Declares accesses to the [`NamedKeys`](crate::types::NamedKeys) that the block was made with; those to any other id are
+    /// left out.
+    pub fn named(&mut self, accesses: &[TransactionAccess]) {
+        let keys = self.keys.len();
+        self.accesses.extend(accesses.iter().filter(|access| access.key.index() < keys));
     }
 
     /// Declares the expected execution time in nanoseconds. Without it a default is assumed.

@@ -1,8 +1,9 @@
 //! Blocks as they come in, and blocks prepared for planning: flat arrays with every declared key hashed once.
 
 use crate::types::key_list::KeyList;
+use crate::types::named_keys::BlockKeys;
 use crate::types::{
-    BlockHash, HintWriter, KeyHasher, KeyId, KeyRecord, KeyTable, MAX_KEY_BYTES, MAX_VALUE_BYTES,
+    BlockHash, HintWriter, KeyHasher, KeyId, KeyRecord, KeyTable, MAX_KEY_BYTES, MAX_VALUE_BYTES, NamedKeys,
     TransactionAccess, TxnIndex,
 };
 use bytemuck::{Pod, Zeroable};
@@ -87,7 +88,7 @@ pub struct PreparedBlock {
     transactions: Vec<PreparedTransaction>,
     transaction_bytes: Vec<u8>,
     accesses: Vec<TransactionAccess>,
-    keys: KeyList,
+    keys: BlockKeys,
     foreseen: Vec<Foreseen>,
     foreseen_bytes: Vec<u8>,
     /// Whether all that the transactions change is foreseen.
@@ -150,7 +151,7 @@ impl PreparedBlock {
             transactions: Vec::new(),
             transaction_bytes: Vec::new(),
             accesses: Vec::new(),
-            keys: KeyList::default(),
+            keys: BlockKeys::Own(KeyList::default()),
             foreseen: Vec::new(),
             foreseen_bytes: Vec::new(),
             foreseen_whole: false,
@@ -161,12 +162,22 @@ impl PreparedBlock {
     /// An empty block with the header of `block`, and room for its transactions and what they usually declare.
     #[must_use]
     pub fn with_room(block: &Block) -> PreparedBlock {
-        let mut prepared = PreparedBlock::new(block.header.clone());
+        let mut keys = KeyList::default();
+        keys.reserve(block.transactions.len().min(ROOM_MAX) * USUAL_KEYS);
+        PreparedBlock::with_room_and(block, BlockKeys::Own(keys))
+    }
+
+    /// As [`with_room`](Self::with_room), and these keys have the ids that they have already.
+    #[must_use]
+    pub fn with_keys(block: &Block, keys: &NamedKeys) -> PreparedBlock {
+        PreparedBlock::with_room_and(block, BlockKeys::Named(keys.clone()))
+    }
+
+    fn with_room_and(block: &Block, keys: BlockKeys) -> PreparedBlock {
+        let mut prepared = PreparedBlock { keys, ..PreparedBlock::new(block.header.clone()) };
         prepared.transactions.reserve(block.transactions.len());
         prepared.transaction_bytes.reserve(block.transactions.iter().map(Vec::len).sum());
-        let transactions = block.transactions.len().min(ROOM_MAX);
-        prepared.accesses.reserve(transactions * USUAL_ACCESSES);
-        prepared.keys.reserve(transactions * USUAL_KEYS);
+        prepared.accesses.reserve(block.transactions.len().min(ROOM_MAX) * USUAL_ACCESSES);
         prepared
     }
 

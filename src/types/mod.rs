@@ -8,6 +8,7 @@ mod ids;
 mod key;
 mod key_list;
 mod key_table;
+mod named_keys;
 mod out_of_range;
 mod output;
 mod output_writer;
@@ -22,6 +23,7 @@ pub use key::{KeyHasher, LimitExceeded, MAX_KEY_BYTES, MAX_OUTPUT_BYTES, MAX_VAL
 pub(crate) use key_list::KeyList;
 pub use key_table::KeyRecord;
 pub(crate) use key_table::{KeyTable, index_slots, link};
+pub use named_keys::NamedKeys;
 pub use out_of_range::OutOfRange;
 pub use output::{
     Event, Observed, Outcome, OutputError, OutputHeader, OutputView, ReadRecord, StatusCode, Write,

@@ -5,7 +5,7 @@
 
 use crate::ethereum::InputError;
 use crate::ethereum::field::Field;
-use phalanx::types::{AccessMode, HintWriter, KeyId};
+use phalanx::types::{AccessMode, HintWriter, NamedKeys, TransactionAccess};
 use phalanx::vm::evm::AccessSet;
 use phalanx::vm::evm::revm::primitives::hex;
 use serde_json::{Value, json};
@@ -13,14 +13,12 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::path::Path;
 
-/// What the items of one block touch, the protocol's own calls included: every key once, and by its number for each item. Flat,
-/// so that declaring all of it walks through memory in order.
+/// What the items of one block touch, the protocol's own calls included, as a block declares it: keys numbered, hashed and
+/// indexed once, and for each item the numbers of its keys.
 #[derive(Clone, Debug, Default)]
 pub struct BlockAccess {
-    key_bytes: Vec<u8>,
-    /// Where each key ends in the bytes; it starts where the one before ends.
-    key_ends: Vec<usize>,
-    accesses: Vec<(usize, AccessMode)>,
+    keys: NamedKeys,
+    accesses: Vec<TransactionAccess>,
     items: Vec<ItemAccess>,
 }
 
@@ -36,15 +34,11 @@ impl BlockAccess {
     /// These sets, item by item.
     #[must_use]
     pub fn of(sets: Vec<AccessSet>) -> BlockAccess {
-        let (mut block, mut numbers) = (BlockAccess::default(), HashMap::new());
+        let mut block = BlockAccess::default();
         for AccessSet { accesses, cost_ns } in sets {
             for (key, mode) in accesses {
-                let number = *numbers.entry(key).or_insert_with_key(|key| {
-                    block.key_bytes.extend_from_slice(key);
-                    block.key_ends.push(block.key_bytes.len());
-                    block.key_ends.len() - 1
-                });
-                block.accesses.push((number, mode));
+                let access = |key| TransactionAccess { key, mode: mode as u32 };
+                block.accesses.extend(block.keys.name(&key).map(access));
             }
             block.items.push(ItemAccess { end: block.accesses.len(), cost_ns });
         }
@@ -57,32 +51,22 @@ impl BlockAccess {
         self.items.len()
     }
 
-    /// Declares what one item touches; `names` holds the ids that the block's keys were given so far.
-    pub fn declare(&self, item: usize, names: &mut BlockNames, hint: &mut HintWriter<'_>) {
+    /// The keys of a block whose items are to be [declared](Self::declare).
+    #[must_use]
+    pub fn keys(&self) -> &NamedKeys {
+        &self.keys
+    }
+
+    /// Declares what one item touches.
+    pub fn declare(&self, item: usize, hint: &mut HintWriter<'_>) {
         let Some(&ItemAccess { end, cost_ns }) = self.items.get(item) else { return };
         let start = item.checked_sub(1).map_or(0, |before| self.items[before].end);
-        names.0.resize(self.key_ends.len(), None);
-        for &(number, mode) in &self.accesses[start..end] {
-            let id = names.0[number].or_else(|| hint.name(self.key(number)));
-            names.0[number] = id;
-            if let Some(id) = id {
-                hint.access_named(id, mode);
-            }
-        }
+        hint.named(&self.accesses[start..end]);
         if cost_ns > 0 {
             hint.cost_ns(cost_ns);
         }
     }
-
-    fn key(&self, number: usize) -> &[u8] {
-        let start = number.checked_sub(1).map_or(0, |before| self.key_ends[before]);
-        &self.key_bytes[start..self.key_ends[number]]
-    }
 }
-
-/// Ids that the keys of a [`BlockAccess`] have in one block being prepared, by their numbers.
-#[derive(Clone, Debug, Default)]
-pub struct BlockNames(Vec<Option<KeyId>>);
 
 const MODES: [(&str, AccessMode); 6] = [
     ("read", AccessMode::Read),
@@ -145,11 +129,12 @@ fn access_set(set: &Field<'_>) -> Result<AccessSet, InputError> {
 
 #[cfg(test)]
 mod tests {
-    //! What would break: a key that stands for another one, so that every plan is made of wrong hints. Negative control run: with
-    //! numbers counted from 1 it fails.
+    //! What would break: a key that stands for another one, so that every plan is made of wrong hints; a block that changes the keys
+    //! which it has in common with others. Negative controls run: with the accesses of the next item, and with a block without
+    //! the keys, it fails.
 
     use super::*;
-    use phalanx::types::{BlockHeader, PreparedBlock};
+    use phalanx::types::{Block, BlockHeader, PreparedBlock};
 
     #[test]
     fn numbered_keys_declare_what_their_sets_do() {
@@ -158,9 +143,9 @@ mod tests {
             cost_ns: u32::from(item) * 900,
         };
         let sets: Vec<AccessSet> = (0..40).map(|item| set(item % 9)).collect();
-        let (mut plain, header) = (PreparedBlock::new(BlockHeader::default()), BlockHeader::default());
-        let (mut numbered, mut names) = (PreparedBlock::new(header), BlockNames::default());
+        let mut plain = PreparedBlock::new(BlockHeader::default());
         let block = BlockAccess::of(sets.clone());
+        let mut numbered = PreparedBlock::with_keys(&Block::default(), block.keys());
         for (item, AccessSet { accesses, cost_ns }) in sets.iter().enumerate() {
             let declare = |hint: &mut HintWriter<'_>| {
                 accesses.iter().for_each(|(key, mode)| hint.access(key, *mode));
@@ -169,10 +154,16 @@ mod tests {
                 }
             };
             plain.push(b"transaction", declare).unwrap();
-            numbered.push(b"transaction", |hint| block.declare(item, &mut names, hint)).unwrap();
+            numbered.push(b"transaction", |hint| block.declare(item, hint)).unwrap();
         }
         assert_eq!((numbered.transactions(), numbered.accesses()), (plain.transactions(), plain.accesses()));
         assert_eq!((numbered.keys(), numbered.key_bytes()), (plain.keys(), plain.key_bytes()));
         assert_eq!(block.items(), sets.len());
+        let shared = numbered.clone();
+        for block in [&mut numbered, &mut plain] {
+            block.push(b"transaction", |hint| hint.access(b"new", AccessMode::Add)).unwrap();
+        }
+        assert_eq!((numbered.keys(), numbered.accesses()), (plain.keys(), plain.accesses()));
+        assert_eq!(shared.keys().len() + 1, numbered.keys().len(), "others do not see what came later");
     }
 }

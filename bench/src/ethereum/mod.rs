@@ -14,7 +14,7 @@ mod outcome;
 mod receipts;
 mod reference;
 
-pub use access_file::{BlockAccess, BlockNames, read_access, write_access};
+pub use access_file::{BlockAccess, read_access, write_access};
 pub use access_list::{BlockAccessList, read_access_lists, write_access_list};
 pub use block_file::{BLOOM_BYTES, BlockFile};
 use case::{BEACON_ROOTS, HISTORY};

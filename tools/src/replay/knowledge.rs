@@ -8,8 +8,8 @@ use phalanx::types::{AccessMode, Block, PreparedBlock};
 use phalanx::vm::Vm;
 use phalanx::vm::evm::{AccessSet, CallBook, EvmConfig, EvmKey, EvmVm};
 use phalanx_bench::ethereum::{
-    BlockAccess, BlockAccessList, BlockNames, EthereumBlock, ListedWrites, Reference, read_access,
-    read_access_lists, write_access, write_access_list,
+    BlockAccess, BlockAccessList, EthereumBlock, ListedWrites, Reference, read_access, read_access_lists,
+    write_access, write_access_list,
 };
 use std::collections::HashMap;
 use std::fs::File;
@@ -137,10 +137,13 @@ impl Knowledge {
     ) -> Result<PreparedBlock, ReplayError> {
         let failed = |error| ReplayError::execute(block.header.height, error);
         let beneficiary = case.file.context.beneficiary;
-        let (mut prepared, mut names) = (PreparedBlock::with_room(block), BlockNames::default());
+        let mut prepared = match known {
+            Known::Sets(sets) => PreparedBlock::with_keys(block, sets.keys()),
+            Known::Nothing | Known::Writes(_) => PreparedBlock::with_room(block),
+        };
         for (place, transaction) in block.fetched().enumerate() {
             let pushed = prepared.push(transaction, |hint| match (known, self.hints) {
-                (Known::Sets(sets), _) => sets.declare(place, &mut names, hint),
+                (Known::Sets(sets), _) => sets.declare(place, hint),
                 (Known::Nothing, Hints::Learned) if self.book.declare(transaction, hint) => {
                     hint.access(EvmKey::balance(beneficiary).as_slice(), AccessMode::Add);
                 }
