@@ -194,6 +194,14 @@ pub(super) struct PlanParts<'a> {
     pub(super) sub_blocks: &'a mut [SubBlock],
 }
 
+impl<'a> PlanParts<'a> {
+    /// What a transaction is expected to touch.
+    pub(super) fn accesses_of(&self, entry: &PreparedTransaction) -> &'a [TransactionAccess] {
+        let first = entry.access_start as usize;
+        self.accesses.get(first..first + entry.access_count as usize).unwrap_or(&[])
+    }
+}
+
 fn part<T: Pod>(bytes: &[u8], start: usize, count: usize) -> Result<&[T], ArenaError> {
     let field = ArenaError::Damaged { field: "section", value: start as u64 };
     let bytes = bytes.get(start..start + count * size_of::<T>()).ok_or(field)?;

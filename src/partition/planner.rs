@@ -6,6 +6,7 @@
 
 mod freedom;
 mod load_tree;
+mod longest;
 
 use crate::partition::arena::{ArenaError, Edge, FREE, NO_EDGE, NO_TXN, PlannedTransaction, SubBlock};
 use crate::partition::arena_writer::{ArenaWriter, PlanParts};
@@ -130,6 +131,8 @@ pub struct Planner {
     answers: Vec<bool>,
     /// Transactions that may be long enough to be begun first.
     long: Vec<Long>,
+    /// Transactions that have their seats before they are placed.
+    seated: Vec<Long>,
     /// The first transaction planned, and its seat.
     first: Option<(TxnIndex, usize)>,
     /// Per seat: expected time of the transactions that are not free.
@@ -162,6 +165,7 @@ impl Planner {
             near: HashMap::new(),
             answers: Vec::new(),
             long: Vec::new(),
+            seated: Vec::new(),
             first: None,
             tied_ns: Vec::new(),
             total_ns: 0,
@@ -205,6 +209,7 @@ impl Planner {
         self.load.reset(shards.len());
         self.near.clear();
         self.long.clear();
+        self.seated.clear();
         self.answers.clear();
         self.answers.resize(shards.len(), false);
         self.first = None;
@@ -261,12 +266,14 @@ impl Planner {
         }
         let mut parts = arena.plan_parts()?;
         let transactions = parts.transactions;
+        if self.cursor == 0 {
+            self.seat_the_longest(&parts, &standing);
+        }
         let end = transactions.len().min(self.cursor + limit);
         for (index, entry) in transactions.iter().enumerate().take(end).skip(self.cursor) {
             // The arena's limits keep indices far below 2^32.
             let txn = TxnIndex(u32::try_from(index).unwrap_or(u32::MAX));
-            let first = entry.access_start as usize;
-            let accesses = parts.accesses.get(first..first + entry.access_count as usize).unwrap_or(&[]);
+            let accesses = parts.accesses_of(entry);
             match standing(txn) {
                 (Standing::Accepted, _) => {}
                 (Standing::Provisional, _) => self.pass_over(accesses),
@@ -334,10 +341,14 @@ impl Planner {
         self.collect_inputs(accesses);
         let freedom = self.tie(parts, accesses);
         let ahead_ns = entry.ahead_ns.min(entry.cost_ns);
-        let (seat, start_ns) = self.nearest_seat(accesses, entry, parts.edges);
+        let seated = self.take_seat(txn);
+        let (seat, start_ns) = match seated {
+            Some(seat) => (seat, 0),
+            None => self.nearest_seat(accesses, entry, parts.edges),
+        };
         let finish_ns = start_ns + u64::from((entry.cost_ns - ahead_ns).max(1));
         self.finish_ns[txn.index()] = finish_ns;
-        self.finish_of_seat[seat] = finish_ns;
+        self.finish_of_seat[seat] = self.finish_of_seat[seat].max(finish_ns);
         let busy_ns = self.load.get(seat) + u64::from(entry.cost_ns);
         self.ahead_ns = self.ahead_ns.max(ahead_ns);
         let idle_at_most = AHEAD_MAX as u64 * u64::from(self.ahead_ns);
@@ -346,7 +357,7 @@ impl Planner {
         self.first.get_or_insert((txn, seat));
         self.total_ns += u64::from(entry.cost_ns);
         if entry.cost_ns >= LONG_NS && ahead_ns == 0 {
-            self.long.push(Long { txn, seat, cost_ns: entry.cost_ns });
+            self.long.push(Long { txn, seat, cost_ns: entry.cost_ns, seated: seated.is_some() });
         }
         self.chain(parts, txn, seat);
         parts.sub_blocks[self.shards[seat].index()].free += u32::from(freedom == FREE);

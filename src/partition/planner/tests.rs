@@ -4,6 +4,7 @@
 //!
 //! And free transactions that are executed too early or too late: nothing would be wrong, only slow. Negative controls run for that: all
 //! accesses taken for sure, none for guesses but those of full shards, work ahead or short transactions not looked at: it fails.
+//! And with the longest ones placed in their turn, or given seats although they wait for others.
 
 use super::freedom::LIGHT_NS;
 use super::*;
@@ -445,6 +446,34 @@ fn what_is_long_and_free_is_begun_first_and_what_is_tied_or_short_is_not() {
     assert!(plan_of_many.freedom.iter().skip(1).all(|&freedom| freedom == FREE), "none of many is long");
     let short_ones: Vec<Declared> = vec![(LIGHT_NS - 1, vec![]); 9];
     assert_eq!(plan(&short_ones, 2).freedom, [FREE; 9], "in a row, the first one is executed first anyway");
+}
+
+#[test]
+fn what_takes_as_long_as_all_others_has_a_shard_to_itself_wherever_it_stands() {
+    let (short, others) = (2 * LIGHT_NS, 60);
+    let longest = short * others;
+    // Three chains, so that each shard answers the other one.
+    let chained = |number: u32| (short, vec![(u8::try_from(number % 3).unwrap(), AccessMode::ReadWrite)]);
+    let with = |place: usize, accesses: Vec<(u8, AccessMode)>| {
+        let mut transactions: Vec<Declared> = (0..others).map(chained).collect();
+        transactions.insert(place, (longest, accesses));
+        transactions
+    };
+    for place in [0, 20, 60] {
+        let alone = plan(&with(place, vec![(9, AccessMode::ReadWrite)]), 2);
+        let part = &alone.parts[alone.shard_of(place).unwrap()];
+        assert_eq!((alone.freedom[place], part.len()), (FREE_FIRST, 1), "at {place}: {alone:?}");
+        assert_eq!(alone.makespan_ns, u64::from(longest), "at {place}");
+    }
+    let waiting = plan(&with(60, vec![(0, AccessMode::Read)]), 2);
+    assert_eq!(waiting.freedom[60], TIED);
+    let shares = waiting.parts.iter().map(Vec::len).max().unwrap();
+    assert!(shares < 45, "a shard was kept free for one that waits for others: {waiting:?}");
+    let guessed = plan(&with(60, vec![(9, AccessMode::Near)]), 2);
+    assert_ne!(guessed.makespan_ns, u64::from(longest), "nothing was kept free for what may conflict");
+    let ahead = block_of(&with(60, vec![]), |_| short / 2);
+    let seated = plan_block(&ahead, 2, LIMITS, usize::MAX, |_| Standing::Open);
+    assert_ne!(seated.freedom[60], FREE_FIRST, "work ahead is done in a row");
 }
 
 #[test]
