@@ -387,7 +387,7 @@ impl PeerReader {
     }
 
     /// Looks whether the range can be read, before somebody dies of trying: errors with [`RegionError::LostPage`] if the kernel
-    /// knows that the hardware has lost a page of it. Returns where the range's last page ends: so far everything can be read.
+    /// knows that the hardware has lost a page of it. Returns where the range's last page ends: so far no loss is known.
     /// Stale at once. Untouched memory of the range is touched. On a kernel that cannot tell (before Linux 5.14) nothing is lost.
     ///
     /// Asks the kernel, which takes longer than to read a few hundred bytes: do not look twice at one page.

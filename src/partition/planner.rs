@@ -1,4 +1,5 @@
-//! The planner: one pass in block order that puts every open transaction on the shard where it can finish earliest.
+//! The planner: one pass in block order that puts every open transaction on the shard where it can finish earliest, around those
+//! few that are so long that they were put somewhere before.
 //!
 //! List scheduling with communication costs (the earliest-finish-time rule of HEFT, Topcuoglu 2002, with the block
 //! order as the priority list). The same inputs always give the same plan. Transactions that wait for nobody and that
@@ -131,8 +132,12 @@ pub struct Planner {
     answers: Vec<bool>,
     /// Transactions that may be long enough to be begun first.
     long: Vec<Long>,
-    /// Transactions that have their seats before they are placed.
+    /// Transactions that have their seats before they are placed, and are not placed yet.
     seated: Vec<Long>,
+    /// By key: whether a transaction changes it, while the longest are given their seats.
+    changed: Vec<bool>,
+    /// Whether they have them.
+    is_seated: bool,
     /// The first transaction planned, and its seat.
     first: Option<(TxnIndex, usize)>,
     /// Per seat: expected time of the transactions that are not free.
@@ -166,6 +171,8 @@ impl Planner {
             answers: Vec::new(),
             long: Vec::new(),
             seated: Vec::new(),
+            changed: Vec::new(),
+            is_seated: false,
             first: None,
             tied_ns: Vec::new(),
             total_ns: 0,
@@ -210,6 +217,7 @@ impl Planner {
         self.near.clear();
         self.long.clear();
         self.seated.clear();
+        self.is_seated = false;
         self.answers.clear();
         self.answers.resize(shards.len(), false);
         self.first = None;
@@ -266,7 +274,7 @@ impl Planner {
         }
         let mut parts = arena.plan_parts()?;
         let transactions = parts.transactions;
-        if self.cursor == 0 {
+        if !std::mem::replace(&mut self.is_seated, true) {
             self.seat_the_longest(&parts, &standing);
         }
         let end = transactions.len().min(self.cursor + limit);
@@ -342,10 +350,7 @@ impl Planner {
         let freedom = self.tie(parts, accesses);
         let ahead_ns = entry.ahead_ns.min(entry.cost_ns);
         let seated = self.take_seat(txn);
-        let (seat, start_ns) = match seated {
-            Some(seat) => (seat, 0),
-            None => self.nearest_seat(accesses, entry, parts.edges),
-        };
+        let (seat, start_ns) = seated.unwrap_or_else(|| self.nearest_seat(accesses, entry, parts.edges));
         let finish_ns = start_ns + u64::from((entry.cost_ns - ahead_ns).max(1));
         self.finish_ns[txn.index()] = finish_ns;
         self.finish_of_seat[seat] = self.finish_of_seat[seat].max(finish_ns);
@@ -357,7 +362,12 @@ impl Planner {
         self.first.get_or_insert((txn, seat));
         self.total_ns += u64::from(entry.cost_ns);
         if entry.cost_ns >= LONG_NS && ahead_ns == 0 {
-            self.long.push(Long { txn, seat, cost_ns: entry.cost_ns, seated: seated.is_some() });
+            self.long.push(Long {
+                txn,
+                seat,
+                cost_ns: entry.cost_ns,
+                seated_ns: seated.map(|(_, start_ns)| start_ns),
+            });
         }
         self.chain(parts, txn, seat);
         parts.sub_blocks[self.shards[seat].index()].free += u32::from(freedom == FREE);

@@ -93,8 +93,8 @@ impl HintWriter<'_> {
         }
     }
 
-    /// Declares accesses to the [`NamedKeys`](crate::types::NamedKeys) that the block was made with; those to any other id are
-    /// left out.
+    /// Declares accesses to the [`NamedKeys`](crate::types::NamedKeys) that the block was made with: in another one the ids mean
+    /// other keys. Those past its last key are left out.
     pub fn named(&mut self, accesses: &[TransactionAccess]) {
         let keys = self.keys.len();
         self.accesses.extend(accesses.iter().filter(|access| access.key.index() < keys));

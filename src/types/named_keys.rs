@@ -13,8 +13,8 @@ impl NamedKeys {
     /// The key's id, given now if it had none: ids are dense from 0. `None` for a key over [`MAX_KEY_BYTES`] (it cannot exist), and
     /// when there is no room for another one.
     pub fn name(&mut self, key: &[u8]) -> Option<KeyId> {
-        let hash = KeyHasher::of_process().hash(key);
-        if key.len() > MAX_KEY_BYTES { None } else { Arc::make_mut(&mut self.0).intern(hash, key) }
+        let hash = || KeyHasher::of_process().hash(key);
+        if key.len() > MAX_KEY_BYTES { None } else { Arc::make_mut(&mut self.0).intern(hash(), key) }
     }
 }
 

@@ -26,8 +26,8 @@ pub(super) struct Long {
     pub(super) txn: TxnIndex,
     pub(super) seat: usize,
     pub(super) cost_ns: u32,
-    /// Whether it had its seat before all others were placed.
-    pub(super) seated: bool,
+    /// When it begins there, if it had its seat before all others were placed.
+    pub(super) seated_ns: Option<u64>,
 }
 
 impl Planner {
@@ -79,12 +79,12 @@ impl Planner {
         self.begin_with_the_first(parts);
     }
 
-    /// A shard whose values others wait for begins with none, but for those that the others were placed around: they would wait for
-    /// it too.
+    /// A shard whose values others wait for begins with none, since they would wait for that too; but with one that had its seat
+    /// first: the others were placed around it.
     fn begin_with_long_ones(&self, parts: &mut PlanParts<'_>, average_ns: u64) {
         let is_long = |long: &&Long| {
             u64::from(long.cost_ns) * LONG_PART >= average_ns
-                && (long.seated || !self.answers.get(long.seat).is_some_and(|&answers| answers))
+                && (long.seated_ns.is_some() || !self.answers.get(long.seat).is_some_and(|&answers| answers))
         };
         for long in self.long.iter().filter(is_long) {
             self.begin_with(parts, long.txn, long.seat);

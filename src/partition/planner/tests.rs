@@ -465,6 +465,8 @@ fn what_takes_as_long_as_all_others_has_a_shard_to_itself_wherever_it_stands() {
         assert_eq!((alone.freedom[place], part.len()), (FREE_FIRST, 1), "at {place}: {alone:?}");
         assert_eq!(alone.makespan_ns, u64::from(longest), "at {place}");
     }
+    let two_each = plan(&vec![(longest, vec![(9, AccessMode::Read)]); 4], 2);
+    assert_eq!((two_each.makespan_ns, &two_each.freedom[..]), (2 * u64::from(longest), &[FREE_FIRST; 4][..]));
     let waiting = plan(&with(60, vec![(0, AccessMode::Read)]), 2);
     assert_eq!(waiting.freedom[60], TIED);
     let shares = waiting.parts.iter().map(Vec::len).max().unwrap();
@@ -573,6 +575,21 @@ fn where_values_are_foreseen_nobody_waits() {
     while !planner.step(&mut arena, 7, |_| (Standing::Open, Incarnation(2))).unwrap() {}
     let totals = planner.seal(&mut arena, RoundId(5), true).unwrap();
     assert_eq!(totals.makespan_ns, 500_000, "negative control: the next plan waits again");
+}
+
+#[test]
+fn what_is_merely_near_others_is_seated_first_where_nobody_waits() {
+    let longest = 60 * 5_000;
+    let mut transactions: Vec<Declared> =
+        (0..60).map(|_| (5_000, vec![(1, AccessMode::ReadWrite)])).collect();
+    transactions.push((longest, vec![(1, AccessMode::Near)]));
+    let mut arena = loaded(&block_of(&transactions, |_| 0), LIMITS);
+    let mut planner = Planner::new(CostModel::default());
+    planner.begin(&mut arena, &[ShardId(0), ShardId(1)]).unwrap();
+    planner.wait_for_nobody();
+    while !planner.step(&mut arena, 7, |_| (Standing::Open, Incarnation(1))).unwrap() {}
+    let totals = planner.seal(&mut arena, RoundId(1), true).unwrap();
+    assert_eq!(totals.makespan_ns, u64::from(longest));
 }
 
 /// Negative control, built in: over even costs the same block is split.
