@@ -12,15 +12,16 @@
 //! Calls of the protocol: what would break is a limit that is not that of the standard, or an outcome that depends on what the same
 //! thread executed before. Negative controls run: with the limit that revm gives them, and with precompiles left as they are, their tests fail.
 //!
-//! Code of the form of a delegation: what would break is code that is read as one before Prague, or otherwise by whoever made it. No control
-//! of this test was run; that of the code cache has one.
+//! Code of the form of a delegation: what would break is code that is read as one before Prague, or otherwise by whoever made it or
+//! kept it. Negative controls run: read as one from Homestead on, and with both forms kept by the machine, it fails.
 //!
 //! Access lists: what would break is a foreseen value that is believed without being compared, or that nobody sees, so that
 //! transactions wait or are executed again although the list is right. Negative control run: with the same code foreseen once
 //! for each of its accounts, in the order of the accounts instead of the block's, the one-round test fails for many seeds.
 //!
 //! Foreseen nonces: what would break is a sender's transfers that wait for each other, or a gap in their nonces that nobody
-//! notices because each nonce was taken from its own transaction. No control of it was run.
+//! notices because each nonce was taken from its own transaction. Negative controls run: with nothing foreseen, and with nonces
+//! one too high, it fails.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test helper fails its test by panicking")]
 
@@ -180,6 +181,8 @@ fn code_of_the_form_of_a_delegation_is_one_from_prague_on_alone() {
     let place = |number: usize| Address::repeat_byte(0x90 + u8::try_from(number).unwrap());
     // PUSH23 code, PUSH1 0, MSTORE, PUSH1 23, PUSH1 9, RETURN.
     let init = [&[0x76][..], &form, &hex::decode("60005260176009f3").unwrap()].concat();
+    // What it keeps of one set of rules it has under the next ones.
+    let vm = EvmVm::new(EvmConfig::default());
     for spec in [SpecId::HOMESTEAD, SpecId::BERLIN, SpecId::LONDON, SpecId::CANCUN, SpecId::PRAGUE] {
         let mut block = block(1, spec);
         let contract =
@@ -206,7 +209,6 @@ fn code_of_the_form_of_a_delegation_is_one_from_prague_on_alone() {
             .chain([delegates, false, false, !deployed].into_iter().flat_map(|done| [done; 3]))
             .collect();
         assert_eq!(done, expected_done, "{spec:?}");
-        let vm = EvmVm::new(EvmConfig::default());
         assert_equal(&block, &mut Sequential::new(vm.clone(), state(&block)), &right, &format!("{spec:?}"));
         for shards in 2..4 {
             let config = ThreadsConfig { shards, ..ThreadsConfig::default() };
@@ -286,6 +288,11 @@ fn transfers_of_one_sender_wait_for_nobody_and_a_gap_in_their_nonces_is_found() 
         let (block, vm) = (transfers(seed, gap), EvmVm::new(EvmConfig::default()));
         let what = format!("PHALANX_SEED={seed} gap {gap:?}");
         let prepared = Arc::new(PreparedBlock::prepare(&vm, &block.block()).unwrap());
+        assert_eq!(
+            prepared.foreseen().count(),
+            TRANSACTIONS - 1,
+            "the next one waits for none of them: {what}"
+        );
         let expected = Sequential::new(vm.clone(), state(&block)).execute(&prepared, deadline()).unwrap();
         let config = ThreadsConfig { shards: 3, ..ThreadsConfig::default() };
         let mut threads = Threads::launch(config, vm, state(&block)).unwrap();

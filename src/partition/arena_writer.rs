@@ -79,8 +79,7 @@ impl ArenaWriter {
         let entries = self.region.slice::<PreparedTransaction>(self.sections.transactions, count)?;
         let Some(entry) = entries.get(txn.index()) else { return Ok(&[]) };
         let accesses = self.region.slice(self.sections.accesses, self.accesses)?;
-        let first = entry.access_start as usize;
-        Ok(accesses.get(first..first + entry.access_count as usize).unwrap_or(&[]))
+        Ok(entry.accesses_in(accesses))
     }
 
     /// What a shard has to do in the present plan, unless others take over some of it.
@@ -192,14 +191,6 @@ pub(super) struct PlanParts<'a> {
     pub(super) planned: &'a mut [PlannedTransaction],
     pub(super) edges: &'a mut [Edge],
     pub(super) sub_blocks: &'a mut [SubBlock],
-}
-
-impl<'a> PlanParts<'a> {
-    /// What a transaction is expected to touch.
-    pub(super) fn accesses_of(&self, entry: &PreparedTransaction) -> &'a [TransactionAccess] {
-        let first = entry.access_start as usize;
-        self.accesses.get(first..first + entry.access_count as usize).unwrap_or(&[])
-    }
 }
 
 fn part<T: Pod>(bytes: &[u8], start: usize, count: usize) -> Result<&[T], ArenaError> {

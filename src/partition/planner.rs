@@ -17,6 +17,7 @@ use crate::types::{
 };
 use freedom::{LONG_NS, Long};
 use load_tree::LoadTree;
+use longest::Seated;
 use std::collections::HashMap;
 
 /// Where a transaction stands between rounds.
@@ -133,11 +134,9 @@ pub struct Planner {
     /// Transactions that may be long enough to be begun first.
     long: Vec<Long>,
     /// Transactions that have their seats before they are placed, and are not placed yet.
-    seated: Vec<Long>,
+    seated: Vec<Seated>,
     /// By key: whether a transaction changes it, while the longest are given their seats.
     changed: Vec<bool>,
-    /// Whether they have them.
-    is_seated: bool,
     /// The first transaction planned, and its seat.
     first: Option<(TxnIndex, usize)>,
     /// Per seat: expected time of the transactions that are not free.
@@ -172,7 +171,6 @@ impl Planner {
             long: Vec::new(),
             seated: Vec::new(),
             changed: Vec::new(),
-            is_seated: false,
             first: None,
             tied_ns: Vec::new(),
             total_ns: 0,
@@ -217,7 +215,6 @@ impl Planner {
         self.near.clear();
         self.long.clear();
         self.seated.clear();
-        self.is_seated = false;
         self.answers.clear();
         self.answers.resize(shards.len(), false);
         self.first = None;
@@ -258,8 +255,8 @@ impl Planner {
             && !self.foreseen.get(access.key.index()).copied().unwrap_or(false)
     }
 
-    /// Plans up to `limit` further transactions, or makes room to do so; true when all are planned. `standing` says what is to be done with a
-    /// transaction and which execution it would be.
+    /// Plans up to `limit` further transactions (at least 1), or makes room to do so; true when all are planned. `standing` says what
+    /// is to be done with a transaction and which execution it would be.
     ///
     /// # Errors
     /// [`ArenaError`] when the arena's parts cannot be reached.
@@ -274,14 +271,14 @@ impl Planner {
         }
         let mut parts = arena.plan_parts()?;
         let transactions = parts.transactions;
-        if !std::mem::replace(&mut self.is_seated, true) {
+        if self.cursor == 0 {
             self.seat_the_longest(&parts, &standing);
         }
         let end = transactions.len().min(self.cursor + limit);
         for (index, entry) in transactions.iter().enumerate().take(end).skip(self.cursor) {
             // The arena's limits keep indices far below 2^32.
             let txn = TxnIndex(u32::try_from(index).unwrap_or(u32::MAX));
-            let accesses = parts.accesses_of(entry);
+            let accesses = entry.accesses_in(parts.accesses);
             match standing(txn) {
                 (Standing::Accepted, _) => {}
                 (Standing::Provisional, _) => self.pass_over(accesses),
@@ -362,12 +359,7 @@ impl Planner {
         self.first.get_or_insert((txn, seat));
         self.total_ns += u64::from(entry.cost_ns);
         if entry.cost_ns >= LONG_NS && ahead_ns == 0 {
-            self.long.push(Long {
-                txn,
-                seat,
-                cost_ns: entry.cost_ns,
-                seated_ns: seated.map(|(_, start_ns)| start_ns),
-            });
+            self.long.push(Long { txn, seat, cost_ns: entry.cost_ns, seated: seated.is_some() });
         }
         self.chain(parts, txn, seat);
         parts.sub_blocks[self.shards[seat].index()].free += u32::from(freedom == FREE);

@@ -71,6 +71,14 @@ pub struct PreparedTransaction {
     pub ahead_ns: u32,
 }
 
+impl PreparedTransaction {
+    /// Its declared accesses among those of all transactions; none if they are not there.
+    pub(crate) fn accesses_in<'a>(&self, accesses: &'a [TransactionAccess]) -> &'a [TransactionAccess] {
+        let first = self.access_start as usize;
+        accesses.get(first..first + self.access_count as usize).unwrap_or(&[])
+    }
+}
+
 /// Cost assumed for a transaction that declares none, in nanoseconds.
 const DEFAULT_COST_NS: u32 = 1_000;
 
@@ -355,9 +363,7 @@ impl PreparedBlock {
     /// The declared accesses of one transaction; none past the end.
     #[must_use]
     pub fn accesses_of(&self, txn: TxnIndex) -> &[TransactionAccess] {
-        let Some(entry) = self.transactions.get(txn.index()) else { return &[] };
-        let first = entry.access_start as usize;
-        self.accesses.get(first..first + entry.access_count as usize).unwrap_or(&[])
+        self.transactions.get(txn.index()).map_or(&[], |entry| entry.accesses_in(&self.accesses))
     }
 
     /// All distinct declared keys; a key's id is its place.

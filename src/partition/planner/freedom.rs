@@ -26,8 +26,8 @@ pub(super) struct Long {
     pub(super) txn: TxnIndex,
     pub(super) seat: usize,
     pub(super) cost_ns: u32,
-    /// When it begins there, if it had its seat before all others were placed.
-    pub(super) seated_ns: Option<u64>,
+    /// Whether it had its seat before all others were placed.
+    pub(super) seated: bool,
 }
 
 impl Planner {
@@ -84,7 +84,7 @@ impl Planner {
     fn begin_with_long_ones(&self, parts: &mut PlanParts<'_>, average_ns: u64) {
         let is_long = |long: &&Long| {
             u64::from(long.cost_ns) * LONG_PART >= average_ns
-                && (long.seated_ns.is_some() || !self.answers.get(long.seat).is_some_and(|&answers| answers))
+                && (long.seated || !self.answers.get(long.seat).is_some_and(|&answers| answers))
         };
         for long in self.long.iter().filter(is_long) {
             self.begin_with(parts, long.txn, long.seat);
