@@ -11,6 +11,7 @@ use crate::executor::{BlockExecutor, BlockOutput};
 use crate::partition::CostModel;
 use crate::state::{BaseState, StateDigest};
 use crate::telemetry::{Timeline, TimelineBook, TimelineConfig};
+use crate::topology::{IdleLatency, LatencyRequest};
 use crate::types::{Generation, PreparedBlock};
 use crate::vm::Vm;
 use std::sync::Arc;
@@ -32,6 +33,8 @@ pub struct ThreadsConfig {
     pub timeline: Option<TimelineConfig>,
     /// When outputs are judged.
     pub judge_ahead: JudgeAhead,
+    /// How long cores may take to wake up as long as the executor is there.
+    pub idle_latency: IdleLatency,
     /// Off only to show that the tests would notice missing validation.
     #[doc(hidden)]
     pub validation: bool,
@@ -45,6 +48,7 @@ impl Default for ThreadsConfig {
             costs: CostModel::default(),
             timeline: None,
             judge_ahead: JudgeAhead::default(),
+            idle_latency: IdleLatency::default(),
             validation: true,
         }
     }
@@ -55,6 +59,7 @@ impl Default for ThreadsConfig {
 pub struct Threads {
     coordinator: Coordinator<ThreadFleet>,
     timeline: Arc<TimelineBook>,
+    _idle_latency: LatencyRequest,
 }
 
 impl std::fmt::Debug for Threads {
@@ -85,7 +90,7 @@ impl Threads {
         if config.timeline.is_some() {
             coordinator.record_into(Arc::clone(&timeline));
         }
-        Ok(Threads { coordinator, timeline })
+        Ok(Threads { coordinator, timeline, _idle_latency: config.idle_latency.ask() })
     }
 
     /// Takes what was recorded since the last time; empty unless [`ThreadsConfig::timeline`] asks for it.

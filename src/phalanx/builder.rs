@@ -8,6 +8,7 @@ use crate::supervisor::{
     Fallback, LaunchError, Pacing, Placement, PlacementConfig, Processes, ProcessesConfig, SupervisorImage,
 };
 use crate::telemetry::TimelineConfig;
+use crate::topology::IdleLatency;
 use crate::vm::evm::{EvmConfig, EvmVm};
 use crate::vm::ledger::{LedgerConfig, LedgerVm};
 use crate::vm::{BuiltInVm, Vm};
@@ -117,6 +118,14 @@ impl<V: Vm> PhalanxBuilder<V> {
     #[must_use]
     pub fn run_first(mut self, run_first: bool) -> Self {
         self.config.run_first = run_first;
+        self
+    }
+
+    /// How long cores may take to wake up as long as the executor is there; for all cores of the host. Default:
+    /// [`IdleLatency::Auto`].
+    #[must_use]
+    pub fn idle_latency(mut self, idle_latency: IdleLatency) -> Self {
+        self.config.idle_latency = idle_latency;
         self
     }
 

@@ -5,6 +5,7 @@ use crate::partition::CostModel;
 use crate::supervisor::child::Pacing;
 use crate::supervisor::placement::PlacementConfig;
 use crate::telemetry::TimelineConfig;
+use crate::topology::IdleLatency;
 use crate::types::OutOfRange;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -71,6 +72,8 @@ pub struct ProcessesConfig {
     /// that a death is noticed and answered at once although every core is at work. Without the right to it
     /// (`CAP_SYS_NICE` or `RLIMIT_RTPRIO`) they ask for a better nice value, and without that for nothing.
     pub run_first: bool,
+    /// How long cores may take to wake up as long as the executor is there.
+    pub idle_latency: IdleLatency,
     /// Where shards and memory go, and how that is looked after.
     pub placement: PlacementConfig,
     /// Whether and how a timeline is recorded; take it with [`Processes::take_timeline`](crate::supervisor::Processes::take_timeline).
@@ -113,6 +116,7 @@ impl Default for ProcessesConfig {
             attach_limit: Duration::from_secs(10),
             costs: CostModel::default(),
             run_first: true,
+            idle_latency: IdleLatency::default(),
             placement: PlacementConfig::default(),
             timeline: None,
             log: "warn".to_owned(),

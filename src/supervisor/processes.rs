@@ -19,7 +19,7 @@ use crate::supervisor::process_fleet::ProcessFleet;
 use crate::supervisor::supervisor_link::SupervisorLink;
 use crate::supervisor::turns::as_coordinator;
 use crate::telemetry::{Timeline, TimelineBook};
-use crate::topology::RegionKind;
+use crate::topology::{LatencyRequest, RegionKind};
 use crate::types::PreparedBlock;
 use crate::vm::Vm;
 use phalanx_ipc::{Control, with_own_policy};
@@ -36,6 +36,7 @@ pub struct Processes {
     journal: Option<JournalWatch>,
     /// The cores of the shards, if whoever coordinates is to run before them.
     run_before: Option<Vec<u32>>,
+    _idle_latency: LatencyRequest,
 }
 
 impl std::fmt::Debug for Processes {
@@ -125,7 +126,8 @@ impl Processes {
         if config.timeline.is_some() {
             coordinator.record_into(Arc::clone(&timeline));
         }
-        Ok(Processes { coordinator, desk, places, timeline, journal: None, run_before })
+        let _idle_latency = config.idle_latency.ask();
+        Ok(Processes { coordinator, desk, places, timeline, journal: None, run_before, _idle_latency })
     }
 
     fn ready(mut self, config: &ProcessesConfig) -> Result<Processes, LaunchError> {

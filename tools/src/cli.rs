@@ -5,6 +5,7 @@ use crate::chaos::ChaosOptions;
 use crate::conformance::ConformanceOptions;
 use crate::doctor::DoctorOptions;
 use crate::exit::EXIT_CODES;
+use crate::idle_options::IdleOptions;
 use crate::node::NodeOptions;
 use crate::placement_options::PlacementOptions;
 use crate::replay::ReplayOptions;
@@ -201,6 +202,10 @@ pub struct RunOptions {
     /// goes to standard error. Default: text.
     #[arg(long, value_enum, default_value_t = Format::Text, hide_default_value = true)]
     pub format: Format,
+
+    /// How long cores may take to wake up.
+    #[command(flatten)]
+    pub idle: IdleOptions,
 
     /// Where shards and memory go. Only for the processes executor.
     #[command(flatten)]

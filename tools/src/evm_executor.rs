@@ -7,7 +7,7 @@ use phalanx::executor::{
 };
 use phalanx::state::{BaseState, StateError};
 use phalanx::supervisor::{Processes, ProcessesConfig};
-use phalanx::topology::Host;
+use phalanx::topology::{Host, IdleLatency};
 use phalanx::vm::evm::EvmConfig;
 use phalanx_bench::ethereum::LoadingEvm;
 use std::time::Duration;
@@ -18,6 +18,8 @@ pub struct EvmExecutor<'a> {
     pub kind: ExecutorKind,
     pub shards: Shards,
     pub vm: EvmConfig,
+    /// How long cores may take to wake up. The sequential executor asks for nothing.
+    pub idle_latency: IdleLatency,
     /// Log filter of shard processes.
     pub log: &'a str,
     /// How long one transaction may take before its shard process counts as hanging; `None` for what is usual. Nobody is
@@ -31,7 +33,7 @@ impl EvmExecutor<'_> {
     /// # Errors
     /// Which memory, threads or processes cannot be had, for people.
     pub fn launch(&self) -> Result<(Box<dyn BlockExecutor + Send>, usize), String> {
-        let vm = LoadingEvm::new(self.vm);
+        let (vm, idle_latency) = (LoadingEvm::new(self.vm), self.idle_latency);
         let host = Host::detect().map_err(|error| error.to_string())?;
         let shards = match (self.shards, self.kind) {
             (_, ExecutorKind::Sequential) => 1,
@@ -43,11 +45,11 @@ impl EvmExecutor<'_> {
         let executor: Box<dyn BlockExecutor + Send> = match self.kind {
             ExecutorKind::Sequential => Box::new(Sequential::new(vm, state)),
             ExecutorKind::Threads => {
-                let config = ThreadsConfig { shards, ..ThreadsConfig::default() };
+                let config = ThreadsConfig { shards, idle_latency, ..ThreadsConfig::default() };
                 Box::new(Threads::launch(config, vm, state).map_err(|error| error.to_string())?)
             }
             ExecutorKind::BlockStm => {
-                let config = BlockStmConfig { threads: shards, ..BlockStmConfig::default() };
+                let config = BlockStmConfig { threads: shards, idle_latency, ..BlockStmConfig::default() };
                 Box::new(BlockStm::launch(config, vm, state).map_err(|error| error.to_string())?)
             }
             ExecutorKind::Processes => {
@@ -58,6 +60,7 @@ impl EvmExecutor<'_> {
                     log: self.log.to_owned(),
                     stall_limit: self.stall_limit.unwrap_or(usual.stall_limit),
                     run_first: self.stall_limit.is_none(),
+                    idle_latency,
                     ..usual
                 };
                 Box::new(Processes::launch(&config, vm, state).map_err(|error| error.to_string())?)

@@ -8,6 +8,7 @@ mod conformance;
 mod doctor;
 mod evm_executor;
 mod exit;
+mod idle_options;
 mod kept_file;
 mod logging;
 mod node;

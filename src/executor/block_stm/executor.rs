@@ -7,6 +7,7 @@ use crate::executor::block_stm::crew::{Crew, End};
 use crate::executor::block_stm::job::Job;
 use crate::executor::error::ExecuteError;
 use crate::state::{BaseState, Room, StateDigest};
+use crate::topology::LatencyRequest;
 use crate::types::{PreparedBlock, TxnIndex};
 use crate::vm::Vm;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ const TRANSACTIONS_PER_THREAD: usize = 4;
 pub struct BlockStm {
     crew: Crew,
     poisoned: Option<String>,
+    _idle_latency: LatencyRequest,
 }
 
 impl std::fmt::Debug for BlockStm {
@@ -35,7 +37,8 @@ impl BlockStm {
     /// # Errors
     /// [`ExecuteError`] when threads cannot be had or the host's cores cannot be told.
     pub fn launch<V: Vm>(config: BlockStmConfig, vm: V, state: BaseState) -> Result<BlockStm, ExecuteError> {
-        Ok(BlockStm { crew: Crew::start(&config, &vm, Job::new(state))?, poisoned: None })
+        let crew = Crew::start(&config, &vm, Job::new(state))?;
+        Ok(BlockStm { crew, poisoned: None, _idle_latency: config.idle_latency.ask() })
     }
 
     fn run(&mut self, block: &Arc<PreparedBlock>, deadline: Instant) -> Result<BlockOutput, ExecuteError> {

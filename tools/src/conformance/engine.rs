@@ -3,6 +3,7 @@
 use crate::conformance::options::ConformanceOptions;
 use crate::evm_executor::EvmExecutor;
 use phalanx::executor::{BlockExecutor, BlockOutput};
+use phalanx::topology::IdleLatency;
 use phalanx::types::{Block, PreparedBlock};
 use phalanx::vm::evm::{EvmConfig, EvmVm};
 use phalanx_bench::ethereum::chain::RunBlock;
@@ -30,7 +31,9 @@ impl Engine {
         let limit = Duration::from_millis(options.deadline_ms);
         let vm = EvmConfig { chain_id };
         let (kind, shards) = (options.executor, options.shards);
-        let (executor, shards) = EvmExecutor { kind, shards, vm, log, stall_limit: Some(limit) }.launch()?;
+        let (stall_limit, idle_latency) = (Some(limit), IdleLatency::Any);
+        let wanted = EvmExecutor { kind, shards, vm, idle_latency, log, stall_limit };
+        let (executor, shards) = wanted.launch()?;
         Ok(Engine { executor, shards, vm: EvmVm::new(vm), present: Entries::new(), limit })
     }
 

@@ -2,13 +2,15 @@
 
 use crate::doctor::check::Check;
 use crate::doctor::patient::{Patient, own_groups};
-use phalanx::topology::{SysTree, format_list, parse_list};
+use phalanx::topology::{IdleLatency, LATENCY_DEVICE, SysTree, format_list, idle_driver, parse_list};
 use phalanx::types::CpuId;
 use std::collections::{BTreeMap, BTreeSet};
 
 const CPUS: &str = "/sys/devices/system/cpu";
 /// Set in the flags of a thread that belongs to the kernel.
 const KERNEL_THREAD: u64 = 0x0020_0000;
+/// A bound that holds on every host.
+const LOOSE_US: u32 = 1_000_000;
 /// Most names in one value.
 const NAMES_SHOWN: usize = 5;
 
@@ -17,6 +19,7 @@ pub fn checks(patient: &Patient) -> Vec<Check> {
     vec![
         governor(patient),
         frequency(patient),
+        idle_latency(&patient.tree, may_bound_latency()),
         threads(patient),
         isolation(patient),
         interrupts(patient),
@@ -76,6 +79,28 @@ fn frequency(patient: &Patient) -> Check {
         );
     }
     Check::ok(name, format!("up to {limit} MHz"), "not limited")
+}
+
+/// Whether this process may ask for a bound: it asks for one that every host keeps.
+fn may_bound_latency() -> bool {
+    IdleLatency::AtMostMicros(LOOSE_US).ask().is_held()
+}
+
+fn idle_latency(tree: &SysTree, may_ask: bool) -> Check {
+    let name = "idle latency";
+    let Some((driver, micros)) = idle_driver(tree).zip(IdleLatency::Auto.micros(tree)) else {
+        return Check::ok(name, "no idle driver", "the kernel has no sleep states of cores to choose from");
+    };
+    if may_ask {
+        let why = format!("cores wake up within {micros} us while blocks are executed");
+        return Check::ok(name, format!("{driver}, may be bounded"), why);
+    }
+    Check::warn(
+        name,
+        format!("{driver}, {LATENCY_DEVICE} cannot be opened"),
+        "a core that sleeps deeply, or gives itself back to a hypervisor, wakes up late, and all others wait for its shard",
+        format!("setfacl -m u:<user>:rw {LATENCY_DEVICE}   # or a udev rule, see docs/operations.md"),
+    )
 }
 
 fn threads(patient: &Patient) -> Check {
@@ -266,6 +291,22 @@ mod tests {
         assert_eq!(verdict("isolated"), Verdict::Ok);
         assert_eq!(verdict("isolated invalid (no CPUs)"), Verdict::Warn);
         assert_eq!(verdict("member"), Verdict::Warn);
+    }
+
+    #[test]
+    fn who_may_not_bound_how_long_cores_take_to_wake_up_is_told_where_it_matters() {
+        let tree = |driver: &str| {
+            SysTree::from_dump(&format!("/sys/devices/system/cpu/cpuidle/current_driver\t{driver}"))
+        };
+        for (driver, may_ask, verdict) in [
+            ("intel_idle", true, Verdict::Ok),
+            ("intel_idle", false, Verdict::Warn),
+            ("haltpoll", false, Verdict::Warn),
+            ("none", false, Verdict::Ok),
+        ] {
+            assert_eq!(idle_latency(&tree(driver), may_ask).verdict, verdict, "{driver} {may_ask}");
+        }
+        assert!(idle_latency(&tree("haltpoll"), true).reason.contains("within 0 us"));
     }
 
     #[test]

@@ -42,7 +42,8 @@ impl DurableBlock {
     ) -> Result<DurableBlock, ReplayError> {
         let refused = |cause| ReplayError::Durable { block: number, cause };
         make(directory).map_err(|cause| ReplayError::Directory { directory: directory.to_owned(), cause })?;
-        let builder = PhalanxBuilder::evm(EvmConfig::default()).log(log);
+        let builder =
+            PhalanxBuilder::evm(EvmConfig::default()).idle_latency(options.idle.idle_latency).log(log);
         let builder = match options.shards {
             Shards::Auto => builder,
             Shards::Count(shards) => builder.shards(shards),

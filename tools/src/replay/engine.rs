@@ -47,6 +47,7 @@ impl Engine {
             kind: options.executor,
             shards: options.shards,
             vm: EvmConfig::default(),
+            idle_latency: options.idle.idle_latency,
             log: filter,
             stall_limit: None,
         };

@@ -1,6 +1,7 @@
 //! Options of `phalanx replay`.
 
 use crate::cli::{ExecutorKind, Format, Shards};
+use crate::idle_options::IdleOptions;
 use clap::{ArgAction, Args, ValueEnum};
 use std::fmt;
 use std::path::PathBuf;
@@ -54,6 +55,10 @@ pub struct ReplayOptions {
     /// The directories are made if they are missing. Only for the processes executor. Default: states are in memory only.
     #[arg(long, value_name = "DIR", conflicts_with = "repeat")]
     pub state_dir: Option<PathBuf>,
+
+    /// How long cores may take to wake up.
+    #[command(flatten)]
+    pub idle: IdleOptions,
 
     /// Gives up on a block that is not executed within this time, in milliseconds. Default: 60000.
     #[arg(long, value_name = "MS", default_value = "60000", hide_default_value = true,

@@ -67,6 +67,7 @@ impl Engine {
             }
             FirstState::Durable(_) => &[],
         };
+        let idle_latency = options.idle.idle_latency;
         match options.executor {
             ExecutorKind::Sequential => Ok(Engine::Sequential(Box::new(oracle(config, genesis)?))),
             ExecutorKind::Threads => {
@@ -76,7 +77,8 @@ impl Engine {
                         Host::detect().map_err(|error| RunError::Threads(error.into()))?.auto_shards()
                     }
                 };
-                let config_of_threads = ThreadsConfig { shards, timeline, ..ThreadsConfig::default() };
+                let config_of_threads =
+                    ThreadsConfig { shards, timeline, idle_latency, ..ThreadsConfig::default() };
                 let launched =
                     Threads::launch(config_of_threads, LedgerVm::new(config), first_state(genesis)?);
                 let threads = Box::new(launched.map_err(RunError::Threads)?);
@@ -99,7 +101,7 @@ impl Engine {
                         .cores()
                         .min(MAX_SHARDS),
                 };
-                let config_of_threads = BlockStmConfig { threads, ..BlockStmConfig::default() };
+                let config_of_threads = BlockStmConfig { threads, idle_latency, ..BlockStmConfig::default() };
                 let launched =
                     BlockStm::launch(config_of_threads, LedgerVm::new(config), first_state(genesis)?);
                 let block_stm = Box::new(launched.map_err(RunError::Threads)?);
@@ -227,6 +229,7 @@ pub fn builder(options: &RunOptions, filter: &str, config: LedgerConfig) -> Phal
         .fallback(options.fallback.into())
         .stall_limit(options.stall_limit)
         .placement(options.placement.config())
+        .idle_latency(options.idle.idle_latency)
         .log(filter);
     match options.shards {
         Shards::Count(count) => builder.shards(count),

@@ -1,0 +1,15 @@
+//! The option of how deeply cores may sleep, shared by the commands that execute blocks and measure them.
+
+use clap::Args;
+use phalanx::topology::IdleLatency;
+
+/// How long cores may take to wake up.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct IdleOptions {
+    /// Has the kernel wake any core of the host within this time while the executor is there: as the host is set up (any); 2 us, or
+    /// 0 in a virtual machine whose idle cores leave it (auto); or so many microseconds. The device that this is asked of,
+    /// /dev/cpu_dma_latency, is root's mostly: without the right to it nothing changes. The sequential executor asks for nothing.
+    /// Default: auto.
+    #[arg(long, value_name = "any|auto|US", default_value = "auto", hide_default_value = true)]
+    pub idle_latency: IdleLatency,
+}
