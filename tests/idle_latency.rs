@@ -1,20 +1,23 @@
-//! How long cores may take to wake up: every executor asks for what it was told to, as long as it is there.
+//! How long cores may take to wake up: every executor asks for what it was told to, as long as it is there, and a `Phalanx` as long as
+//! blocks come.
 //!
 //! What would break it: a bound that nobody asked for keeps the cores of a host awake, one that outlives its executor does so for
 //! good, and one that a shard or the supervisor holds outlives a coordinator that was killed. Where this user may not ask, the test says so
-//! and demands that executors work all the same. Negative controls run: with nothing written the bound in force is not found, with
-//! nothing asked for no file is open, with the request leaked it is open afterwards.
+//! and demands that executors work all the same. Negative controls run: with nothing written the bound in force is not
+//! found, with nothing asked for no file is open, with the request leaked one is too many, with a release that does nothing it is never
+//! given up, and with one for good it does not come back with the next block.
 
 #![allow(missing_docs, reason = "a test program")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 
 mod common;
 
-use common::{Scene, deadline};
+use common::{Scene, assert_same, deadline, eventually};
 use phalanx::executor::{BlockStm, BlockStmConfig, Threads, ThreadsConfig};
 use phalanx::topology::{IdleLatency, LATENCY_DEVICE};
 use std::fs::{File, OpenOptions};
 use std::io::Read;
+use std::time::Duration;
 
 const ASKED_US: u32 = 77;
 
@@ -48,8 +51,8 @@ fn an_executor_bounds_the_latency_of_idle_cores_as_long_as_it_is_there() {
     if !is_allowed {
         eprintln!("this user may not open {LATENCY_DEVICE}: only that executors work without it is tested");
     }
-    let scene = Scene::new(1, 10, false);
     for idle_latency in [IdleLatency::AtMostMicros(ASKED_US), IdleLatency::Any] {
+        let mut scene = Scene::new(1, 10, false);
         let config = ThreadsConfig { idle_latency, ..ThreadsConfig::default() };
         let threads = Threads::launch(config, scene.vm.clone(), scene.state());
         assert_held(idle_latency, is_allowed);
@@ -60,8 +63,14 @@ fn an_executor_bounds_the_latency_of_idle_cores_as_long_as_it_is_there() {
         assert_held(idle_latency, is_allowed);
         drop(block_stm.unwrap());
 
+        let blocks = scene.expected([5, 5]);
         let phalanx = scene.launch(scene.builder(2).idle_latency(idle_latency));
-        assert_held(idle_latency, is_allowed);
+        for (block, expected) in &blocks {
+            // Nobody has come for long enough, or for the first time.
+            assert!(eventually(Duration::from_secs(20), || requests_of("self") == 0), "{idle_latency:?}");
+            assert_same(expected, &phalanx.execute(block, deadline()).unwrap(), "beside the bound");
+            assert_held(idle_latency, is_allowed);
+        }
         let supervisor = phalanx.supervisor().pid.unwrap();
         for pid in phalanx.health().iter().map(|shard| shard.pid).chain([supervisor]) {
             assert_eq!(requests_of(&pid.to_string()), 0, "{idle_latency:?}, process {pid}");

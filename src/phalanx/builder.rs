@@ -121,8 +121,8 @@ impl<V: Vm> PhalanxBuilder<V> {
         self
     }
 
-    /// How long cores may take to wake up as long as the executor is there; for all cores of the host. Default:
-    /// [`IdleLatency::Auto`].
+    /// How long cores may take to wake up while blocks come, and for a second after the last one; for all cores of the host.
+    /// Default: [`IdleLatency::Auto`].
     #[must_use]
     pub fn idle_latency(mut self, idle_latency: IdleLatency) -> Self {
         self.config.idle_latency = idle_latency;

@@ -72,7 +72,8 @@ pub struct ProcessesConfig {
     /// that a death is noticed and answered at once although every core is at work. Without the right to it
     /// (`CAP_SYS_NICE` or `RLIMIT_RTPRIO`) they ask for a better nice value, and without that for nothing.
     pub run_first: bool,
-    /// How long cores may take to wake up as long as the executor is there.
+    /// How long cores may take to wake up while blocks are executed: from the first one on until the executor ends, or, of a
+    /// [`Phalanx`](crate::Phalanx), until none has come for a second.
     pub idle_latency: IdleLatency,
     /// Where shards and memory go, and how that is looked after.
     pub placement: PlacementConfig,

@@ -90,19 +90,20 @@ impl ProcessFleet {
         }
     }
 
-    /// Sleeps until `wake` is readable. A supervisor that is lost meanwhile is replaced at once; while a shard is missing
+    /// Sleeps until `wake` is readable, or the time has come if there is one. A supervisor that is lost meanwhile is replaced at once; while a shard is missing
     /// the supervisor is asked now and then whether it is still at work.
-    pub(super) fn idle(&mut self, wake: BorrowedFd<'_>) {
+    pub(super) fn idle(&mut self, wake: BorrowedFd<'_>, until: Option<Instant>) {
+        let left = || until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
         if self.beyond_repair.is_some() {
             // Shards would die of it again.
-            is_readable(wake, Duration::MAX);
+            is_readable(wake, left());
             return;
         }
         loop {
             if self.link.is_there() && !self.is_filling() {
-                self.link.sleep(wake);
+                self.link.sleep(wake, left());
             } else if self.link.is_well() {
-                is_readable(wake, IDLE_LOOK);
+                is_readable(wake, IDLE_LOOK.min(left()));
             } else {
                 let limit = Instant::now() + IDLE_RECOVERY_LIMIT;
                 if let Err(error) = self.recover(limit, &|| is_readable(wake, Duration::ZERO))
@@ -112,7 +113,7 @@ impl ProcessFleet {
                     is_readable(wake, IDLE_RETRY);
                 }
             }
-            if is_readable(wake, Duration::ZERO) {
+            if is_readable(wake, Duration::ZERO) || left().is_zero() {
                 return;
             }
         }

@@ -25,7 +25,10 @@ use crate::vm::Vm;
 use phalanx_ipc::{Control, with_own_policy};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// With no block for this long, cores may sleep as deeply as the host lets them until the next one comes.
+const BETWEEN_BLOCKS: Duration = Duration::from_secs(1);
 
 /// Executes blocks over forked shard processes.
 pub struct Processes {
@@ -36,7 +39,8 @@ pub struct Processes {
     journal: Option<JournalWatch>,
     /// The cores of the shards, if whoever coordinates is to run before them.
     run_before: Option<Vec<u32>>,
-    _idle_latency: LatencyRequest,
+    /// Held from a block on until nobody has come with another one for a while.
+    idle_latency: LatencyRequest,
 }
 
 impl std::fmt::Debug for Processes {
@@ -126,8 +130,8 @@ impl Processes {
         if config.timeline.is_some() {
             coordinator.record_into(Arc::clone(&timeline));
         }
-        let _idle_latency = config.idle_latency.ask();
-        Ok(Processes { coordinator, desk, places, timeline, journal: None, run_before, _idle_latency })
+        let idle_latency = config.idle_latency.request();
+        Ok(Processes { coordinator, desk, places, timeline, journal: None, run_before, idle_latency })
     }
 
     fn ready(mut self, config: &ProcessesConfig) -> Result<Processes, LaunchError> {
@@ -171,12 +175,17 @@ impl Processes {
 
     /// Executes one block with everything that a caller can ask for.
     pub(crate) fn call(&mut self, call: &Call<'_>) -> Result<BlockOutput, ExecuteError> {
+        self.idle_latency.hold();
         self.coordinator.execute(call)
     }
 
-    /// Sleeps until `wake` is readable. A supervisor that is lost meanwhile is replaced at once.
+    /// Sleeps until `wake` is readable, or for a while. A supervisor that is lost meanwhile is replaced at once.
     pub(crate) fn idle(&mut self, wake: BorrowedFd<'_>) {
-        self.coordinator.fleet_mut().idle(wake);
+        let until = self.idle_latency.is_held().then(|| Instant::now() + BETWEEN_BLOCKS);
+        self.coordinator.fleet_mut().idle(wake, until);
+        if until.is_some_and(|until| Instant::now() >= until) {
+            self.idle_latency.release();
+        }
     }
 
     /// What is known of each shard now.

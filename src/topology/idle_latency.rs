@@ -22,7 +22,7 @@ const HALTED_US: u32 = 2;
 /// Cores do not halt: they look for work.
 const AWAKE_US: u32 = 0;
 
-/// How long any core of the host may take to wake up while an executor is there.
+/// How long any core of the host may take to wake up while blocks are executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum IdleLatency {
     /// As the host is set up: nothing is asked for.
@@ -35,11 +35,12 @@ pub enum IdleLatency {
     AtMostMicros(u32),
 }
 
-/// A bound that holds until this is dropped or the process ends; of several, the tightest one holds.
-#[derive(Debug, Default)]
-#[must_use = "the bound holds as long as this is there"]
+/// A bound that is asked of the kernel for some time. It ends with this, or with the process; of several, the tightest one holds.
+#[derive(Debug)]
 pub struct LatencyRequest {
-    /// `None` if nothing was asked for, or the kernel refused.
+    /// In microseconds; `None` if there is nothing to ask for, or the kernel refused.
+    micros: Option<u32>,
+    /// Open while the bound holds.
     file: Option<File>,
 }
 
@@ -55,21 +56,40 @@ impl IdleLatency {
         }
     }
 
-    /// Asks the kernel for it. Without the right to it (the device is root's) everything stays as it is, and shards wake up later:
-    /// `phalanx doctor` tells. Never waits.
+    /// What can be asked of this host; nothing is asked yet.
+    #[must_use]
+    pub fn request(self) -> LatencyRequest {
+        LatencyRequest { micros: self.micros(&SysTree::host()), file: None }
+    }
+
+    /// Asks the kernel for it at once. The bound holds as long as the answer is there.
+    #[must_use]
     pub fn ask(self) -> LatencyRequest {
-        let Some(micros) = self.micros(&SysTree::host()) else { return LatencyRequest::default() };
-        match request(micros) {
-            Ok(file) => LatencyRequest { file: Some(file) },
-            Err(error) => {
-                tracing::debug!(%error, micros, "cores may sleep as deeply as the host lets them; shards wake up later");
-                LatencyRequest::default()
-            }
-        }
+        let mut request = self.request();
+        request.hold();
+        request
     }
 }
 
 impl LatencyRequest {
+    /// Has the bound hold from now on. Without the right to it (the device is root's) everything stays as it is, and shards wake up
+    /// later: `phalanx doctor` tells. Never waits; costs nothing where it holds already, or was refused.
+    pub fn hold(&mut self) {
+        let Some(micros) = self.micros.filter(|_| self.file.is_none()) else { return };
+        match ask_kernel(micros) {
+            Ok(file) => self.file = Some(file),
+            Err(error) => {
+                tracing::debug!(%error, micros, "cores may sleep as deeply as the host lets them; shards wake up later");
+                self.micros = None;
+            }
+        }
+    }
+
+    /// Ends the bound until it is asked for again.
+    pub fn release(&mut self) {
+        self.file = None;
+    }
+
     /// Whether the kernel was asked, and agreed.
     #[must_use]
     pub fn is_held(&self) -> bool {
@@ -98,7 +118,7 @@ pub fn idle_driver(tree: &SysTree) -> Option<String> {
     tree.read(IDLE_DRIVER).filter(|driver| driver != "none")
 }
 
-fn request(micros: u32) -> std::io::Result<File> {
+fn ask_kernel(micros: u32) -> std::io::Result<File> {
     let mut file = OpenOptions::new().write(true).open(LATENCY_DEVICE)?;
     file.write_all(&i32::try_from(micros).unwrap_or(i32::MAX).to_ne_bytes())?;
     Ok(file)

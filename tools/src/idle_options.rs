@@ -6,7 +6,7 @@ use phalanx::topology::IdleLatency;
 /// How long cores may take to wake up.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct IdleOptions {
-    /// Has the kernel wake any core of the host within this time while the executor is there: as the host is set up (any); 2 us, or
+    /// Has the kernel wake any core of the host within this time while blocks are executed: as the host is set up (any); 2 us, or
     /// 0 in a virtual machine whose idle cores leave it (auto); or so many microseconds. The device that this is asked of,
     /// /dev/cpu_dma_latency, is root's mostly: without the right to it nothing changes. The sequential executor asks for nothing.
     /// Default: auto.
