@@ -1,5 +1,5 @@
 //! How long cores may take to wake up: every executor asks for what it was told to, as long as it is there, and a `Phalanx` as long as
-//! blocks come.
+//! there are blocks to execute.
 //!
 //! What would break it: a bound that nobody asked for keeps the cores of a host awake, one that outlives its executor does so for
 //! good, and one that a shard or the supervisor holds outlives a coordinator that was killed. Where this user may not ask, the test says so
@@ -14,12 +14,17 @@ mod common;
 
 use common::{Scene, assert_same, deadline, eventually};
 use phalanx::executor::{BlockStm, BlockStmConfig, Threads, ThreadsConfig};
+use phalanx::fail_points::{FailAction, FailSpec};
 use phalanx::topology::{IdleLatency, LATENCY_DEVICE};
 use std::fs::{File, OpenOptions};
 use std::io::Read;
 use std::time::Duration;
 
 const ASKED_US: u32 = 77;
+const PATIENCE: Duration = Duration::from_secs(20);
+/// A shard keeps a block unfinished for a while.
+const LATE: FailSpec =
+    FailSpec { point: "round entered", first: 1, times: 1, action: FailAction::Delay(1_000) };
 
 /// How often a process has the device open.
 fn requests_of(pid: &str) -> usize {
@@ -64,13 +69,18 @@ fn an_executor_bounds_the_latency_of_idle_cores_as_long_as_it_is_there() {
         drop(block_stm.unwrap());
 
         let blocks = scene.expected([5, 5]);
-        let phalanx = scene.launch(scene.builder(2).idle_latency(idle_latency));
+        // Nobody takes the late shard for hanging.
+        let builder = scene.builder(2).stall_limit(PATIENCE);
+        let phalanx = scene.launch(builder.idle_latency(idle_latency));
         for (block, expected) in &blocks {
-            // Nobody has come for long enough, or for the first time.
-            assert!(eventually(Duration::from_secs(20), || requests_of("self") == 0), "{idle_latency:?}");
-            assert_same(expected, &phalanx.execute(block, deadline()).unwrap(), "beside the bound");
+            assert!(eventually(PATIENCE, || requests_of("self") == 0), "{idle_latency:?}");
+            phalanx.arm_fail_point(LATE).unwrap();
+            let handle = phalanx.submit(block, deadline()).unwrap();
+            assert!(eventually(PATIENCE, || phalanx.fail_point_counts().1 == 1), "{idle_latency:?}");
             assert_held(idle_latency, is_allowed);
+            assert_same(expected, &handle.wait().unwrap(), "beside the bound");
         }
+        assert!(eventually(PATIENCE, || requests_of("self") == 0), "{idle_latency:?}");
         let supervisor = phalanx.supervisor().pid.unwrap();
         for pid in phalanx.health().iter().map(|shard| shard.pid).chain([supervisor]) {
             assert_eq!(requests_of(&pid.to_string()), 0, "{idle_latency:?}, process {pid}");

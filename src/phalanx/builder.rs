@@ -121,8 +121,7 @@ impl<V: Vm> PhalanxBuilder<V> {
         self
     }
 
-    /// How long cores may take to wake up while blocks come, and for a second after the last one; for all cores of the host.
-    /// Default: [`IdleLatency::Auto`].
+    /// How long cores may take to wake up while there are blocks to execute; for all cores of the host. Default: [`IdleLatency::Auto`].
     #[must_use]
     pub fn idle_latency(mut self, idle_latency: IdleLatency) -> Self {
         self.config.idle_latency = idle_latency;

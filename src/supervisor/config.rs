@@ -73,7 +73,7 @@ pub struct ProcessesConfig {
     /// (`CAP_SYS_NICE` or `RLIMIT_RTPRIO`) they ask for a better nice value, and without that for nothing.
     pub run_first: bool,
     /// How long cores may take to wake up while blocks are executed: from the first one on until the executor ends, or, of a
-    /// [`Phalanx`](crate::Phalanx), until none has come for a second.
+    /// [`Phalanx`](crate::Phalanx), until none is left in its queue.
     pub idle_latency: IdleLatency,
     /// Where shards and memory go, and how that is looked after.
     pub placement: PlacementConfig,

@@ -53,8 +53,8 @@ impl FallbackFleet {
     }
 
     /// See [`ProcessFleet::idle`].
-    pub(super) fn idle(&mut self, wake: BorrowedFd<'_>, until: Option<Instant>) {
-        self.processes.idle(wake, until);
+    pub(super) fn idle(&mut self, wake: BorrowedFd<'_>) {
+        self.processes.idle(wake);
     }
 
     fn present(&self) -> &dyn Fleet {

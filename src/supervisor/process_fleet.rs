@@ -90,20 +90,19 @@ impl ProcessFleet {
         }
     }
 
-    /// Sleeps until `wake` is readable, or the time has come if there is one. A supervisor that is lost meanwhile is replaced at once; while a shard is missing
+    /// Sleeps until `wake` is readable. A supervisor that is lost meanwhile is replaced at once; while a shard is missing
     /// the supervisor is asked now and then whether it is still at work.
-    pub(super) fn idle(&mut self, wake: BorrowedFd<'_>, until: Option<Instant>) {
-        let left = || until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
+    pub(super) fn idle(&mut self, wake: BorrowedFd<'_>) {
         if self.beyond_repair.is_some() {
             // Shards would die of it again.
-            is_readable(wake, left());
+            is_readable(wake, Duration::MAX);
             return;
         }
         loop {
             if self.link.is_there() && !self.is_filling() {
-                self.link.sleep(wake, left());
+                self.link.sleep(wake);
             } else if self.link.is_well() {
-                is_readable(wake, IDLE_LOOK.min(left()));
+                is_readable(wake, IDLE_LOOK);
             } else {
                 let limit = Instant::now() + IDLE_RECOVERY_LIMIT;
                 if let Err(error) = self.recover(limit, &|| is_readable(wake, Duration::ZERO))
@@ -113,7 +112,7 @@ impl ProcessFleet {
                     is_readable(wake, IDLE_RETRY);
                 }
             }
-            if is_readable(wake, Duration::ZERO) || left().is_zero() {
+            if is_readable(wake, Duration::ZERO) {
                 return;
             }
         }

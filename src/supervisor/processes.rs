@@ -25,10 +25,7 @@ use crate::vm::Vm;
 use phalanx_ipc::{Control, with_own_policy};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-/// With no block for this long, cores may sleep as deeply as the host lets them until the next one comes.
-const BETWEEN_BLOCKS: Duration = Duration::from_secs(1);
+use std::time::Instant;
 
 /// Executes blocks over forked shard processes.
 pub struct Processes {
@@ -39,7 +36,7 @@ pub struct Processes {
     journal: Option<JournalWatch>,
     /// The cores of the shards, if whoever coordinates is to run before them.
     run_before: Option<Vec<u32>>,
-    /// Held from a block on until nobody has come with another one for a while.
+    /// Held from a block on until there is no other one to execute.
     idle_latency: LatencyRequest,
 }
 
@@ -179,13 +176,10 @@ impl Processes {
         self.coordinator.execute(call)
     }
 
-    /// Sleeps until `wake` is readable, or for a while. A supervisor that is lost meanwhile is replaced at once.
+    /// Sleeps until `wake` is readable. A supervisor that is lost meanwhile is replaced at once.
     pub(crate) fn idle(&mut self, wake: BorrowedFd<'_>) {
-        let until = self.idle_latency.is_held().then(|| Instant::now() + BETWEEN_BLOCKS);
-        self.coordinator.fleet_mut().idle(wake, until);
-        if until.is_some_and(|until| Instant::now() >= until) {
-            self.idle_latency.release();
-        }
+        self.idle_latency.release();
+        self.coordinator.fleet_mut().idle(wake);
     }
 
     /// What is known of each shard now.

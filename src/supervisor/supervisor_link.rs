@@ -141,12 +141,12 @@ impl SupervisorLink {
         }
     }
 
-    /// Sleeps until the supervisor says something or hangs up, or `wake` is readable; for `limit` at most, or for 24 days.
-    pub(super) fn sleep(&self, wake: BorrowedFd<'_>, limit: Duration) {
+    /// Sleeps until the supervisor says something or hangs up, or `wake` is readable. No timeout.
+    pub(super) fn sleep(&self, wake: BorrowedFd<'_>) {
         let watch = PollFlags::POLLIN;
         let mut fds = [PollFd::new(wake, watch), PollFd::new(self.channel.as_fd(), watch)];
         // Interrupted or refused: the caller looks again.
-        let _ = poll(&mut fds, PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX));
+        let _ = poll(&mut fds, PollTimeout::NONE);
     }
 
     /// Whether the supervisor has not hung up. Does not ask whether it answers. Never waits.
