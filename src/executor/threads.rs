@@ -11,7 +11,7 @@ use crate::executor::{BlockExecutor, BlockOutput};
 use crate::partition::CostModel;
 use crate::state::{BaseState, StateDigest};
 use crate::telemetry::{Timeline, TimelineBook, TimelineConfig};
-use crate::topology::{IdleLatency, LatencyRequest};
+use crate::topology::{IdleLatency, LatencyBound};
 use crate::types::{Generation, PreparedBlock};
 use crate::vm::Vm;
 use std::sync::Arc;
@@ -59,7 +59,7 @@ impl Default for ThreadsConfig {
 pub struct Threads {
     coordinator: Coordinator<ThreadFleet>,
     timeline: Arc<TimelineBook>,
-    _idle_latency: LatencyRequest,
+    _latency_bound: LatencyBound,
 }
 
 impl std::fmt::Debug for Threads {
@@ -90,7 +90,7 @@ impl Threads {
         if config.timeline.is_some() {
             coordinator.record_into(Arc::clone(&timeline));
         }
-        Ok(Threads { coordinator, timeline, _idle_latency: config.idle_latency.ask() })
+        Ok(Threads { coordinator, timeline, _latency_bound: config.idle_latency.held() })
     }
 
     /// Takes what was recorded since the last time; empty unless [`ThreadsConfig::timeline`] asks for it.

@@ -19,7 +19,7 @@ use crate::supervisor::process_fleet::ProcessFleet;
 use crate::supervisor::supervisor_link::SupervisorLink;
 use crate::supervisor::turns::as_coordinator;
 use crate::telemetry::{Timeline, TimelineBook};
-use crate::topology::{LatencyRequest, RegionKind};
+use crate::topology::{LatencyBound, RegionKind};
 use crate::types::PreparedBlock;
 use crate::vm::Vm;
 use phalanx_ipc::{Control, with_own_policy};
@@ -29,6 +29,9 @@ use std::time::Instant;
 
 /// Executes blocks over forked shard processes.
 pub struct Processes {
+    /// Held from a block on, until this is told that there is none to execute, or ends: the first field, so that it does not hold while the
+    /// others end.
+    latency_bound: LatencyBound,
     coordinator: Coordinator<FallbackFleet>,
     desk: Arc<HealthDesk>,
     places: Arc<PlacementDesk>,
@@ -36,8 +39,6 @@ pub struct Processes {
     journal: Option<JournalWatch>,
     /// The cores of the shards, if whoever coordinates is to run before them.
     run_before: Option<Vec<u32>>,
-    /// Held from a block on until there is no other one to execute.
-    idle_latency: LatencyRequest,
 }
 
 impl std::fmt::Debug for Processes {
@@ -127,8 +128,8 @@ impl Processes {
         if config.timeline.is_some() {
             coordinator.record_into(Arc::clone(&timeline));
         }
-        let idle_latency = config.idle_latency.request();
-        Ok(Processes { coordinator, desk, places, timeline, journal: None, run_before, idle_latency })
+        let latency_bound = config.idle_latency.bound();
+        Ok(Processes { latency_bound, coordinator, desk, places, timeline, journal: None, run_before })
     }
 
     fn ready(mut self, config: &ProcessesConfig) -> Result<Processes, LaunchError> {
@@ -172,13 +173,13 @@ impl Processes {
 
     /// Executes one block with everything that a caller can ask for.
     pub(crate) fn call(&mut self, call: &Call<'_>) -> Result<BlockOutput, ExecuteError> {
-        self.idle_latency.hold();
+        self.latency_bound.hold();
         self.coordinator.execute(call)
     }
 
-    /// Sleeps until `wake` is readable. A supervisor that is lost meanwhile is replaced at once.
+    /// Sleeps until `wake` is readable; cores may sleep deeply meanwhile. A supervisor that is lost meanwhile is replaced at once.
     pub(crate) fn idle(&mut self, wake: BorrowedFd<'_>) {
-        self.idle_latency.release();
+        self.latency_bound.release();
         self.coordinator.fleet_mut().idle(wake);
     }
 

@@ -1,23 +1,18 @@
-//! How long a core may take to wake up from idleness, as asked of the kernel while blocks are executed.
+//! How long a core may take to wake up from idleness while blocks are executed.
 //!
 //! A shard that waits for a value, or for the next round, lets its core fall asleep. The deeper the sleep, the later it goes on:
-//! 50 to 200 us from the deepest state of a server's core, and as long where a virtual machine gives its CPU back to the host.
-//! The kernel's CPU latency quality of service (PM QoS, `/dev/cpu_dma_latency`) bounds that for as long as a file is open: it ends
-//! with the process, however that ends.
+//! 1 or 2 us from C1, up to some 300 us from the deepest state of a server's core (the tables of Linux's `drivers/idle/intel_idle.c`),
+//! and later still where a virtual machine gives its CPU back to the host.
 
-use crate::topology::SysTree;
-use std::fs::{File, OpenOptions};
-use std::io::Write;
+use crate::topology::{LatencyBound, SysTree};
 use std::str::FromStr;
 
-/// What is asked is written here, as four bytes in the host's order: microseconds.
-pub const LATENCY_DEVICE: &str = "/dev/cpu_dma_latency";
 /// Who puts idle cores to sleep. There is no such file, or it says `none`, where the kernel has nothing to choose from.
 const IDLE_DRIVER: &str = "/sys/devices/system/cpu/cpuidle/current_driver";
-/// That of virtual machines: its one state leaves the machine, whatever time it says that this takes.
+/// One of virtual machines: it looks for work, or halts and so leaves the machine, whatever time that is said to take.
 const VIRTUAL_MACHINE: &str = "haltpoll";
 
-/// Cores may halt (C1, 1 or 2 us), no more.
+/// Cores may halt (C1, of some C1E: 1 or 2 us), no more.
 const HALTED_US: u32 = 2;
 /// Cores do not halt: they look for work.
 const AWAKE_US: u32 = 0;
@@ -27,21 +22,12 @@ const AWAKE_US: u32 = 0;
 pub enum IdleLatency {
     /// As the host is set up: nothing is asked for.
     Any,
-    /// What suits the host: 2 us, so that cores halt but sleep no deeper; in virtual machines whose idle driver is `haltpoll` 0, so
-    /// that they stay. Nothing where the kernel has no idle driver.
+    /// What suits the host: 2 us, so that cores halt but sleep no deeper; 0 where the idle driver is `haltpoll` (in virtual machines),
+    /// so that they stay. Nothing where the kernel has no idle driver.
     #[default]
     Auto,
-    /// At most so many microseconds; 0 keeps every core awake.
+    /// At most so many microseconds, up to [`i32::MAX`], which more counts as; 0 keeps every core awake.
     AtMostMicros(u32),
-}
-
-/// A bound that is asked of the kernel for some time. It ends with this, or with the process; of several, the tightest one holds.
-#[derive(Debug)]
-pub struct LatencyRequest {
-    /// In microseconds; `None` if there is nothing to ask for, or the kernel refused.
-    micros: Option<u32>,
-    /// Open while the bound holds.
-    file: Option<File>,
 }
 
 impl IdleLatency {
@@ -56,44 +42,18 @@ impl IdleLatency {
         }
     }
 
-    /// What can be asked of this host; nothing is asked yet.
+    /// The bound on this host, not held yet.
     #[must_use]
-    pub fn request(self) -> LatencyRequest {
-        LatencyRequest { micros: self.micros(&SysTree::host()), file: None }
+    pub fn bound(self) -> LatencyBound {
+        LatencyBound::new(self, self.micros(&SysTree::host()))
     }
 
-    /// Asks the kernel for it at once. The bound holds as long as the answer is there.
+    /// The bound on this host, held from now on if this process may.
     #[must_use]
-    pub fn ask(self) -> LatencyRequest {
-        let mut request = self.request();
-        request.hold();
-        request
-    }
-}
-
-impl LatencyRequest {
-    /// Has the bound hold from now on. Without the right to it (the device is root's) everything stays as it is, and shards wake up
-    /// later: `phalanx doctor` tells. Never waits; costs nothing where it holds already, or was refused.
-    pub fn hold(&mut self) {
-        let Some(micros) = self.micros.filter(|_| self.file.is_none()) else { return };
-        match ask_kernel(micros) {
-            Ok(file) => self.file = Some(file),
-            Err(error) => {
-                tracing::debug!(%error, micros, "cores may sleep as deeply as the host lets them; shards wake up later");
-                self.micros = None;
-            }
-        }
-    }
-
-    /// Ends the bound until it is asked for again.
-    pub fn release(&mut self) {
-        self.file = None;
-    }
-
-    /// Whether the kernel was asked, and agreed.
-    #[must_use]
-    pub fn is_held(&self) -> bool {
-        self.file.is_some()
+    pub fn held(self) -> LatencyBound {
+        let mut bound = self.bound();
+        bound.hold();
+        bound
     }
 }
 
@@ -118,16 +78,10 @@ pub fn idle_driver(tree: &SysTree) -> Option<String> {
     tree.read(IDLE_DRIVER).filter(|driver| driver != "none")
 }
 
-fn ask_kernel(micros: u32) -> std::io::Result<File> {
-    let mut file = OpenOptions::new().write(true).open(LATENCY_DEVICE)?;
-    file.write_all(&i32::try_from(micros).unwrap_or(i32::MAX).to_ne_bytes())?;
-    Ok(file)
-}
-
 #[cfg(test)]
 mod tests {
     //! What would break: a bound that cores of a physical host never reach but by burning power, or one that a virtual machine does
-    //! not notice. tests/idle_latency.rs has the request itself.
+    //! not notice. tests/idle_latency.rs has the bound itself.
 
     use super::*;
 

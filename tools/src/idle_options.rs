@@ -1,4 +1,4 @@
-//! The option of how deeply cores may sleep, shared by the commands that execute blocks and measure them.
+//! The option of how deeply cores may sleep, shared by the commands that execute blocks.
 
 use clap::Args;
 use phalanx::topology::IdleLatency;
@@ -7,7 +7,7 @@ use phalanx::topology::IdleLatency;
 #[derive(Clone, Copy, Debug, Args)]
 pub struct IdleOptions {
     /// Has the kernel wake any core of the host within this time while blocks are executed: as the host is set up (any); 2 us, or
-    /// 0 in a virtual machine whose idle cores leave it (auto); or so many microseconds. The device that this is asked of,
+    /// 0 where the idle driver is haltpoll, in virtual machines (auto); or so many microseconds. The device that this is asked of,
     /// /dev/cpu_dma_latency, is root's mostly: without the right to it nothing changes. The sequential executor asks for nothing.
     /// Default: auto.
     #[arg(long, value_name = "any|auto|US", default_value = "auto", hide_default_value = true)]

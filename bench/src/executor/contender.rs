@@ -11,6 +11,7 @@ use phalanx::executor::{
 use phalanx::partition::CostModel;
 use phalanx::state::{BaseState, StateConfig, StateDigest};
 use phalanx::supervisor::{Processes, ProcessesConfig, ShardHealth, SupervisorHealth};
+use phalanx::topology::IdleLatency;
 use phalanx::types::PreparedBlock;
 use phalanx::vm::BuiltInVm;
 use phalanx::vm::ledger::{GenesisEntry, LedgerVm};
@@ -19,6 +20,9 @@ use std::time::{Duration, Instant};
 
 /// Far more than any block takes: what is late is broken.
 pub(super) const BLOCK_LIMIT: Duration = Duration::from_secs(300);
+
+/// All contenders are there at once, and a bound holds for the whole host: nobody asks for one.
+const IDLE_LATENCY: IdleLatency = IdleLatency::Any;
 
 /// Blocks of a turn that are executed before the clock is started, and after it is stopped: with planning ahead, all
 /// blocks on the clock are then planned while another one executes, and one is planned for each.
@@ -70,18 +74,22 @@ impl Engine {
                 Engine::Sequential(Box::new(Sequential::new(vm.clone(), first_state(genesis)?)))
             }
             ExecutorName::Threads => {
-                let config = ThreadsConfig { shards, ..ThreadsConfig::default() };
+                let config = ThreadsConfig { shards, idle_latency: IDLE_LATENCY, ..ThreadsConfig::default() };
                 Engine::Threads(Box::new(Threads::launch(config, vm.clone(), first_state(genesis)?)?))
             }
             ExecutorName::BlockStm => {
-                let config = BlockStmConfig { threads: shards, ..BlockStmConfig::default() };
+                let config = BlockStmConfig {
+                    threads: shards,
+                    idle_latency: IDLE_LATENCY,
+                    ..BlockStmConfig::default()
+                };
                 Engine::BlockStm(Box::new(BlockStm::launch(config, vm.clone(), first_state(genesis)?)?))
             }
             ExecutorName::Processes => {
                 Engine::Processes(Box::new(processes(shards, CostModel::default(), vm, genesis)?))
             }
             ExecutorName::ProcessesAhead => {
-                let builder = Phalanx::builder(vm.config()).shards(shards);
+                let builder = Phalanx::builder(vm.config()).shards(shards).idle_latency(IDLE_LATENCY);
                 Engine::Ahead(builder.launch(genesis.iter().map(|(key, value)| (key, value)))?)
             }
         })
@@ -145,6 +153,7 @@ pub(super) fn processes(
     let config = ProcessesConfig {
         shards,
         costs,
+        idle_latency: IDLE_LATENCY,
         vm: BuiltInVm::Ledger(vm.config()).to_bytes(),
         ..ProcessesConfig::default()
     };

@@ -7,7 +7,7 @@ use crate::executor::block_stm::crew::{Crew, End};
 use crate::executor::block_stm::job::Job;
 use crate::executor::error::ExecuteError;
 use crate::state::{BaseState, Room, StateDigest};
-use crate::topology::LatencyRequest;
+use crate::topology::LatencyBound;
 use crate::types::{PreparedBlock, TxnIndex};
 use crate::vm::Vm;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ const TRANSACTIONS_PER_THREAD: usize = 4;
 pub struct BlockStm {
     crew: Crew,
     poisoned: Option<String>,
-    _idle_latency: LatencyRequest,
+    _latency_bound: LatencyBound,
 }
 
 impl std::fmt::Debug for BlockStm {
@@ -38,7 +38,7 @@ impl BlockStm {
     /// [`ExecuteError`] when threads cannot be had or the host's cores cannot be told.
     pub fn launch<V: Vm>(config: BlockStmConfig, vm: V, state: BaseState) -> Result<BlockStm, ExecuteError> {
         let crew = Crew::start(&config, &vm, Job::new(state))?;
-        Ok(BlockStm { crew, poisoned: None, _idle_latency: config.idle_latency.ask() })
+        Ok(BlockStm { crew, poisoned: None, _latency_bound: config.idle_latency.held() })
     }
 
     fn run(&mut self, block: &Arc<PreparedBlock>, deadline: Instant) -> Result<BlockOutput, ExecuteError> {

@@ -2,6 +2,7 @@
 
 use crate::doctor::check::Check;
 use crate::doctor::patient::{Patient, own_groups};
+use nix::errno::Errno;
 use phalanx::topology::{IdleLatency, LATENCY_DEVICE, SysTree, format_list, idle_driver, parse_list};
 use phalanx::types::CpuId;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +20,7 @@ pub fn checks(patient: &Patient) -> Vec<Check> {
     vec![
         governor(patient),
         frequency(patient),
-        idle_latency(&patient.tree, may_bound_latency()),
+        idle_latency(&patient.tree, try_a_bound),
         threads(patient),
         isolation(patient),
         interrupts(patient),
@@ -81,25 +82,38 @@ fn frequency(patient: &Patient) -> Check {
     Check::ok(name, format!("up to {limit} MHz"), "not limited")
 }
 
-/// Whether this process may ask for a bound: it asks for one that every host keeps.
-fn may_bound_latency() -> bool {
-    IdleLatency::AtMostMicros(LOOSE_US).ask().is_held()
+/// Asks for a bound that every host keeps.
+fn try_a_bound() -> std::io::Result<()> {
+    IdleLatency::AtMostMicros(LOOSE_US).bound().try_hold()
 }
 
-fn idle_latency(tree: &SysTree, may_ask: bool) -> Check {
+/// `try_it` is called where a bound matters.
+fn idle_latency(tree: &SysTree, try_it: impl FnOnce() -> std::io::Result<()>) -> Check {
     let name = "idle latency";
     let Some((driver, micros)) = idle_driver(tree).zip(IdleLatency::Auto.micros(tree)) else {
-        return Check::ok(name, "no idle driver", "the kernel has no sleep states of cores to choose from");
+        let why = "the kernel has no idle driver here whose sleep could be bounded";
+        return Check::ok(name, "no idle driver", why);
     };
-    if may_ask {
+    let Err(error) = try_it() else {
         let why = format!("cores wake up within {micros} us while blocks are executed");
         return Check::ok(name, format!("{driver}, may be bounded"), why);
-    }
+    };
+    let mend = match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::ENOENT) => {
+            format!("docker run --device {LATENCY_DEVICE}   # or as your containers are given devices")
+        }
+        Some(Errno::EPERM) => {
+            format!("docker run --device {LATENCY_DEVICE}   # the container's device rules refuse it")
+        }
+        _ => format!(
+            "chgrp cpu-latency {LATENCY_DEVICE}; chmod g+rw {LATENCY_DEVICE}   # for good: a udev rule, see docs/operations.md"
+        ),
+    };
     Check::warn(
         name,
-        format!("{driver}, {LATENCY_DEVICE} cannot be opened"),
+        format!("{driver}, {LATENCY_DEVICE}: {error}"),
         "a core that sleeps deeply, or gives itself back to a hypervisor, wakes up late, and all others wait for its shard",
-        format!("setfacl -m u:<user>:rw {LATENCY_DEVICE}   # or a udev rule, see docs/operations.md"),
+        mend,
     )
 }
 
@@ -298,15 +312,20 @@ mod tests {
         let tree = |driver: &str| {
             SysTree::from_dump(&format!("/sys/devices/system/cpu/cpuidle/current_driver\t{driver}"))
         };
-        for (driver, may_ask, verdict) in [
-            ("intel_idle", true, Verdict::Ok),
-            ("intel_idle", false, Verdict::Warn),
-            ("haltpoll", false, Verdict::Warn),
-            ("none", false, Verdict::Ok),
+        let answer = |errno: Option<Errno>| errno.map_or(Ok(()), |errno| Err(std::io::Error::from(errno)));
+        for (driver, errno, verdict, mend) in [
+            ("intel_idle", None, Verdict::Ok, ""),
+            ("intel_idle", Some(Errno::EACCES), Verdict::Warn, "udev rule"),
+            ("haltpoll", Some(Errno::EPERM), Verdict::Warn, "refuse it"),
+            ("haltpoll", Some(Errno::ENOENT), Verdict::Warn, "given devices"),
+            ("none", Some(Errno::EACCES), Verdict::Ok, ""),
         ] {
-            assert_eq!(idle_latency(&tree(driver), may_ask).verdict, verdict, "{driver} {may_ask}");
+            let check = idle_latency(&tree(driver), || answer(errno));
+            assert_eq!(check.verdict, verdict, "{driver} {errno:?}");
+            assert!(check.mend.contains(mend), "{check:?}");
         }
-        assert!(idle_latency(&tree("haltpoll"), true).reason.contains("within 0 us"));
+        assert!(idle_latency(&tree("haltpoll"), || Ok(())).reason.contains("within 0 us"));
+        idle_latency(&SysTree::from_dump(""), || panic!("asked although it does not matter"));
     }
 
     #[test]

@@ -71,7 +71,7 @@ impl Node {
         let ledger = NodeLedger::derive(options)?;
         let Opened { first, resumed_after, sequences, oracle } = open_ledger(options, &home, &ledger)?;
         let family = Arc::new(Family::default());
-        let mut builder = Phalanx::builder(ledger.config).log(filter);
+        let mut builder = Phalanx::builder(ledger.config).idle_latency(options.idle.idle_latency).log(filter);
         if let Shards::Count(count) = options.shards {
             builder = builder.shards(count);
         }

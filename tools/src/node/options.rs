@@ -1,6 +1,7 @@
 //! The command line of `phalanx node`.
 
 use crate::cli::{Format, Shards};
+use crate::idle_options::IdleOptions;
 use crate::time::parse_time;
 use clap::builder::RangedU64ValueParser;
 use clap::{ArgAction, Args};
@@ -32,6 +33,10 @@ pub struct NodeOptions {
     /// coordinator when there are more than two. Default: auto.
     #[arg(long, value_name = "N|auto", default_value = "auto", hide_default_value = true)]
     pub shards: Shards,
+
+    /// How long cores may take to wake up.
+    #[command(flatten)]
+    pub idle: IdleOptions,
 
     /// Keeps everything that must survive in this directory, and goes on where the last node with it ended. Give the same
     /// --validators, --accounts and --seed each time; others are refused. The directory is made if it is missing. Default: a
