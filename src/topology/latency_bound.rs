@@ -54,7 +54,9 @@ impl LatencyBound {
             IdleLatency::AtMostMicros(micros) => {
                 tracing::warn!(%error, micros, mend, "cannot bound how long idle cores take to wake up");
             }
-            _ => tracing::info!(%error, mend, "cannot bound how long idle cores take to wake up"),
+            IdleLatency::Any | IdleLatency::Auto => {
+                tracing::info!(%error, mend, "cannot bound how long idle cores take to wake up");
+            }
         }
     }
 

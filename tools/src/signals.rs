@@ -44,6 +44,17 @@ impl fmt::Display for StopSignal {
 /// # Errors
 /// When handlers or the thread cannot be had.
 pub fn watch(on_first: impl FnOnce(StopSignal) + Send + 'static) -> io::Result<()> {
+    watch_twice(on_first, || {})
+}
+
+/// Likewise; `at_end`, which must not block, is called between the second signal and the end.
+///
+/// # Errors
+/// As [`watch`].
+pub fn watch_twice(
+    on_first: impl FnOnce(StopSignal) + Send + 'static,
+    at_end: impl FnOnce() + Send + 'static,
+) -> io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     std::thread::Builder::new().name("phx-signals".to_owned()).spawn(move || {
         let mut arrivals = signals.forever().map(StopSignal::of);
@@ -51,6 +62,7 @@ pub fn watch(on_first: impl FnOnce(StopSignal) + Send + 'static) -> io::Result<(
             on_first(first);
         }
         if let Some(second) = arrivals.next() {
+            at_end();
             end_at_once(second.exit());
         }
     })?;

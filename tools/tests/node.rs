@@ -5,7 +5,8 @@
 //! is executed twice or differently, a directory that does not open, a signal that is not obeyed, processes that are left behind.
 //! Oracle: every node executes each of its blocks again, sequentially, on a state of its own, and its sums must add up.
 //! Negative controls that were run: one block whose transactions get no end (they are counted as expired after a minute, and the first
-//! test fails); validators whose directories are emptied at the start (both tests of restarts fail).
+//! test fails); validators whose directories are emptied at the start (both tests of restarts fail);
+//! a second signal that does not remove the temporary directory.
 #![allow(missing_docs, reason = "a test program")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 

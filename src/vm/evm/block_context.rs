@@ -2,6 +2,7 @@
 
 use crate::types::BlockHeader;
 use crate::vm::evm::wire::{WireError, WireReader, WireWrite};
+use alloy_eips::eip4844::{BLOB_TX_MIN_BLOB_GASPRICE, fake_exponential};
 use revm::context::BlockEnv;
 use revm::context_interface::block::BlobExcessGasAndPrice;
 use revm::primitives::hardfork::SpecId;
@@ -44,6 +45,18 @@ pub struct BlobContext {
     pub excess_gas: u64,
     /// Update fraction of the blob base fee.
     pub update_fraction: u64,
+}
+
+impl BlobContext {
+    /// Price of a unit of blob gas, in wei; one that 128 bits do not hold is the greatest they do.
+    ///
+    /// Source: EIP-4844, `fake_exponential`.
+    #[must_use]
+    pub fn price(&self) -> u128 {
+        // Zero is not decoded.
+        let fraction = self.update_fraction.max(1);
+        fake_exponential(BLOB_TX_MIN_BLOB_GASPRICE, self.excess_gas.into(), fraction.into())
+    }
 }
 
 impl EvmBlockContext {
@@ -121,9 +134,10 @@ impl EvmBlockContext {
             basefee: self.base_fee,
             difficulty: self.difficulty,
             prevrandao: self.prevrandao,
-            blob_excess_gas_and_price: self
-                .blobs
-                .map(|blobs| BlobExcessGasAndPrice::new(blobs.excess_gas, blobs.update_fraction)),
+            blob_excess_gas_and_price: self.blobs.map(|blobs| BlobExcessGasAndPrice {
+                excess_blob_gas: blobs.excess_gas,
+                blob_gasprice: blobs.price(),
+            }),
             slot_num: self.slot,
         }
     }
@@ -138,9 +152,30 @@ impl EvmBlockContext {
 
 #[cfg(test)]
 mod tests {
-    //! What would break: a shard that executes under other rules than the coordinator asked for.
+    //! What would break: a shard that executes under other rules than the coordinator asked for; a price of blobs that has wrapped
+    //! around, so that blobs are cheap when they are dearest (revm's own does from some 190 million units of excess on).
 
     use super::*;
+
+    /// Control run: with revm's own price the second assertion fails.
+    #[test]
+    fn the_price_of_blobs_is_revms_and_goes_on_rising_where_that_wraps_around() {
+        let price = |excess_gas| BlobContext { excess_gas, update_fraction: 3_338_477 }.price();
+        for excess in (0..150_000_000).step_by(1_234_567) {
+            assert_eq!(
+                price(excess),
+                BlobExcessGasAndPrice::new(excess, 3_338_477).blob_gasprice,
+                "{excess}"
+            );
+        }
+        // Each step of ten million multiplies it by e to the power of 10,000,000 / 3,338,477, which is 19.99.
+        for excess in (150_000_000..280_000_000).step_by(10_000_000) {
+            let (before, after) = (price(excess), price(excess + 10_000_000));
+            assert!(before.saturating_mul(19) < after && after < before.saturating_mul(21), "{excess}");
+        }
+        assert_eq!(price(400_000_000), u128::MAX);
+        assert_eq!(price(u64::MAX), u128::MAX);
+    }
 
     #[test]
     fn a_context_survives_its_header() {

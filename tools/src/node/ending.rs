@@ -75,7 +75,7 @@ pub fn finish(node: Node, options: &NodeOptions, session: &Session) -> Report {
     }
     node.family.close(SHARDS_LIMIT);
     node.runtime.shutdown_timeout(RUNTIME_LIMIT);
-    node.home.close();
+    drop(node.home);
     report.ended_by = match &session.ended_by {
         EndedBy::Duration => "duration".to_owned(),
         EndedBy::Signal(signal) => signal.to_string(),

@@ -3,10 +3,10 @@
 use crate::kept_file;
 use crate::node::error::NodeError;
 use crate::node::options::NodeOptions;
+use crate::node::scratch::Scratch;
 use serde::{Deserialize, Serialize};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use tempfile::TempDir;
 
 /// Name of the file that says what the directory was made with.
 const NAME: &str = "node.json";
@@ -41,25 +41,23 @@ impl Record {
 #[derive(Debug)]
 pub struct Home {
     path: PathBuf,
-    temporary: Option<TempDir>,
+    /// Empty if the directory is to stay.
+    scratch: Scratch,
 }
 
 impl Home {
-    /// Makes or finds the directory, and refuses options that are not those it was made with.
+    /// Makes or finds the directory, and refuses options that are not those it was made with. Where none is named it is one in
+    /// `scratch`.
     ///
     /// # Errors
     /// `Home`, `OtherNode`, `NodeFile`.
-    pub fn open(options: &NodeOptions) -> Result<Home, NodeError> {
-        let (path, temporary) = match &options.state_dir {
-            Some(path) => (path.clone(), None),
-            None => {
-                let made = tempfile::Builder::new().prefix("phalanx-node-").tempdir();
-                let made = made.map_err(failed("make a directory in", std::env::temp_dir()))?;
-                (made.path().to_owned(), Some(made))
-            }
+    pub fn open(options: &NodeOptions, scratch: &Scratch) -> Result<Home, NodeError> {
+        let path = match &options.state_dir {
+            Some(path) => path.clone(),
+            None => scratch.make().map_err(failed("make a directory in", std::env::temp_dir()))?,
         };
         std::fs::create_dir_all(&path).map_err(failed("make", path.clone()))?;
-        let home = Home { path, temporary };
+        let home = Home { path, scratch: scratch.clone() };
         home.check(options)?;
         Ok(home)
     }
@@ -104,13 +102,12 @@ impl Home {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
 
-    /// Removes a temporary directory.
-    pub fn close(self) {
-        if let Some(temporary) = self.temporary
-            && let Err(error) = temporary.close()
-        {
-            tracing::warn!(%error, "the temporary directory is left");
+impl Drop for Home {
+    fn drop(&mut self) {
+        if let Err(error) = self.scratch.remove() {
+            tracing::warn!(%error, directory = %self.path.display(), "the temporary directory is left");
         }
     }
 }

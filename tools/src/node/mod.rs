@@ -27,6 +27,7 @@ mod oracle;
 mod phalanx_executor;
 mod plain;
 mod report;
+mod scratch;
 mod session;
 mod shard_killer;
 
@@ -39,6 +40,7 @@ use crate::signals;
 use error::NodeError;
 use node::Node;
 use report::Report;
+use scratch::Scratch;
 use std::sync::mpsc::channel;
 
 pub use options::NodeOptions;
@@ -59,12 +61,19 @@ pub fn command(options: &NodeOptions) -> Exit {
 
 fn run(options: &NodeOptions, filter: &str) -> Result<(Report, Exit), NodeError> {
     let (sender, stop) = channel();
-    signals::watch(move |signal| {
+    let on_first = move |signal| {
         // The receiver is gone only when the process ends anyway.
         let _ = sender.send(signal);
+    };
+    let scratch = Scratch::default();
+    let left = scratch.clone();
+    signals::watch_twice(on_first, move || {
+        if let Err(error) = left.remove() {
+            tracing::warn!(%error, "the temporary directory is left");
+        }
     })?;
     let service = Service::of_environment();
-    let mut node = Node::start(options, filter)?;
+    let mut node = Node::start(options, filter, &scratch)?;
     service.ready(&format!("{} validators, {} shards", options.validators(), node.family.shards()));
     let session = session::run(&mut node, options, &stop, &service);
     service.stopping();

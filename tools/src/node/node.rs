@@ -14,6 +14,7 @@ use crate::node::ledger::{NodeLedger, sequences};
 use crate::node::options::NodeOptions;
 use crate::node::oracle::{Oracle, OracleInbox};
 use crate::node::phalanx_executor::PhalanxExecutor;
+use crate::node::scratch::Scratch;
 use crate::node::shard_killer::ShardKiller;
 use crate::run::{Family, FirstState, oracle, oracle_from};
 use parking_lot::Mutex;
@@ -62,12 +63,13 @@ struct Opened<'a> {
 }
 
 impl Node {
-    /// Starts everything, in the order in which the data flows back: shards, validators, clients.
+    /// Starts everything, in the order in which the data flows back: shards, validators, clients. What it keeps is in `scratch` unless
+    /// the options name a directory.
     ///
     /// # Errors
     /// [`NodeError`]; nothing is left running then.
-    pub fn start(options: &NodeOptions, filter: &str) -> Result<Node, NodeError> {
-        let home = Home::open(options)?;
+    pub fn start(options: &NodeOptions, filter: &str, scratch: &Scratch) -> Result<Node, NodeError> {
+        let home = Home::open(options, scratch)?;
         let ledger = NodeLedger::derive(options)?;
         let Opened { first, resumed_after, sequences, oracle } = open_ledger(options, &home, &ledger)?;
         let family = Arc::new(Family::default());

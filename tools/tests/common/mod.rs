@@ -16,8 +16,10 @@ use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 /// Far more than any run here needs, on a loaded host.
 pub const LIMIT: Duration = Duration::from_secs(180);
@@ -34,6 +36,8 @@ pub struct Run {
     family: String,
     stdout: fs::File,
     stderr: fs::File,
+    /// What it takes for the system's directory of temporary files.
+    temporary: Arc<TempDir>,
 }
 
 /// How a run ended, and what it printed.
@@ -74,18 +78,20 @@ impl Run {
     pub fn start_in(directory: &Path, command: &[&str], options: &[&str]) -> Run {
         let family = format!("{}-{}", std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed));
         let (stdout, stderr) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+        let temporary = Arc::new(tempfile::tempdir().unwrap());
         let child = Command::new(env!("CARGO_BIN_EXE_phalanx"))
             .current_dir(directory)
             .args(command)
             .args(options)
             .env(FAMILY_VARIABLE, &family)
+            .env("TMPDIR", temporary.path())
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())
             .stdout(stdout.try_clone().unwrap())
             .stderr(stderr.try_clone().unwrap())
             .spawn()
             .unwrap();
-        Run { child, family, stdout, stderr }
+        Run { child, family, stdout, stderr, temporary }
     }
 
     pub fn pid(&self) -> u32 {
@@ -156,7 +162,7 @@ impl Run {
 
     /// What can be found of this run in the system, also after its end.
     pub fn traces(&self) -> Traces {
-        Traces { family: self.family.clone(), pid: self.pid() }
+        Traces { family: self.family.clone(), pid: self.pid(), temporary: Arc::clone(&self.temporary) }
     }
 }
 
@@ -172,6 +178,7 @@ impl Drop for Run {
 pub struct Traces {
     family: String,
     pid: u32,
+    temporary: Arc<TempDir>,
 }
 
 impl Traces {
@@ -203,15 +210,20 @@ impl Traces {
         own.map(|entry| entry.path()).collect()
     }
 
+    /// Temporary files and directories.
+    pub fn files(&self) -> Vec<PathBuf> {
+        fs::read_dir(self.temporary.path()).unwrap().flatten().map(|entry| entry.path()).collect()
+    }
+
     /// Asserts that nothing is left, within the time that a loaded host takes to end processes.
     pub fn assert_gone(&self) {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
-            let (processes, segments) = (self.processes(), self.segments());
-            if processes.is_empty() && segments.is_empty() {
+            let (processes, segments, files) = (self.processes(), self.segments(), self.files());
+            if processes.is_empty() && segments.is_empty() && files.is_empty() {
                 return;
             }
-            assert!(Instant::now() < deadline, "left behind: {processes:?} {segments:?}");
+            assert!(Instant::now() < deadline, "left behind: {processes:?} {segments:?} {files:?}");
             std::thread::sleep(Duration::from_millis(10));
         }
     }

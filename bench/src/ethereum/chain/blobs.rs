@@ -2,7 +2,7 @@
 
 use crate::ethereum::chain::Fork;
 use alloy_consensus::Header;
-use phalanx::vm::evm::revm::context_interface::block::BlobExcessGasAndPrice;
+use phalanx::vm::evm::BlobContext;
 
 /// Gas of one blob.
 pub(super) const GAS_PER_BLOB: u64 = 1 << 17;
@@ -75,7 +75,7 @@ impl BlobRules {
         let target = self.target.saturating_mul(GAS_PER_BLOB);
         let Some(over) = all.checked_sub(target) else { return 0 };
         if fork >= Fork::Osaka {
-            let price = BlobExcessGasAndPrice::new(excess, self.update_fraction).blob_gasprice;
+            let price = BlobContext { excess_gas: excess, update_fraction: self.update_fraction }.price();
             let floor = BLOB_BASE_COST * u128::from(parent.base_fee_per_gas.unwrap_or(0));
             if floor > u128::from(GAS_PER_BLOB).saturating_mul(price) {
                 let room = u128::from(self.max.saturating_sub(self.target));
