@@ -202,11 +202,13 @@ impl Traces {
         named.map(|(pid, _)| pid).collect()
     }
 
-    /// Control segments that carry the main process's pid in their names.
+    /// Segments of shared memory that carry the main process's pid in their names: control segments, and those of a peer that is
+    /// measured.
     pub fn segments(&self) -> Vec<PathBuf> {
-        let prefix = format!("phalanx-{}-", self.pid);
+        let prefixes = [format!("phalanx-{}-", self.pid), format!("phalanx-bench-{}-", self.pid)];
         let entries = fs::read_dir("/dev/shm").unwrap().flatten();
-        let own = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix));
+        let is_own = |name: &str| prefixes.iter().any(|prefix| name.starts_with(prefix));
+        let own = entries.filter(|entry| is_own(&entry.file_name().to_string_lossy()));
         own.map(|entry| entry.path()).collect()
     }
 

@@ -6,7 +6,7 @@
 use crate::ring::{Ends, Job, Measure, Parcel, PeerError, ProcessTransport, Receiver, Sender, Source};
 use iceoryx2::port::{listener::Listener, notifier::Notifier, publisher::Publisher, subscriber::Subscriber};
 use iceoryx2::prelude::{
-    BackpressureStrategy, Config, LogLevel, Node, NodeBuilder, Path, SemanticString, ServiceName,
+    BackpressureStrategy, Config, FileName, LogLevel, Node, NodeBuilder, Path, SemanticString, ServiceName,
     SignalHandlingMode, ipc, set_log_level,
 };
 use iceoryx2::service::port_factory::{event, publish_subscribe};
@@ -21,18 +21,36 @@ const BUFFER_SAMPLES: usize = 256;
 #[derive(Debug)]
 pub struct Iceoryx;
 
-/// The folder in which the library keeps its files; the near end removes it.
+/// Where the library's segments of shared memory have their names.
+const SEGMENTS: &str = "/dev/shm";
+
+/// The folder in which the library keeps its files, and segments whose names begin with its name; the near end removes both. The library
+/// leaves those that belong to all nodes, and all of them if an end is killed.
 #[derive(Debug)]
 struct Folder {
     path: PathBuf,
     is_own: bool,
 }
 
+impl Folder {
+    fn prefix(&self) -> String {
+        format!("{}_", self.path.file_name().unwrap_or_default().to_string_lossy())
+    }
+}
+
 impl Drop for Folder {
     fn drop(&mut self) {
-        if self.is_own {
-            // What cannot be removed is a few empty files under the folder for such.
-            let _ = std::fs::remove_dir_all(&self.path);
+        if !self.is_own {
+            return;
+        }
+        // What cannot be removed is a few empty files under the folder for such.
+        let _ = std::fs::remove_dir_all(&self.path);
+        let prefix = self.prefix();
+        for entry in std::fs::read_dir(SEGMENTS).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with(&prefix) {
+                // As above.
+                let _ = std::fs::remove_file(entry.path());
+            }
         }
     }
 }
@@ -91,6 +109,8 @@ fn attach<const W: usize>(
     let mut config = Config::default();
     let root = Path::new(folder.path.to_string_lossy().as_bytes());
     config.global.set_root_path(&root.map_err(refused("name a folder"))?);
+    let prefix = FileName::new(folder.prefix().as_bytes());
+    config.global.prefix = prefix.map_err(refused("name segments"))?;
     let node = || {
         NodeBuilder::new()
             .config(&config)
