@@ -44,16 +44,16 @@ impl fmt::Display for StopSignal {
 /// # Errors
 /// When handlers or the thread cannot be had.
 pub fn watch(on_first: impl FnOnce(StopSignal) + Send + 'static) -> io::Result<()> {
-    watch_twice(on_first, || {})
+    watch_and_clean(on_first, || {})
 }
 
-/// Likewise; `at_end`, which must not block, is called between the second signal and the end.
+/// Likewise; between the second signal and the end `clean` is called, for which the end waits.
 ///
 /// # Errors
 /// As [`watch`].
-pub fn watch_twice(
+pub fn watch_and_clean(
     on_first: impl FnOnce(StopSignal) + Send + 'static,
-    at_end: impl FnOnce() + Send + 'static,
+    clean: impl FnOnce() + Send + 'static,
 ) -> io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     std::thread::Builder::new().name("phx-signals".to_owned()).spawn(move || {
@@ -62,7 +62,7 @@ pub fn watch_twice(
             on_first(first);
         }
         if let Some(second) = arrivals.next() {
-            at_end();
+            clean();
             end_at_once(second.exit());
         }
     })?;

@@ -187,18 +187,10 @@ fn sleep_and_wake<const W: usize>(receiver: &mut impl Receiver<W>) -> Result<Sam
     let mut heard = Instant::now();
     while !tally.ended() {
         receiver.sleep(SLEEP_LIMIT)?;
-        // All that is there: several messages may have woken it once only.
-        let mut received = 0;
-        while !tally.ended() {
-            let more = receiver.receive(&mut |message: &[u64; W]| {
-                tally.note(message);
-                nanos.push(now().saturating_sub(message[1]));
-            })?;
-            if more == 0 {
-                break;
-            }
-            received += more;
-        }
+        let received = receiver.receive(&mut |message: &[u64; W]| {
+            tally.note(message);
+            nanos.push(now().saturating_sub(message[1]));
+        })?;
         if received > 0 {
             heard = Instant::now();
         } else if heard.elapsed() > STALL_LIMIT {

@@ -157,7 +157,7 @@ mod tests {
 
     use super::*;
 
-    /// Control run: with revm's own price the second assertion fails.
+    /// Control run: with revm's own price it fails in the second loop (by an overflow, where those are looked for).
     #[test]
     fn the_price_of_blobs_is_revms_and_goes_on_rising_where_that_wraps_around() {
         let price = |excess_gas| BlobContext { excess_gas, update_fraction: 3_338_477 }.price();

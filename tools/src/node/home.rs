@@ -106,9 +106,7 @@ impl Home {
 
 impl Drop for Home {
     fn drop(&mut self) {
-        if let Err(error) = self.scratch.remove() {
-            tracing::warn!(%error, directory = %self.path.display(), "the temporary directory is left");
-        }
+        self.scratch.remove();
     }
 }
 

@@ -67,11 +67,7 @@ fn run(options: &NodeOptions, filter: &str) -> Result<(Report, Exit), NodeError>
     };
     let scratch = Scratch::default();
     let left = scratch.clone();
-    signals::watch_twice(on_first, move || {
-        if let Err(error) = left.remove() {
-            tracing::warn!(%error, "the temporary directory is left");
-        }
-    })?;
+    signals::watch_and_clean(on_first, move || left.remove())?;
     let service = Service::of_environment();
     let mut node = Node::start(options, filter, &scratch)?;
     service.ready(&format!("{} validators, {} shards", options.validators(), node.family.shards()));

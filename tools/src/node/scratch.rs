@@ -2,7 +2,7 @@
 
 use parking_lot::Mutex;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::TempDir;
 
@@ -20,19 +20,22 @@ impl Scratch {
         Ok(self.0.lock().insert(made).path().to_owned())
     }
 
-    /// Removes the directory, if there is one, though others may still write into it.
-    ///
-    /// # Errors
-    /// As the system says; then it is left.
-    pub fn remove(&self) -> io::Result<()> {
+    /// Removes the directory, if there is one, though others may still write into it. One that cannot be removed is named in the log.
+    pub fn remove(&self) {
         // Held until it is removed: whoever comes second, and ends the process, waits for the first.
         let mut place = self.0.lock();
-        let Some(path) = place.take().map(TempDir::keep) else { return Ok(()) };
-        // Under another name nobody makes files in it any more.
-        let renamed = path.with_extension("gone");
-        std::fs::rename(&path, &renamed)?;
-        std::fs::remove_dir_all(&renamed)
+        let Some(path) = place.take().map(TempDir::keep) else { return };
+        if let Err(error) = remove_in_use(&path) {
+            tracing::warn!(%error, directory = %path.display(), "the temporary directory is left");
+        }
     }
+}
+
+fn remove_in_use(path: &Path) -> io::Result<()> {
+    // Under another name nobody makes files in it any more.
+    let renamed = path.with_extension("gone");
+    std::fs::rename(path, &renamed)?;
+    std::fs::remove_dir_all(&renamed)
 }
 
 #[cfg(test)]
@@ -59,12 +62,11 @@ mod tests {
                     }
                 });
                 std::thread::sleep(std::time::Duration::from_millis(5));
-                let removed = scratch.clone().remove();
+                scratch.clone().remove();
                 over.store(true, Ordering::Relaxed);
-                removed.unwrap();
             });
             assert!(!path.exists() && !path.with_extension("gone").exists());
-            scratch.remove().unwrap();
+            scratch.remove();
         }
     }
 }

@@ -43,12 +43,11 @@ impl Drop for Folder {
         if !self.is_own {
             return;
         }
-        // What cannot be removed is a few empty files under the folder for such.
+        // What cannot be removed stays: no measurement fails for it.
         let _ = std::fs::remove_dir_all(&self.path);
         let prefix = self.prefix();
         for entry in std::fs::read_dir(SEGMENTS).into_iter().flatten().flatten() {
             if entry.file_name().to_string_lossy().starts_with(&prefix) {
-                // As above.
                 let _ = std::fs::remove_file(entry.path());
             }
         }
@@ -185,6 +184,10 @@ impl<const W: usize> Receiver<W> for Subscribing<W> {
     }
 
     fn sleep(&mut self, limit: Duration) -> Result<(), PeerError> {
+        // Several samples may have been one event.
+        if self.subscriber.has_samples().map_err(refused("look for a sample"))? {
+            return Ok(());
+        }
         self.listener.timed_wait(|_| (), limit).map(drop).map_err(refused("wait for an event"))
     }
 }
